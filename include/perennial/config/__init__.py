@@ -1,0 +1,1 @@
+"""Configuration, validated once at the edge: settings from the environment, specs from YAML."""
