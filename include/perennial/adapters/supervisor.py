@@ -1,0 +1,294 @@
+"""supervisord, the keeper of every process of the embedded stack: its configuration format and its RPC.
+
+The services of the stack stand in its main file; each bento is a program group of its own in a file under `conf.d`,
+added and removed while everything else runs. Files in `conf.d` survive `perennial down`, so a model that served before
+serves again after the next `perennial up`.
+"""
+
+import contextlib
+import hashlib
+import os
+import shlex
+import socket
+import stat
+import time
+import xmlrpc.client
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from perennial.config.settings import Settings
+from perennial.errors import StackError, UnavailableError
+
+# A Unix socket's path may have 107 bytes on Linux and 103 on macOS; supervisord binds it under a longer temporary name.
+_MAX_SOCKET_PATH = 90
+# From supervisor.xmlrpc.Faults, which is costly to import.
+_BAD_NAME, _ALREADY_STARTED, _NOT_RUNNING, _ALREADY_ADDED = 10, 60, 70, 90
+# Process 0 of a listening program holds its socket open and does nothing else: supervisord closes the socket of a
+# program whose last process has ended, so without it a killed server would lose the connections that wait in the queue.
+_HOLDER = '[ "$0" = 0 ] && exec sleep 2147483647; exec "$@"'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """One program that supervisord keeps running.
+
+    Parameters
+    ----------
+    listen
+        Host and port of a TCP socket that supervisord opens and keeps open; each process gets it as file descriptor 0.
+        Connections made while a process restarts wait in its queue.
+    n_processes
+        How many equal processes run; more than one makes sense with `listen` only.
+    start_seconds
+        A process that ends sooner counts as a failed start; starts are tried again with growing pauses.
+    autostart
+        Whether supervisord starts it by itself as soon as it knows it.
+    """
+
+    name: str
+    command: Sequence[str]
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    directory: Path | None = None
+    listen: tuple[str, int] | None = None
+    n_processes: int = 1
+    start_seconds: int = 1
+    stop_seconds: int = 15
+    stop_signal: str = "TERM"
+    autostart: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessState:
+    """What supervisord says of one process. `pid` and `uptime_seconds` are 0 unless it runs."""
+
+    name: str
+    program: str
+    state: str
+    pid: int
+    uptime_seconds: int
+    reason: str
+
+    @property
+    def is_running(self) -> bool:
+        return self.state == "RUNNING"
+
+
+def runtime_folder(settings: Settings) -> Path:
+    """Folder for Unix sockets: `var/supervisor`, or a short one under /tmp where that path is too long for a socket."""
+    folder = settings.paths.supervisor
+    if len(os.fsencode(folder / "supervisor.sock")) <= _MAX_SOCKET_PATH:
+        return folder
+    digest = hashlib.sha256(os.fsencode(settings.paths.var)).hexdigest()[:12]
+    return Path(f"/tmp/perennial-{os.getuid()}-{digest}")
+
+
+def make_runtime_folder(settings: Settings) -> Path:
+    """Create `runtime_folder` for the owner only.
+
+    Raises
+    ------
+    StackError
+        When somebody else owns a folder of that name: its sockets could not be trusted.
+    """
+    folder = runtime_folder(settings)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    info = folder.lstat()
+    if info.st_uid != os.getuid() or not stat.S_ISDIR(info.st_mode):
+        raise StackError(
+            f"{folder} belongs to user {info.st_uid}", f"remove it, or set PERENNIAL_VAR to another folder than {settings.var}"
+        )
+    return folder
+
+
+def socket_path(settings: Settings) -> Path:
+    return runtime_folder(settings) / "supervisor.sock"
+
+
+def conf_folder(settings: Settings) -> Path:
+    return settings.paths.supervisor / "conf.d"
+
+
+def render_program(program: Program) -> str:
+    """Write a program as a section of supervisord's configuration."""
+    command = [_escape(part) for part in program.command]
+    kind, extra = "program", []
+    if program.listen:
+        host, port = program.listen
+        kind, command = "fcgi-program", ["/bin/sh", "-c", _HOLDER, "%(process_num)d", *command]
+        extra = [
+            f"socket=tcp://{host}:{port}",
+            f"numprocs={program.n_processes + 1}",
+            "process_name=%(program_name)s_%(process_num)d",
+        ]
+    lines = [
+        f"[{kind}:{program.name}]",
+        f"command={_one_line(shlex.join(command), of=program.name)}",
+        f"environment={_one_line(','.join(_environment(program)), of=program.name)}",
+        f"directory={_escape(str(program.directory or '/'))}",
+        f"stdout_logfile={_escape(str(program.log))}",
+        "redirect_stderr=true",
+        "stdout_logfile_maxbytes=10MB",
+        "stdout_logfile_backups=3",
+        f"autostart={str(program.autostart).lower()}",
+        "autorestart=true",
+        "startretries=1000000",
+        f"startsecs={program.start_seconds}",
+        f"stopwaitsecs={program.stop_seconds}",
+        f"stopsignal={program.stop_signal}",
+        "killasgroup=true",
+        *extra,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def add_program(settings: Settings, program: Program) -> None:
+    """Keep a program running from now on, across restarts of the stack. Adding the same program again changes nothing.
+
+    Raises
+    ------
+    StackError
+        When its port is taken by somebody else, or supervisord refuses its definition.
+    UnavailableError
+        When supervisord does not answer.
+    """
+    text, path = render_program(program), conf_folder(settings) / f"{program.name}.conf"
+    if path.exists() and path.read_text() == text and program_states(settings, program.name):
+        return
+    remove_program(settings, program.name)
+    _check_port_is_free(program)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".new")
+    temporary.touch(mode=0o600)
+    temporary.write_text(text)
+    temporary.replace(path)
+    with _rpc(settings, tolerate={_ALREADY_ADDED}) as supervisor:
+        supervisor.reloadConfig()
+        supervisor.addProcessGroup(program.name)
+
+
+def remove_program(settings: Settings, name: str) -> None:
+    """Stop a program and forget it; nothing happens when it is not there. Waits until its processes have ended."""
+    (conf_folder(settings) / f"{name}.conf").unlink(missing_ok=True)
+    with _rpc(settings, tolerate={_BAD_NAME}) as supervisor:
+        supervisor.stopProcessGroup(name)
+        supervisor.removeProcessGroup(name)
+
+
+def restart_program(settings: Settings, name: str) -> None:
+    """Stop a program's processes and start them again, without waiting for the start."""
+    stop_program(settings, name)
+    start_program(settings, name)
+
+
+def start_program(settings: Settings, name: str) -> None:
+    with _rpc(settings, tolerate={_ALREADY_STARTED}) as supervisor:
+        supervisor.startProcessGroup(name, False)
+
+
+def stop_program(settings: Settings, name: str) -> None:
+    """Stop a program's processes and wait for their end; the program stays known."""
+    with _rpc(settings, tolerate={_NOT_RUNNING}) as supervisor:
+        supervisor.stopProcessGroup(name)
+
+
+def program_states(settings: Settings, name: str | None = None) -> list[ProcessState]:
+    """State of every process, or of one program's; holders of listening sockets are left out.
+
+    Returns
+    -------
+    list of ProcessState
+        Empty for a program that supervisord does not know.
+    """
+    with _rpc(settings) as supervisor:
+        infos = supervisor.getAllProcessInfo()
+    now = time.time()
+    return [_process_state(info, now=now) for info in infos if not _is_holder(info) and name in (None, info["group"])]
+
+
+def is_answering(settings: Settings) -> bool:
+    """Whether a supervisord of this stack runs and answers."""
+    try:
+        with _rpc(settings) as supervisor:
+            return bool(supervisor.getPID())
+    except UnavailableError:
+        return False
+
+
+def shut_down(settings: Settings) -> int:
+    """Ask supervisord to stop everything and itself, without waiting; returns its process id."""
+    with _rpc(settings) as supervisor:
+        pid = int(supervisor.getPID())
+        supervisor.shutdown()
+    return pid
+
+
+def _process_state(info: Mapping[str, object], *, now: float) -> ProcessState:
+    is_running = info["statename"] == "RUNNING"
+    started_at = float(str(info["start"]))
+    return ProcessState(
+        name=str(info["name"]),
+        program=str(info["group"]),
+        state=str(info["statename"]),
+        pid=int(str(info["pid"])),
+        uptime_seconds=int(now - started_at) if is_running else 0,
+        reason=str(info["spawnerr"]),
+    )
+
+
+def _is_holder(info: Mapping[str, object]) -> bool:
+    return info["name"] == f"{info['group']}_0"
+
+
+@contextlib.contextmanager
+def _rpc(settings: Settings, *, tolerate: Collection[int] = ()) -> Iterator[Any]:
+    from supervisor.xmlrpc import SupervisorTransport
+
+    path = socket_path(settings)
+    transport = SupervisorTransport(None, None, f"unix://{path}")
+    proxy = xmlrpc.client.ServerProxy("http://localhost", transport=transport)
+    try:
+        yield proxy.supervisor
+    except xmlrpc.client.Fault as fault:
+        if fault.faultCode not in tolerate:
+            raise StackError(
+                f"supervisord refused: {fault.faultString}", f"see {settings.paths.logs / 'supervisord.log'}"
+            ) from fault
+    except (OSError, xmlrpc.client.ProtocolError) as error:
+        raise UnavailableError(f"supervisord does not answer at {path}: {error}", "start the stack: perennial up") from error
+    finally:
+        transport.close()
+
+
+def _check_port_is_free(program: Program) -> None:
+    """supervisord names no port in its answer, and would not survive its own next start."""
+    if not program.listen:
+        return
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(program.listen)
+        except OSError as error:
+            what = f"{program.name} cannot listen on {program.listen[0]}:{program.listen[1]}: {error.strerror}"
+            raise StackError(what, "set PERENNIAL_BENTO_PORTS to ports that are free") from error
+
+
+def _environment(program: Program) -> Iterator[str]:
+    for name, value in program.environment.items():
+        quote = "'" if '"' in value else '"'
+        if quote in value:
+            raise StackError(f"{program.name}: variable {name} holds both kinds of quotation marks: {value!r}")
+        yield f"{name}={quote}{_escape(value)}{quote}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _one_line(text: str, *, of: str) -> str:
+    """supervisord ends a value at the end of the line, and at a comment sign after a space even within quotes."""
+    if any(sign in text for sign in ("\n", " ;", " #")):
+        raise StackError(f"{of}: supervisord cannot hold a newline, ' ;' or ' #' in {text!r}")
+    return text
