@@ -120,7 +120,9 @@ class Settings(BaseModel):
         try:
             return (self.paths.secrets / name).read_text().strip()
         except OSError as error:
-            raise ConfigurationError(f"cannot read the secret {self.paths.secrets / name}: {error}", "start the stack once: perennial up") from error
+            raise ConfigurationError(
+                f"cannot read the secret {self.paths.secrets / name}: {error}", "start the stack once: perennial up"
+            ) from error
 
     def database_url(self, database: str, *, role: str | None = None) -> str:
         """URL of one of our own databases, for its owner or another role."""

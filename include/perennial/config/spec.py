@@ -1,0 +1,264 @@
+"""The spec of one model: everything that a team says about it, in one strict YAML file."""
+
+import re
+from datetime import date, datetime, timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+
+_DURATION = re.compile(r"^(\d+)\s*(minutes?|hours?|days?|weeks?)$")
+_UNITS = {"minute": 60, "hour": 3600, "day": 86400, "week": 604800}
+
+
+def _parse_duration(value: object) -> object:
+    if isinstance(value, str) and (match := _DURATION.match(value.strip())):
+        return timedelta(seconds=int(match[1]) * _UNITS[match[2].rstrip("s")])
+    if isinstance(value, timedelta):
+        return value
+    raise ValueError("expected a duration such as '90 days', '6 hours' or '30 minutes'")
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Column = Annotated[str, Field(min_length=1, max_length=63)]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_parse_duration),
+    Field(json_schema_extra={"type": "string", "format": "duration", "examples": ["90 days", "6 hours"]}),
+]
+Email = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "calibration_error"]
+Algorithm = Literal["prior", "logistic_regression", "random_forest", "extra_trees", "hist_gradient_boosting", "lightgbm"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class Owner(_Strict):
+    """Who answers for the model."""
+
+    name: str
+    email: Email
+
+
+class Schedule(_Strict):
+    """When `retrain__<model>` runs by itself."""
+
+    cron: str = Field(description="Cron expression of five fields, in `timezone`.")
+    timezone: str = "UTC"
+    timetable: Literal["interval", "trigger"] = Field(
+        "interval", description="`interval`: a run covers the time between two ticks. `trigger`: a run has an instant only."
+    )
+    start: date = Field(description="First day the schedule counts from.")
+    end: date | None = Field(None, description="Last day of the schedule; none: for ever.")
+    catchup: bool = Field(False, description="Whether intervals missed in the past run by themselves.")
+    paused: bool = Field(False, description="Whether the Dags of this model are paused when first seen.")
+
+
+class Source(_Strict):
+    """Where the rows come from."""
+
+    query: str = Field(description="SQL file under sql/models, one row per entity; binds :start, :end and :as_of.")
+    raw: str | None = Field(None, description="SQL file of what the raw suite checks, same binds; none: the query itself.")
+    entity_key: list[Column] = Field(min_length=1)
+    event_time: Column
+    arrival_time: Column | None = Field(None, description="When the row became known; rows known after as_of are not seen.")
+
+
+class Label(_Strict):
+    """What is predicted, and when its truth can be trusted."""
+
+    column: Column
+    delay: Duration = Field(description="A label counts once event time + delay <= as_of.")
+    min_mature_ratio: Ratio = Field(0.5, description="Smallest share of the window's rows whose label is mature.")
+
+
+class Training(_Strict):
+    """Which slice of time is learned from, and which is held out."""
+
+    window: Duration
+    holdout: Duration = Field(description="The latest slice of the window, trained on by nobody.")
+    min_rows: int = Field(1000, ge=2, description="Fewest labelled rows worth training on.")
+
+    @model_validator(mode="after")
+    def _holdout_fits(self) -> Self:
+        if self.holdout * 2 > self.window:
+            raise ValueError(f"holdout ({self.holdout.days} days) must be at most half of the window ({self.window.days} days)")
+        return self
+
+
+class Impossible(_Strict):
+    """A range outside which a value cannot be true."""
+
+    column: Column
+    at_least: float | None = None
+    at_most: float | None = None
+    action: Literal["drop", "null"] = Field("drop", description="Drop the row, or treat the value as missing.")
+
+
+class Cleaning(_Strict):
+    """What is mended between the raw and the clean suite; every count is reported."""
+
+    duplicates: Literal["drop", "keep"] = Field("drop", description="Rows that repeat an entity key; the last to arrive stays.")
+    unlabelled: Literal["drop", "keep"] = Field("drop", description="Rows whose label should be mature and is missing.")
+    unlabelled_means: str = Field("", description="What a missing label means, in words, for the reports.")
+    impossible: list[Impossible] = []
+
+
+class Feature(_Strict):
+    """One input of the model. Its name is the key; its column in the query has the same name."""
+
+    type: Literal["category", "integer", "float", "boolean"]
+    nullable: bool = False
+    description: str = ""
+
+
+class Expectations(_Strict):
+    """Suites (YAML files under include/expectations) and the two checks that need history or the clock of the run."""
+
+    raw: str
+    clean: str
+    features: str
+    row_count_band: tuple[float, float] = Field((0.5, 2.0), description="Allowed row count over the median of earlier snapshots.")
+    freshness: Duration = Field(description="How far the newest event may lie before as_of.")
+
+
+class FloatRange(_Strict):
+    """A range to search."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low}) must be under high ({self.high})")
+        return self
+
+
+class IntRange(_Strict):
+    """A range of whole numbers to search."""
+
+    low: int
+    high: int
+    log: bool = False
+    integer: Literal[True] = Field(description="Says that only whole numbers are tried.")
+
+
+class Choices(_Strict):
+    """Values to choose from."""
+
+    choices: list[JsonValue] = Field(min_length=2)
+
+
+class Budget(_Strict):
+    """How much a candidate may try."""
+
+    trials: int = Field(20, ge=1)
+    seconds: int = Field(60, ge=1, description="No new trial starts after this many seconds.")
+    rows: int = Field(50_000, ge=100, description="Most recent rows a trial looks at; the final fit takes them all.")
+    folds: int = Field(3, ge=2, le=10, description="Time-ordered folds.")
+
+
+class Candidate(_Strict):
+    """One way to model it."""
+
+    algorithm: Algorithm
+    params: dict[str, JsonValue] = Field({}, description="Fixed parameters of the estimator.")
+    search: dict[str, IntRange | FloatRange | Choices] = Field({}, description="Parameters to search.")
+    budget: Budget | None = Field(None, description="None: the model's.")
+
+
+class Slices(_Strict):
+    """Groups that no challenger may be clearly worse for."""
+
+    columns: list[Column] = []
+    max_drop: float = Field(0.05, ge=0, description="Most a slice's metric may fall under the champion's.")
+    min_rows: int = Field(500, ge=2, description="Smaller slices are reported, not judged.")
+
+
+class Improvement(_Strict):
+    """How sure we must be that the challenger is better."""
+
+    at_least: float = Field(0.0, description="Least lower bound of metric(challenger) − metric(champion), better being up.")
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    resamples: int = Field(500, ge=100)
+
+
+class Gates(_Strict):
+    """What a challenger must pass."""
+
+    floors: dict[Metric, float] = Field(description="Per metric the worst value allowed; for losses an upper bound.")
+    improvement: Improvement = Improvement()
+    slices: Slices = Slices()
+    latency_ms: float = Field(50.0, gt=0, description="Most a single-row prediction may take, 99th percentile.")
+
+
+class Release(_Strict):
+    """How an accepted challenger reaches callers."""
+
+    automatic: bool = Field(True, description="False: an accepted challenger waits for a person to start release__<model>.")
+    ready_seconds: int = Field(60, ge=1, description="Deadline for the new bento to answer.")
+    golden_rows: int = Field(50, ge=1, description="Rows whose answers must equal the offline predictions.")
+    parity_tolerance: float = Field(1e-6, ge=0, description="Largest difference allowed on a golden row.")
+    drain_seconds: float = Field(5.0, ge=0, description="How long the old bento stays up after the switch.")
+
+
+class Monitoring(_Strict):
+    """Thresholds of `monitor__<model>`."""
+
+    psi: float = Field(0.1, gt=0)
+    missing_ratio: Ratio = 0.05
+    performance_drop_ratio: Ratio = Field(0.05, description="Relative fall under the champion's holdout figure.")
+    p99_ms: float = Field(500.0, gt=0)
+
+
+class RetrainPolicy(_Strict):
+    """When a wish to retrain is granted."""
+
+    cooldown: Duration = timedelta(days=1)
+    max_per_week: int = Field(3, ge=1)
+
+
+class ModelSpec(_Strict):
+    """Everything a team says about one model."""
+
+    model: Name
+    description: str
+    owner: Owner
+    task: Literal["binary_classification"]
+    schedule: Schedule
+    source: Source
+    label: Label
+    training: Training
+    cleaning: Cleaning = Cleaning()
+    features: dict[Column, Feature] = Field(min_length=1)
+    expectations: Expectations
+    budget: Budget = Budget()
+    candidates: dict[Name, Candidate] = Field(min_length=1)
+    metric: Metric
+    gates: Gates
+    release: Release = Release()
+    monitoring: Monitoring = Monitoring()
+    retrain: RetrainPolicy = RetrainPolicy()
+    recipients: list[Email] = Field(min_length=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _columns_agree(self) -> Self:
+        taken = {*self.source.entity_key, self.source.event_time, self.label.column, self.source.arrival_time}
+        if leaked := sorted(set(self.features) & taken):
+            raise ValueError(f"{leaked[0]!r} is a key, a time or the label; it cannot be a feature too")
+        if unknown := sorted(set(self.gates.slices.columns) - set(self.features)):
+            raise ValueError(f"slice column {unknown[0]!r} is not a feature")
+        return self
+
+    def budget_of(self, candidate: str) -> Budget:
+        """Budget of one candidate: its own, else the model's."""
+        return self.candidates[candidate].budget or self.budget
+
+    def window_at(self, as_of: datetime, window: timedelta | None = None) -> tuple[datetime, datetime]:
+        """Half-open training window `[start, as_of)`."""
+        return as_of - (window or self.training.window), as_of

@@ -1,0 +1,194 @@
+"""The records that steps hand to each other. All instants are aware and UTC; all intervals are half-open."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+Mode = Literal["live", "backfill"]
+Outcome = Literal["accepted", "rejected"]
+Point = Literal["raw", "clean", "features"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of a model's loop: what it may see and on whose behalf.
+
+    `start` and `as_of` bound the training window; nothing later than `as_of` may be seen. `force_reason` is a
+    person's reason to promote against the gate; it is recorded with the decision.
+    """
+
+    model: str
+    dag_id: str
+    dag_run_id: str
+    as_of: datetime
+    start: datetime
+    mode: Mode = "live"
+    force_reason: str = ""
+    candidates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extract:
+    """Rows of the window, on disk as Parquet."""
+
+    path: str
+    n_rows: int
+    sql_digest: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedExpectation:
+    """One expectation that the data did not meet."""
+
+    expectation: str
+    column: str
+    expected: str
+    observed: str
+    sample_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """Result of one suite at one point. `data_docs` is a path relative to the reports folder."""
+
+    point: Point
+    suite: str
+    success: bool
+    n_expectations: int
+    n_rows: int
+    failed: tuple[FailedExpectation, ...] = ()
+    data_docs: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleaned:
+    """What cleaning kept, dropped and mended. `dropped` and `mended` count rows per rule."""
+
+    path: str
+    n_rows_in: int
+    n_rows: int
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    mended: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSet:
+    """Mature, typed rows: key, event time, features, label. `holdout_start` splits training from holdout."""
+
+    path: str
+    n_rows: int
+    n_immature: int
+    positive_ratio: float
+    holdout_start: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """An immutable training set. `digest` is the content's; `path` a readable copy for this run."""
+
+    snapshot_id: str
+    model: str
+    as_of: datetime
+    start: datetime
+    holdout_start: datetime
+    n_rows: int
+    digest: str
+    sql_digest: str
+    dvc_revision: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedCandidate:
+    """What training one candidate gave. A failed one has `error` and no path."""
+
+    name: str
+    algorithm: str
+    mlflow_run_id: str
+    error: str = ""
+    model_path: str = ""
+    fold_score: float | None = None
+    n_trials: int = 0
+    fit_seconds: float = 0.0
+    params: Mapping[str, object] = field(default_factory=dict)
+    holdout_metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateResult:
+    """One gate: what was measured against what. `value` is None where it is undefined; `reason` is a sentence."""
+
+    gate: str
+    passed: bool
+    reason: str
+    value: float | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Outcome of the gates for one run. Metrics are on the holdout, by metric name."""
+
+    model: str
+    dag_run_id: str
+    snapshot_id: str
+    outcome: Outcome
+    candidate: str
+    mlflow_run_id: str
+    gates: tuple[GateResult, ...]
+    challenger_metrics: Mapping[str, float]
+    champion_version: int | None = None
+    champion_metrics: Mapping[str, float] = field(default_factory=dict)
+    slices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    forced_reason: str = ""
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it was rejected, or how it passed."""
+        failed = tuple(gate.reason for gate in self.gates if not gate.passed)
+        return failed or tuple(gate.reason for gate in self.gates)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredVersion:
+    """A version in the model registry. `training_end` is the end of the data it learned from."""
+
+    model: str
+    model_version: int
+    mlflow_run_id: str
+    model_uri: str
+    snapshot_id: str
+    training_end: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bento:
+    """A built bento of one model version. `path` is its folder."""
+
+    model: str
+    model_version: int
+    bento_tag: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingCheck:
+    """A bento that answered ready and gave the offline predictions on `n_rows` golden rows."""
+
+    program: str
+    port: int
+    n_rows: int
+    largest_difference: float
+    ready_seconds: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Champion:
+    """Who serves a model, since when."""
+
+    model: str
+    model_version: int
+    valid_from: datetime

@@ -1,0 +1,1 @@
+"""Pure parts of the loop: no I/O, clock, logging or environment."""

@@ -1,0 +1,1 @@
+"""What Airflow needs of Perennial: Dag factory parts, assets, callbacks. The only code that knows both sides."""
