@@ -13,7 +13,7 @@ from perennial.contracts import Champion, Decision, RegisteredVersion, Snapshot,
 from perennial.errors import PermanentError, ReleaseError, UnavailableError
 
 if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection
+    from psycopg2.extensions import connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class StateStore:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._connection: Connection | None = None
+        self._connection: connection | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -66,7 +66,7 @@ class StateStore:
         if self._connection is None:
             raise PermanentError("StateStore is used outside its `with` block")
         try:
-            with self._connection as connection, connection.cursor(cursor_factory=RealDictCursor) as cursor:
+            with self._connection as open_connection, open_connection.cursor(cursor_factory=RealDictCursor) as cursor:
                 yield cursor
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
             raise UnavailableError(f"the state database went away: {error}".strip(), "see: perennial status") from error
