@@ -1,0 +1,116 @@
+"""Airflow's public REST API, for programs that start Dag runs and watch them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from perennial.errors import ConfigurationError, UnavailableError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DagRunState:
+    """A Dag run as the API sees it: `state` is queued, running, success or failed."""
+
+    dag_id: str
+    dag_run_id: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskState:
+    """One task instance; `state` is None before it is scheduled, `map_name` is empty for an unmapped task."""
+
+    task_id: str
+    map_name: str
+    state: str | None
+    seconds: float | None
+
+
+class AirflowApi:
+    """A logged-in session with Airflow's API.
+
+    Raises
+    ------
+    UnavailableError
+        From any method, when Airflow does not answer.
+    ConfigurationError
+        When Airflow refuses the login or the request.
+    """
+
+    def __init__(self, url: str, *, user: str, password: str) -> None:
+        self._client = httpx.Client(base_url=url, timeout=30)
+        token = self._call("POST", "/auth/token", json={"username": user, "password": password})["access_token"]
+        self._client.headers["Authorization"] = f"Bearer {token}"
+
+    def close(self) -> None:
+        """End the session."""
+        self._client.close()
+
+    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        try:
+            response = self._client.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise UnavailableError(
+                f"Airflow does not answer at {self._client.base_url}: {error}", "see: perennial status"
+            ) from error
+        if response.status_code >= 500:
+            raise UnavailableError(f"Airflow answered {response.status_code} to {method} {path}", "see: perennial status")
+        if response.is_error:
+            raise ConfigurationError(f"Airflow refused {method} {path}: {response.status_code} {response.text[:500]}")
+        body: dict[str, Any] = response.json()
+        return body
+
+    def has_dag(self, dag_id: str) -> bool:
+        """Whether Airflow has parsed this Dag yet."""
+        found = self._call("GET", "/api/v2/dags", params={"dag_id_pattern": dag_id, "exclude_stale": True})
+        return any(dag["dag_id"] == dag_id for dag in found["dags"])
+
+    def read_import_errors(self) -> list[str]:
+        """What Airflow could not parse, as `file: last line of the trace`."""
+        errors = self._call("GET", "/api/v2/importErrors")["import_errors"]
+        return [f"{error['filename']}: {error['stack_trace'].strip().splitlines()[-1]}" for error in errors]
+
+    def find_dag_runs(self, dag_id: str, *, dag_run_id: str | None = None) -> list[DagRunState]:
+        """Runs of a Dag, the newest first."""
+        query = {"order_by": "-run_after", "limit": 50} | ({"run_id_pattern": dag_run_id} if dag_run_id else {})
+        runs = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=query)["dag_runs"]
+        found = [_dag_run(run) for run in runs]
+        return [run for run in found if dag_run_id in (None, run.dag_run_id)]
+
+    def trigger(self, dag_id: str, dag_run_id: str, params: Mapping[str, object]) -> DagRunState:
+        """Start a Dag run with params, unless one of that id exists."""
+        if found := self.find_dag_runs(dag_id, dag_run_id=dag_run_id):
+            return found[0]
+        body = {"dag_run_id": dag_run_id, "logical_date": None, "conf": dict(params)}
+        return _dag_run(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body))
+
+    def read_dag_run(self, dag_id: str, dag_run_id: str) -> DagRunState:
+        """State of one Dag run."""
+        return _dag_run(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}"))
+
+    def find_triggered(self, source_dag_id: str, source_dag_run_id: str) -> list[DagRunState]:
+        """Dag runs that the Asset events of one Dag run started."""
+        query = {"source_dag_id": source_dag_id, "source_run_id": source_dag_run_id}
+        events = self._call("GET", "/api/v2/assets/events", params=query)["asset_events"]
+        created = [run for event in events for run in event["created_dagruns"]]
+        return [DagRunState(dag_id=run["dag_id"], dag_run_id=run["run_id"], state=run["state"]) for run in created]
+
+    def read_tasks(self, dag_id: str, dag_run_id: str) -> list[TaskState]:
+        """Task instances of a run, in the order they started."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances"
+        found = self._call("GET", path, params={"limit": 100, "order_by": "start_date"})["task_instances"]
+        return [
+            TaskState(
+                task_id=each["task_id"],
+                map_name=each.get("rendered_map_index") or "",
+                state=each["state"],
+                seconds=each["duration"],
+            )
+            for each in found
+        ]
+
+
+def _dag_run(body: Mapping[str, Any]) -> DagRunState:
+    return DagRunState(dag_id=body["dag_id"], dag_run_id=body["dag_run_id"], state=body["state"])

@@ -1,0 +1,124 @@
+"""What the Dags of every model have in common: ids, owner, docs, schedule, retries, the mail when something fails."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import (
+    DAG,
+    CronDataIntervalTimetable,
+    CronTriggerTimetable,
+    ExceptionRetryPolicy,
+    Param,
+    RetryAction,
+    RetryRule,
+    get_parsing_context,
+)
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec, Schedule
+from perennial.config.spec_file import load_spec, load_specs, spec_path
+from perennial.errors import ConfigurationError
+
+from perennial_airflow.callbacks import mail_failure
+
+__all__ = [
+    "ModelSpec",
+    "check_specs",
+    "load_model",
+    "loop_dag",
+    "release_params",
+    "retrain_params",
+    "schedule_options",
+    "specs_to_parse",
+]
+
+# A retry helps against what was away or killed, never against wrong data or a wrong spec.
+RETRY_POLICY = ExceptionRetryPolicy(
+    rules=[
+        RetryRule(exception="perennial.errors.PermanentError", action=RetryAction.FAIL, reason="trying again cannot help"),
+        RetryRule(exception="perennial.errors.RetryableError", action=RetryAction.RETRY, retry_delay=timedelta(seconds=10)),
+    ]
+)
+
+
+def specs_to_parse(kind: str) -> Iterator[ModelSpec]:
+    """Specs whose Dags this parse needs: all, or the one whose task is about to run."""
+    settings = Settings.load()
+    dag_id = get_parsing_context().dag_id
+    if dag_id and dag_id.startswith(f"{kind}__"):
+        yield load_model(dag_id.removeprefix(f"{kind}__"))[0]
+    elif not dag_id:
+        specs, _ = load_specs(settings.project / "include" / "models")
+        yield from specs.values()
+
+
+def check_specs() -> None:
+    """Raise what is wrong with the specs, all faults in one error.
+
+    Raises
+    ------
+    ConfigurationError
+        When any spec is broken.
+    """
+    if get_parsing_context().dag_id:
+        return
+    _, faults = load_specs(Settings.load().project / "include" / "models")
+    if faults:
+        raise ConfigurationError("\n".join(str(fault) for fault in faults.values()), "mend the spec, then: perennial check")
+
+
+def load_model(model: str) -> tuple[ModelSpec, Settings]:
+    """Spec and settings for a task of this model, read when the task runs."""
+    settings = Settings.load()
+    return load_spec(spec_path(settings, model)), settings
+
+
+def loop_dag(kind: str, spec: ModelSpec, *, doc: str, **options: Any) -> DAG:
+    """A Dag `<kind>__<model>` with what all Dags of the loop share; `options` go to the Dag as they are."""
+    return DAG(
+        f"{kind}__{spec.model}",
+        description=f"{kind}: {spec.description}",
+        doc_md=f"{doc}\n\n**{spec.model}**: {spec.description}\n\nOwner: {spec.owner.name} ({spec.owner.email})",
+        tags=[kind, spec.model],
+        catchup=spec.schedule.catchup,
+        is_paused_upon_creation=spec.schedule.paused,
+        default_args={
+            "owner": spec.owner.name,
+            "retries": 3,
+            "retry_delay": timedelta(seconds=10),
+            "retry_policy": RETRY_POLICY,
+            "on_failure_callback": mail_failure,
+        },
+        **options,
+    )
+
+
+def schedule_options(schedule: Schedule) -> Mapping[str, Any]:
+    """Timetable, first and last instant of a spec's schedule."""
+    timetable = CronDataIntervalTimetable if schedule.timetable == "interval" else CronTriggerTimetable
+    last = schedule.end and datetime.combine(schedule.end, datetime.max.time(), tzinfo=UTC)
+    return {
+        "schedule": timetable(schedule.cron, timezone=schedule.timezone),
+        "start_date": datetime.combine(schedule.start, datetime.min.time(), tzinfo=UTC),
+        "end_date": last,
+    }
+
+
+def retrain_params(spec: ModelSpec) -> dict[str, Param]:
+    """What a person may say when starting a retraining by hand."""
+    window = f"How far back to learn from, e.g. 60 days; default: {spec.training.window.days} days."
+    return {
+        "as_of": _optional("string", "See nothing later than this date or time; UTC unless it says otherwise."),
+        "window": _optional("string", window),
+        "force": _optional("string", "Your reason to accept the challenger against the gate; it is recorded."),
+        "candidates": _optional("array", "Train these only.", items={"enum": list(spec.candidates)}),
+    }
+
+
+def release_params() -> dict[str, Param]:
+    """What a person may say when starting a release by hand."""
+    return {"version": _optional("integer", "Registered model version to release.", minimum=1)}
+
+
+def _optional(json_type: str, description: str, **schema: Any) -> Param:
+    return Param(None, type=["null", json_type], description=description, **schema)

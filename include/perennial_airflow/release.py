@@ -1,0 +1,78 @@
+"""The tasks of `release__<model>`. Each calls one step of the library, imported where it runs."""
+
+from typing import Any
+
+from airflow.sdk import get_current_context, task
+from perennial.contracts import Bento, RegisteredVersion, ServingCheck
+from perennial.errors import ConfigurationError
+
+from perennial_airflow.assets import challenger_asset
+from perennial_airflow.factory import load_model
+from perennial_airflow.xcom import pack, unpack
+
+Packed = dict[str, Any]
+
+
+@task
+def choose_version(model: str) -> Packed:
+    """Take the version from the challenger's event, or from the `version` param of a run started by hand."""
+    from perennial.steps.register import read_registered
+
+    context = get_current_context()
+    if number := context["params"].get("version"):
+        return pack(read_registered(model, number, settings=load_model(model)[1]))
+    events = context["triggering_asset_events"].get(challenger_asset(model)) or []
+    if not events:
+        raise ConfigurationError("this run was started by hand without a version", "trigger it again with the param `version`")
+    # Several challengers may have come while a release was running: the last one is the one to release.
+    version: Packed = events[-1].extra["version"]
+    return version
+
+
+@task
+def build_bento(version: Packed) -> Packed:
+    """Package the model version as a bento."""
+    from perennial.steps.package import build_bento as step
+
+    spec, settings = load_model(version["model"])
+    return pack(step(spec, unpack(RegisteredVersion, version), settings=settings))
+
+
+@task
+def check_serving(bento: Packed) -> Packed:
+    """Start the bento on a port of its own and require golden rows to get the offline predictions."""
+    from perennial.steps.release import start_and_check
+
+    spec, settings = load_model(bento["model"])
+    return pack(start_and_check(spec, unpack(Bento, bento), settings=settings))
+
+
+@task
+def promote(version: Packed, check: Packed) -> Packed:
+    """Switch the gateway to the new bento and make its version the champion."""
+    from perennial.steps.release import promote as step
+
+    spec, settings = load_model(version["model"])
+    dag_run_id = get_current_context()["dag_run"].run_id
+    return pack(
+        step(spec, unpack(RegisteredVersion, version), unpack(ServingCheck, check), dag_run_id=dag_run_id, settings=settings)
+    )
+
+
+@task
+def drain(champion: Packed) -> None:
+    """Stop the bentos that no longer serve, once their last requests are answered."""
+    from perennial.steps.release import drain as step
+
+    spec, settings = load_model(champion["model"])
+    step(spec, settings=settings)
+
+
+@task(trigger_rule="one_failed")
+def withdraw(model: str) -> None:
+    """A step failed: stop the challenger's bento and record the rejection; the champion keeps serving."""
+    from perennial.steps.release import withdraw as step
+
+    version = get_current_context()["ti"].xcom_pull(task_ids="choose_version")
+    spec, settings = load_model(model)
+    step(spec, version["model_version"] if version else None, settings=settings)

@@ -1,0 +1,77 @@
+"""What one Dag run may see: its `as_of`, its window and its mode, read from Airflow's view of the run."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from perennial.config.spec import Duration, ModelSpec
+from perennial.contracts import Run
+from perennial.errors import ConfigurationError
+from pydantic import TypeAdapter, ValidationError
+
+_DURATION: TypeAdapter[timedelta] = TypeAdapter(Duration)
+
+
+def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
+    """Fix what a Dag run may see.
+
+    `as_of` is the `as_of` param of a run that a person or a program triggered; else the end of the data interval; else
+    it is refused: the clock is never asked. Scheduled and backfill runs never look at the param, so one value cannot
+    leak into every interval of a backfill.
+
+    Parameters
+    ----------
+    dag_run
+        Airflow's DagRun; read are `run_id`, `dag_id`, `run_type` and `data_interval_end`.
+    params
+        The run's params: `as_of`, `window`, `force`, `candidates`, each possibly None.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is no `as_of`, or a param is wrong.
+    """
+    triggered = dag_run.run_type not in ("scheduled", "backfill")
+    as_of = _read_as_of(params.get("as_of")) if triggered else None
+    as_of = as_of or dag_run.data_interval_end
+    if as_of is None:
+        raise ConfigurationError(
+            "this run has neither an as_of param nor a data interval", "trigger it again with as_of, e.g. 2013-04-01"
+        )
+    start, end = spec.window_at(as_of.astimezone(UTC), _read_window(params.get("window")) if triggered else None)
+    if end - start < 2 * spec.training.holdout:
+        raise ConfigurationError(f"window {end - start} is less than twice the holdout {spec.training.holdout}", "widen `window`")
+    return Run(
+        model=spec.model,
+        dag_id=dag_run.dag_id,
+        dag_run_id=dag_run.run_id,
+        as_of=end,
+        start=start,
+        mode="backfill" if dag_run.run_type == "backfill" else "live",
+        force_reason=(params.get("force") or "") if triggered else "",
+        candidates=_read_candidates(spec, params.get("candidates") if triggered else None),
+    )
+
+
+def _read_as_of(value: str | None) -> datetime | None:
+    if not value:
+        return None
+    try:
+        as_of = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"param as_of={value!r} is no date or time", "use e.g. 2013-04-01 or 2013-04-01T06:00:00Z"
+        ) from error
+    return as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)
+
+
+def _read_window(value: str | None) -> timedelta | None:
+    try:
+        return _DURATION.validate_python(value) if value else None
+    except ValidationError as error:
+        raise ConfigurationError(f"param window={value!r} is no duration", "use e.g. 90 days") from error
+
+
+def _read_candidates(spec: ModelSpec, names: list[str] | None) -> tuple[str, ...]:
+    if unknown := sorted(set(names or ()) - set(spec.candidates)):
+        raise ConfigurationError(f"param candidates: {unknown[0]!r} is not in the spec", f"known: {', '.join(spec.candidates)}")
+    return tuple(names or spec.candidates)
