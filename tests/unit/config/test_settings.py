@@ -1,0 +1,63 @@
+"""Settings: one file of defaults, the environment over it, and errors that name key and value."""
+
+from pathlib import Path
+
+import pytest
+
+from perennial.config.settings import Settings, read_env_file
+from perennial.errors import ConfigurationError
+
+PROJECT = Path(__file__).parents[3]
+
+
+def test_the_env_file_is_the_only_source_of_defaults() -> None:
+    names = {name.removeprefix("PERENNIAL_").lower() for name in read_env_file(PROJECT / ".env")}
+    assert names == set(Settings.model_fields) - {"project"}
+    assert [field for field in Settings.model_fields.values() if not field.is_required()] == []
+
+
+def test_every_setting_is_explained_in_the_env_file() -> None:
+    lines = (PROJECT / ".env").read_text().splitlines()
+    unexplained = [
+        line
+        for before, line in zip(lines, lines[1:], strict=False)
+        if line.startswith("PERENNIAL_") and not before.startswith(("#", "PERENNIAL_"))
+    ]
+    assert unexplained == []
+
+
+def test_the_environment_wins() -> None:
+    settings = Settings.load({"PERENNIAL_POSTGRES_PORT": "6000", "PERENNIAL_VAR": "/elsewhere"})
+    assert (settings.postgres_port, settings.paths.secrets) == (6000, Path("/elsewhere/secrets"))
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"PERENNIAL_POSTGRES_PROT": "1"}, "unknown setting PERENNIAL_POSTGRES_PROT"),
+        ({"PERENNIAL_POSTGRES_PORT": "many"}, "PERENNIAL_POSTGRES_PORT='many'"),
+        ({"PERENNIAL_GATEWAY_PORT": "70000"}, "PERENNIAL_GATEWAY_PORT='70000'"),
+        ({"PERENNIAL_BENTO_PORTS": "3100"}, "PERENNIAL_BENTO_PORTS='3100'"),
+        ({"PERENNIAL_PROJECT": "/nowhere"}, "/nowhere/.env"),
+    ],
+)
+def test_a_wrong_setting_is_named(environ: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Settings.load(environ)
+
+
+def test_a_missing_secret_says_how_to_make_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="perennial up"):
+        Settings.load({"PERENNIAL_VAR": str(tmp_path)}).secret("admin_password")
+
+
+def test_passwords_are_escaped_in_urls(tmp_path: Path) -> None:
+    (tmp_path / "perennial_password").write_text("a/b@c\n")
+    settings = Settings.load({"PERENNIAL_SECRETS": str(tmp_path)})
+    assert settings.state_url == "postgresql://perennial:a%2Fb%40c@127.0.0.1:5433/perennial"
+
+
+def test_a_broken_line_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("# fine\nPERENNIAL_VAR\n")
+    with pytest.raises(ConfigurationError, match=r"\.env:2"):
+        read_env_file(tmp_path / ".env")

@@ -1,0 +1,72 @@
+"""What a Dag run may see: every way a run can start, and every wrong param."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from types import SimpleNamespace
+
+import pytest
+
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec
+from perennial.config.spec_file import load_spec, spec_path
+from perennial.errors import ConfigurationError
+from perennial_airflow.runs import resolve_run
+
+APRIL = datetime(2013, 4, 1, tzinfo=UTC)
+MAY = datetime(2013, 5, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def spec() -> ModelSpec:
+    return load_spec(spec_path(Settings.load(), "flight_delay"))
+
+
+def dag_run(run_type: str, interval_end: datetime | None = None) -> SimpleNamespace:
+    return SimpleNamespace(dag_id="retrain__flight_delay", run_id="a", run_type=run_type, data_interval_end=interval_end)
+
+
+@pytest.mark.parametrize(
+    ("run_type", "interval_end", "param", "as_of"),
+    [
+        ("scheduled", APRIL, None, APRIL),
+        ("scheduled", APRIL, "2013-05-01", APRIL),  # a param cannot bend a scheduled run
+        ("backfill", APRIL, "2013-05-01", APRIL),  # nor leak into each interval of a backfill
+        ("manual", APRIL, "2013-05-01", MAY),
+        ("manual", APRIL, None, APRIL),
+        ("manual", None, "2013-05-01T02:00:00+02:00", MAY),
+        ("operator_triggered", None, "2013-05-01", MAY),
+    ],
+)
+def test_as_of(spec: ModelSpec, run_type: str, interval_end: datetime | None, param: str | None, as_of: datetime) -> None:
+    run = resolve_run(spec, dag_run(run_type, interval_end), {"as_of": param})
+    assert (run.as_of, run.start) == (as_of, as_of - spec.training.window)
+    assert run.mode == ("backfill" if run_type == "backfill" else "live")
+
+
+def test_the_window_and_candidates_of_a_manual_run(spec: ModelSpec) -> None:
+    params = {"as_of": "2013-05-01", "window": "60 days", "force": "board demo", "candidates": ["lightgbm"]}
+    run = resolve_run(spec, dag_run("manual"), params)
+    assert (run.start, run.force_reason, run.candidates) == (MAY - timedelta(days=60), "board demo", ("lightgbm",))
+
+
+def test_all_candidates_unless_told(spec: ModelSpec) -> None:
+    assert resolve_run(spec, dag_run("scheduled", APRIL), {"candidates": ["lightgbm"]}).candidates == tuple(spec.candidates)
+
+
+def test_an_interval_in_another_zone_becomes_utc(spec: ModelSpec) -> None:
+    new_york = APRIL.astimezone(timezone(timedelta(hours=-4)))
+    assert resolve_run(spec, dag_run("scheduled", new_york), {}).as_of.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({}, "neither the param as_of nor a data interval"),
+        ({"as_of": "yesterday"}, "as_of='yesterday'"),
+        ({"as_of": "2013-04-01", "window": "3 moons"}, "window='3 moons'"),
+        ({"as_of": "2013-04-01", "window": "20 days"}, "twice the holdout"),
+        ({"as_of": "2013-04-01", "candidates": ["xgboost"]}, "'xgboost' is not in the spec"),
+    ],
+)
+def test_a_wrong_param_is_refused_by_name(spec: ModelSpec, params: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        resolve_run(spec, dag_run("manual"), params)
