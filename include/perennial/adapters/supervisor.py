@@ -8,6 +8,7 @@ serves again after the next `perennial up`.
 import contextlib
 import hashlib
 import os
+import re
 import shlex
 import socket
 import stat
@@ -188,10 +189,37 @@ def start_program(settings: Settings, name: str) -> None:
         supervisor.startProcessGroup(name, False)
 
 
-def stop_program(settings: Settings, name: str) -> None:
-    """Stop a program's processes and wait for their end; the program stays known."""
+def stop_program(settings: Settings, name: str, *, wait: bool = True) -> None:
+    """Stop a program's processes and, if asked, wait for their end; the program stays known."""
     with _rpc(settings, tolerate={_NOT_RUNNING}) as supervisor:
-        supervisor.stopProcessGroup(name)
+        supervisor.stopProcessGroup(name, wait)
+
+
+def reload_programs(settings: Settings) -> list[str]:
+    """Have supervisord read its files again: changed programs are stopped and known anew, gone ones forgotten.
+
+    Returns
+    -------
+    list of str
+        Names of the programs that were changed or added; those that start by themselves are starting.
+    """
+    with _rpc(settings) as supervisor:
+        ((added, changed, removed),) = supervisor.reloadConfig()
+    for name in (*changed, *removed):
+        stop_program(settings, name)
+        with _rpc(settings) as supervisor:
+            supervisor.removeProcessGroup(name)
+    for name in (*changed, *added):
+        with _rpc(settings, tolerate={_ALREADY_ADDED}) as supervisor:
+            supervisor.addProcessGroup(name)
+    return [*changed, *added]
+
+
+def listening_programs(settings: Settings) -> Iterator[tuple[str, str, int]]:
+    """Name, host and port of the programs in `conf.d` that listen."""
+    for path in sorted(conf_folder(settings).glob("*.conf")):
+        for host, port in re.findall(r"^socket=tcp://(.+):(\d+)$", path.read_text(), flags=re.MULTILINE):
+            yield path.stem, host, int(port)
 
 
 def program_states(settings: Settings, name: str | None = None) -> list[ProcessState]:

@@ -1,0 +1,1 @@
+"""The embedded stack: every service the loop needs, as processes of one machine kept by supervisord."""

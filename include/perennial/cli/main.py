@@ -1,0 +1,86 @@
+"""The `perennial` command: a table of subcommands, each a module of this package that is loaded when it is called."""
+
+import importlib
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from perennial.errors import PerennialError, RetryableError
+
+if TYPE_CHECKING:
+    from typer._click.core import Command, Context
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One subcommand: `perennial.cli.<module>` has a function `run` with Typer's annotations.
+
+    Parameters
+    ----------
+    passes_through
+        Whether all that follows, `--help` too, goes to `run` as it is.
+    """
+
+    module: str
+    summary: str
+    passes_through: bool = False
+
+
+# To add a command, write its module and its line here.
+COMMANDS = {
+    "up": Entry("up", "Start the stack and wait until every service is healthy."),
+    "down": Entry("down", "Stop the stack; what it has stored stays."),
+    "status": Entry("status", "Show every service, its health and its address, and where the login is."),
+    "airflow": Entry("airflow", "Run one of Airflow's own commands against the stack.", passes_through=True),
+    "mlflow": Entry("mlflow", "Run one of MLflow's own commands against the stack.", passes_through=True),
+}
+
+_EPILOG = "Exit codes: 0 done; 1 it cannot work until you change what the message names; 2 wrong usage; 3 try again later."
+
+
+class _LazyCommand(TyperCommand):
+    """Stands in the list of commands with its summary, and turns into the real command when it is called."""
+
+    def __init__(self, name: str, entry: Entry) -> None:
+        super().__init__(name, short_help=entry.summary, help=entry.summary)
+        self.entry = entry
+
+    def make_context(self, info_name: str | None, args: list[str], parent: "Context | None" = None, **extra: Any) -> "Context":
+        return _load(self.name or "", self.entry).make_context(info_name, args, parent, **extra)
+
+
+class _LazyGroup(TyperGroup):
+    def list_commands(self, ctx: "Context") -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: "Context", cmd_name: str) -> "Command | None":  # noqa: ARG002
+        entry = COMMANDS.get(cmd_name)
+        return _LazyCommand(cmd_name, entry) if entry else None
+
+
+app = typer.Typer(cls=_LazyGroup, epilog=_EPILOG, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+
+@app.callback()
+def _about() -> None:
+    """Perennial keeps models fresh: it retrains, compares, releases and watches them."""
+
+
+def main() -> None:
+    """Run the command line; an error of ours is shown as its message, without a traceback."""
+    try:
+        app(prog_name="perennial")
+    except PerennialError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(3 if isinstance(error, RetryableError) else 1)
+
+
+def _load(name: str, entry: Entry) -> "Command":
+    run = importlib.import_module(f"perennial.cli.{entry.module}").run
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    options = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+    single.command(name, help=entry.summary, context_settings=options if entry.passes_through else None)(run)
+    return typer.main.get_command(single)

@@ -1,0 +1,37 @@
+"""`perennial status`."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from perennial.stack.status import StackStatus
+
+
+def run(as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False) -> None:
+    """Exit code 0 when everything is healthy, else 1."""
+    from perennial.config.settings import Settings
+    from perennial.stack.status import read_status
+
+    status = read_status(Settings.load())
+    if as_json:
+        typer.echo(json.dumps(status.to_record(), indent=2))
+    else:
+        _print(status)
+    raise typer.Exit(0 if status.is_healthy else 1)
+
+
+def _print(status: "StackStatus") -> None:
+    from datetime import timedelta
+
+    from rich.console import Console
+    from rich.table import Table
+
+    console, table = Console(highlight=False), Table("", "Service", "URL", "PID", "Uptime", "", box=None, pad_edge=False)
+    for service in status.services:
+        sign = "[green]✓[/]" if service.is_healthy else "[red]✗[/]"
+        running = (str(service.pid), str(timedelta(seconds=service.uptime_seconds))) if service.pid else ("", "")
+        table.add_row(sign, service.title, service.url, *running, service.reason)
+    console.print(table)
+    console.print(f"\nLogin for Airflow: user {status.login_user}, password in {status.login_file}", soft_wrap=True)

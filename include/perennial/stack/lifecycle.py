@@ -1,0 +1,164 @@
+"""Starting and stopping the stack."""
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from perennial.adapters import supervisor
+from perennial.config.settings import Settings
+from perennial.errors import StackError, UnavailableError
+from perennial.stack import preflight
+from perennial.stack.processes import end_processes, find_processes
+from perennial.stack.services import SERVICES, Service, Step, with_needs
+from perennial.stack.supervision import start_supervisor, write_configuration
+from perennial.stack.waiting import wait_until
+
+_HEALTHY_WITHIN_SECONDS = 120.0
+
+# Called with the title of a service or step, what became of it, and the seconds it took.
+Report = Callable[[str, str, float], None]
+
+
+def _silent(*_: object) -> None:
+    pass
+
+
+def up(settings: Settings, *, names: tuple[str, ...] = (), report: Report = _silent) -> None:
+    """Start the named services and what they need, all of them for no name; what is healthy already is left alone.
+
+    Raises
+    ------
+    StackError
+        When something is in the way or a service does not get healthy; what runs by then keeps running.
+    """
+    preflight.check_python()
+    preflight.check_disk(settings)
+    with _alone(settings):
+        _ensure_supervisor(settings, report)
+        _Start(settings=settings, units=with_needs(names), report=report).run()
+
+
+def down(settings: Settings, *, report: Report = _silent) -> int:
+    """Stop everything of this stack, bentos included; returns how many processes had to be ended by hand."""
+    if not settings.paths.supervisor.exists():
+        return 0
+    with _alone(settings):
+        began = time.monotonic()
+        try:
+            _stop_services(settings)
+            pid = supervisor.shut_down(settings)
+            wait_until(lambda: not psutil.pid_exists(pid), seconds=60)
+            report("supervisord", "stopped", time.monotonic() - began)
+        except UnavailableError:
+            pass
+        leftovers = end_processes(find_processes(settings))
+        supervisor.socket_path(settings).unlink(missing_ok=True)
+        return leftovers
+
+
+def _stop_services(settings: Settings) -> None:
+    """All at once but Postgres, which the others write to until their end and which supervisord stops last."""
+    others = {state.program for state in supervisor.program_states(settings)} - {"postgres"}
+    for program in others:
+        supervisor.stop_program(settings, program, wait=False)
+
+    def are_stopped() -> bool:
+        return not any(state.pid for state in supervisor.program_states(settings) if state.program in others)
+
+    wait_until(are_stopped, seconds=60)
+
+
+def _ensure_supervisor(settings: Settings, report: Report) -> None:
+    """One supervisord that knows today's services: the running one told of changes, or a new one."""
+    if supervisor.is_answering(settings):
+        write_configuration(settings, SERVICES.values())
+        for program in supervisor.reload_programs(settings):
+            report(program, "has other settings now", 0.0)
+        return
+    began = time.monotonic()
+    if orphans := end_processes(find_processes(settings)):
+        report(f"{orphans} processes of a supervisor that died", "ended", time.monotonic() - began)
+    preflight.check_bento_ports(settings)
+    preflight.check_ports(settings, SERVICES.values())
+    supervisor.socket_path(settings).unlink(missing_ok=True)
+    start_supervisor(settings, write_configuration(settings, SERVICES.values()))
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Two people who start or stop the same stack take turns."""
+    settings.paths.supervisor.mkdir(parents=True, exist_ok=True)
+    with (settings.paths.supervisor / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@dataclass(slots=True, kw_only=True)
+class _Start:
+    """One start of several units, each as soon as its needs are done."""
+
+    settings: Settings
+    units: list[Service | Step]
+    report: Report
+    began: dict[str, float] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+
+    def run(self) -> None:
+        with ThreadPoolExecutor(max_workers=len(self.units)) as pool:
+            running: dict[str, Future[str]] = {}
+            while len(self.done) < len(self.units):
+                for unit in self.units:
+                    if unit.name not in running and self.done.issuperset(unit.needs):
+                        self.began[unit.name] = time.monotonic()
+                        running[unit.name] = pool.submit(self._bring_up, unit)
+                self._collect(running)
+                time.sleep(0.05)
+
+    def _collect(self, running: dict[str, "Future[str]"]) -> None:
+        for unit in self.units:
+            if unit.name in running and unit.name not in self.done and running[unit.name].done():
+                outcome = running[unit.name].result()
+                self.done.add(unit.name)
+                self.report(unit.title, outcome, time.monotonic() - self.began[unit.name])
+
+    def _bring_up(self, unit: Service | Step) -> str:
+        if isinstance(unit, Step):
+            unit.run(self.settings)
+            return "done"
+        if not self._fault(unit):
+            return "running already"
+        unit.prepare(self.settings)
+        if not self._is_running(unit):
+            preflight.check_ports(self.settings, [unit])
+            supervisor.start_program(self.settings, unit.name)
+        self._wait_until_healthy(unit)
+        return "healthy"
+
+    def _wait_until_healthy(self, unit: Service) -> None:
+        wait_until(lambda: not self._fault(unit), seconds=_HEALTHY_WITHIN_SECONDS)
+        if fault := self._fault(unit):
+            log = self.settings.paths.logs / f"{unit.name}.log"
+            raise StackError(f"{unit.title} does not get healthy: {fault}\n{_tail(log)}", f"see {log}")
+
+    def _is_running(self, unit: Service) -> bool:
+        return any(state.pid for state in supervisor.program_states(self.settings, unit.name))
+
+    def _fault(self, unit: Service) -> str:
+        states = supervisor.program_states(self.settings, unit.name)
+        if not states or not states[0].is_running:
+            return states[0].reason or states[0].state.lower() if states else "supervisord does not know it"
+        return unit.health(self.settings, states[0].uptime_seconds)
+
+
+def _tail(log: Path, n_lines: int = 8) -> str:
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join(f"    {line}" for line in lines[-n_lines:])

@@ -1,0 +1,83 @@
+"""How every service is, right now."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from perennial.adapters import supervisor
+from perennial.config.settings import Settings
+from perennial.errors import UnavailableError
+from perennial.stack.services import SERVICES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """One line of `perennial status`. `pid` and `uptime_seconds` are 0 for a service that does not run."""
+
+    name: str
+    title: str
+    state: str
+    is_healthy: bool
+    reason: str
+    url: str
+    pid: int
+    uptime_seconds: int
+    log: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackStatus:
+    services: tuple[Status, ...]
+    login_user: str
+    login_file: Path
+
+    @property
+    def is_healthy(self) -> bool:
+        return all(service.is_healthy for service in self.services)
+
+    def to_record(self) -> dict[str, object]:
+        """As data for JSON."""
+        services = [{**asdict(service), "log": str(service.log)} for service in self.services]
+        login = {"url": SERVICES["api-server"].title, "user": self.login_user, "password_file": str(self.login_file)}
+        return {"is_healthy": self.is_healthy, "services": services, "login": login}
+
+
+def read_status(settings: Settings) -> StackStatus:
+    """Ask supervisord and every running service; bentos are listed after the services."""
+    try:
+        states = {state.program: state for state in supervisor.program_states(settings)}
+    except UnavailableError:
+        states = {}
+    with ThreadPoolExecutor() as pool:
+        services = list(pool.map(lambda name: _service_status(settings, name, states.get(name)), SERVICES))
+    bentos = [_bento_status(settings, state) for name, state in sorted(states.items()) if name not in SERVICES]
+    login_file = settings.paths.secrets / "admin_password"
+    return StackStatus(services=(*services, *bentos), login_user="admin", login_file=login_file)
+
+
+def _service_status(settings: Settings, name: str, state: supervisor.ProcessState | None) -> Status:
+    service = SERVICES[name]
+    if state is None or not state.is_running:
+        fault = state.reason or "not running" if state else "the stack is down"
+    else:
+        fault = service.health(settings, state.uptime_seconds)
+    return _status(settings, name, service.title, url=service.url(settings), state=state, fault=fault)
+
+
+def _bento_status(settings: Settings, state: supervisor.ProcessState) -> Status:
+    fault = "" if state.is_running else state.reason or "not running"
+    return _status(settings, state.program, "Bento", url="", state=state, fault=fault)
+
+
+def _status(settings: Settings, name: str, title: str, *, url: str, state: supervisor.ProcessState | None, fault: str) -> Status:
+    return Status(
+        name=name,
+        title=title,
+        state=state.state if state else "STOPPED",
+        is_healthy=not fault,
+        reason=fault,
+        url=url,
+        pid=state.pid if state else 0,
+        uptime_seconds=state.uptime_seconds if state else 0,
+        log=settings.paths.logs / f"{name}.log",
+    )

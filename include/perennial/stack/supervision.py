@@ -1,0 +1,98 @@
+"""supervisord's main file and its process."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from perennial.adapters import supervisor
+from perennial.config.settings import Settings
+from perennial.errors import StackError
+from perennial.stack.environment import STACK_MARK, base_environment, settings_environment, stack_id
+from perennial.stack.services import Service
+from perennial.stack.waiting import wait_until
+
+
+def program_of(settings: Settings, service: Service) -> supervisor.Program:
+    """A service as a program; `up` starts it when its needs are there."""
+    return supervisor.Program(
+        name=service.name,
+        command=[sys.executable, "-m", "perennial.stack.launch", service.name],
+        log=settings.paths.logs / f"{service.name}.log",
+        environment=settings_environment(settings),
+        directory=settings.project,
+        stop_signal=service.stop_signal,
+        stop_seconds=service.stop_seconds,
+        autostart=False,
+    )
+
+
+def write_configuration(settings: Settings, services: Iterable[Service]) -> Path:
+    """Write supervisord's main file; the programs of `conf.d` are included."""
+    folder = settings.paths.supervisor
+    for needed in (folder, supervisor.conf_folder(settings), settings.paths.logs):
+        needed.mkdir(parents=True, exist_ok=True)
+    supervisor.make_runtime_folder(settings)
+    path = folder / "supervisord.conf"
+    sections = [_head(settings), *(supervisor.render_program(program_of(settings, service)) for service in services)]
+    path.write_text("\n".join(sections))
+    return path
+
+
+def start_supervisor(settings: Settings, configuration: Path) -> None:
+    """Start supervisord in a session of its own and wait until it answers.
+
+    Raises
+    ------
+    StackError
+        When it ends at once, with what it said.
+    """
+    log = settings.paths.logs / "supervisord.out"
+    environment = {**base_environment(settings), STACK_MARK: stack_id(settings)}
+    command = [str(Path(sys.executable).parent / "supervisord"), "-c", str(configuration)]
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=settings.project,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    wait_until(lambda: process.poll() is not None or supervisor.is_answering(settings), seconds=20, interval=0.05)
+    if process.poll() is not None:
+        raise StackError(
+            f"supervisord ended at once:\n{log.read_text().strip()}", f"see {settings.paths.logs / 'supervisord.log'}"
+        )
+
+
+def exec_supervisor(settings: Settings) -> None:
+    """Become a supervisord that keeps the programs of `conf.d` only: the container that serves models."""
+    configuration = write_configuration(settings, ())
+    command = str(Path(sys.executable).parent / "supervisord")
+    os.execve(command, [command, "-c", str(configuration)], base_environment(settings))
+
+
+def _head(settings: Settings) -> str:
+    logs, folder = settings.paths.logs, settings.paths.supervisor
+    return f"""\
+; Written by `perennial up`; changes are lost.
+[unix_http_server]
+file={supervisor.socket_path(settings)}
+chmod=0600
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+
+[supervisord]
+logfile={logs / "supervisord.log"}
+pidfile={folder / "supervisord.pid"}
+childlogdir={logs}
+nodaemon=true
+silent=true
+
+[include]
+files=conf.d/*.conf
+"""

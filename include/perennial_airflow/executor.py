@@ -1,0 +1,57 @@
+"""Perennial's executor: local processes that find the heavy libraries loaded."""
+
+import importlib
+import logging
+import time
+
+from airflow.executors.local_executor import LocalExecutor
+
+log = logging.getLogger(__name__)
+
+# What the tasks of the loop import. A task is a fork of a fork of the scheduler, so what is loaded here once costs it
+# neither time nor memory of its own.
+PRELOADED = (
+    "airflow.sdk.execution_time.task_runner",
+    "airflow.providers.standard.operators.python",
+    "pandas",
+    "pyarrow.parquet",
+    "adbc_driver_postgresql.dbapi",
+    "psycopg2",
+    "sqlalchemy",
+    "sklearn.ensemble",
+    "sklearn.linear_model",
+    "lightgbm",
+    "optuna",
+    "mlflow",
+    "mlflow.sklearn",
+    "great_expectations",
+    "matplotlib.figure",
+)
+
+
+class PreloadedLocalExecutor(LocalExecutor):
+    """LocalExecutor that loads what tasks need before it forks its workers.
+
+    Notes
+    -----
+    Libraries that start threads when they are imported must not be loaded before a fork; `OMP_NUM_THREADS` and its like
+    keep the numerical ones from it. A library that is missing or broken is left to the task that needs it.
+    """
+
+    # The API server reads the logs from the common disk.
+    serve_logs = False
+
+    def start(self) -> None:
+        preload(PRELOADED)
+        super().start()
+
+
+def preload(modules: tuple[str, ...]) -> None:
+    """Import modules by name; one that cannot be imported is logged and left out."""
+    began = time.monotonic()
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception:
+            log.warning("Could not load %s in advance; tasks that need it will say why", module, exc_info=True)
+    log.info("Loaded %d libraries for the tasks in %.1f s", len(modules), time.monotonic() - began)
