@@ -1,0 +1,96 @@
+"""The gates between a challenger and its release. Each returns what was measured, against what, and a sentence why."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from perennial.contracts import GateResult
+from perennial.core.bootstrap import Improvement
+from perennial.core.metrics import SIGN
+from perennial.core.slices import Slice
+
+
+def floor_gates(metrics: Mapping[str, float], floors: Mapping[str, float]) -> tuple[GateResult, ...]:
+    """Each metric must not be worse than its floor; an undefined one fails.
+
+    Examples
+    --------
+    >>> floor_gates({"roc_auc": 0.7}, {"roc_auc": 0.6})[0].reason
+    'roc_auc 0.7000 is at least 0.6000'
+    """
+    return tuple(_floor_gate(name, metrics.get(name), floor) for name, floor in floors.items())
+
+
+def _floor_gate(name: str, value: float | None, floor: float) -> GateResult:
+    wanted = f"at {'least' if SIGN[name] > 0 else 'most'} {floor:.4f}"
+    if value is None:
+        reason = f"{name} is undefined on the holdout, so it is not known to be {wanted}"
+        return GateResult(gate=f"floor_{name}", passed=False, reason=reason, threshold=floor)
+    passed = SIGN[name] * value >= SIGN[name] * floor
+    reason = f"{name} {value:.4f} is {'' if passed else 'not '}{wanted}"
+    return GateResult(gate=f"floor_{name}", passed=passed, reason=reason, value=value, threshold=floor)
+
+
+def improvement_gate(
+    improvement: Improvement | None, *, metric: str, reference: str, at_least: float, confidence: float
+) -> GateResult:
+    """The challenger must be better than the reference by at least `at_least`, surely enough.
+
+    The lower bound must reach `at_least`. A challenger that no resample tells apart from `at_least` fails: with 0 asked for,
+    an equal model is no improvement. An undefined improvement fails.
+    """
+    if improvement is None:
+        reason = f"the improvement of {metric} over {reference} is undefined on the rows judged"
+        return GateResult(gate="improvement", passed=False, reason=reason, threshold=at_least)
+    passed = improvement.lower >= at_least and improvement.upper > at_least
+    reason = (
+        f"{metric} is better than that of {reference} by {improvement.estimate:+.4f}, and by {improvement.lower:+.4f} or more "
+        f"with {confidence:.0%} confidence; {'at least' if passed else 'too little, for at least'} {at_least:+.4f} is asked for"
+    )
+    return GateResult(gate="improvement", passed=passed, reason=reason, value=improvement.lower, threshold=at_least)
+
+
+def slice_gate(slices: Sequence[Slice], *, metric: str, reference: str, max_drop: float) -> GateResult:
+    """No group that can be judged may be worse than under the reference by more than `max_drop`."""
+    drops = {each.name: each.drop for each in slices if each.is_judged and each.drop is not None}
+    if not drops:
+        reason = f"no slice has the rows and both classes to be judged ({len(slices)} seen)"
+        return GateResult(gate="slices", passed=True, reason=reason, threshold=max_drop)
+    worst = max(drops, key=lambda name: drops[name])
+    worse = [f"{name} ({drop:.4f})" for name, drop in drops.items() if drop > max_drop]
+    if worse:
+        reason = f"{metric} is worse than that of {reference} by more than {max_drop:.4f} for {', '.join(worse)}"
+    else:
+        reason = (
+            f"none of {len(drops)} slices is worse than {reference} by more than {max_drop:.4f}; {worst} has {drops[worst]:+.4f}"
+        )
+    return GateResult(gate="slices", passed=not worse, reason=reason, value=drops[worst], threshold=max_drop)
+
+
+def latency_gate(p99_ms: float, *, at_most: float) -> GateResult:
+    """A single row must be predicted quickly enough."""
+    passed = p99_ms <= at_most
+    reason = f"a single row takes {p99_ms:.1f} ms (99th percentile), {'at most' if passed else 'more than'} {at_most:.1f} ms"
+    return GateResult(gate="latency", passed=passed, reason=reason, value=p99_ms, threshold=at_most)
+
+
+def age_gate(challenger_end: datetime, champion_end: datetime, *, champion: str) -> GateResult:
+    """The challenger must not have learned from older data than the champion. The value is by how many days it is newer."""
+    days = (challenger_end - champion_end).total_seconds() / 86400
+    passed = days >= 0
+    earlier = "not earlier" if passed else "earlier"
+    reason = f"it learned up to {challenger_end:%Y-%m-%d %H:%M}, {earlier} than {champion} ({champion_end:%Y-%m-%d %H:%M})"
+    return GateResult(gate="not_older", passed=passed, reason=reason, value=days, threshold=0.0)
+
+
+def unseen_gate(n_unseen: int, n_holdout: int, *, champion: str) -> GateResult:
+    """There must be rows that neither model learned from."""
+    passed = n_unseen > 0
+    reason = f"{n_unseen} of {n_holdout} holdout rows were seen by neither model"
+    if not passed:
+        reason = f"{champion} learned from data of the whole holdout ({n_holdout} rows), so the two cannot be compared"
+    return GateResult(gate="unseen_rows", passed=passed, reason=reason, value=float(n_unseen), threshold=1.0)
+
+
+def comparable_gate(fault: str, *, champion: str) -> GateResult:
+    """Fails: the champion cannot be scored on these rows, so nobody knows whether the challenger is better."""
+    return GateResult(gate="champion_scored", passed=False, reason=f"{champion} cannot be scored on these rows: {fault}")
