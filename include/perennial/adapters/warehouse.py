@@ -1,0 +1,210 @@
+"""Reading the warehouse: a query's rows as Parquet, in bounded memory, through a role that can only read.
+
+Queries bind instants by name (`:start`). They are put in as literals: a query with parameters proper would not leave
+Postgres through COPY, which is what makes reading quick. Instants are all there is to bind, so nothing can be smuggled in.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perennial.errors import ConfigurationError, PerennialError, QueryError, UnavailableError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from adbc_driver_manager.dbapi import Cursor
+
+Parameters = Mapping[str, datetime]
+
+# A query that cuts days or hours off an instant must not depend on the server's own time zone.
+_CONNECTION = {"connect_timeout": 10, "application_name": "perennial", "options": "-c timezone=UTC"}
+# What is not a parameter comes first: comments, then strings, quoted names, dollar quotes and casts, kept as they are.
+_TOKEN = re.compile(
+    r"""(?P<comment>--[^\n]*|/\*.*?\*/)
+      | [eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | "(?:[^"]|"")*" | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ | ::
+      | (?<![\w:]):(?P<name>[A-Za-z_]\w*)""",
+    re.DOTALL | re.VERBOSE,
+)
+# Classes of SQLSTATE that pass: connection, transaction conflict, resources, an operator's stop, the system.
+_PASSING = ("08", "40", "53", "57", "58")
+_REFUSED = ("authentication failed", "does not exist", "pg_hba.conf", "permission denied")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One SQL file. `name` is its path under sql/models; errors call it by that."""
+
+    name: str
+    text: str
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """Names it binds, outside comments and strings."""
+        return frozenset(match["name"] for match in _TOKEN.finditer(self.text) if match["name"])
+
+
+def read_query(project: Path, name: str) -> Query:
+    """Read a file under sql/models.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is no such file, naming those there are.
+    """
+    folder = project / "sql" / "models"
+    try:
+        return Query(name=name, text=(folder / name).read_text())
+    except OSError as error:
+        known = ", ".join(sorted(str(path.relative_to(folder)) for path in folder.rglob("*.sql")))
+        raise ConfigurationError(f"cannot read {folder / name}: {error.strerror}", f"files there: {known or 'none'}") from error
+
+
+def sql_digest(query: Query) -> str:
+    """SHA-256 of the file's text, as `sha256sum` prints it."""
+    return sha256(query.text.encode()).hexdigest()
+
+
+def render_query(query: Query, parameters: Parameters) -> str:
+    """SQL with its parameters as literals, without comments; lines keep their numbers.
+
+    Raises
+    ------
+    QueryError
+        When the query binds a name that is not given.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        if match["comment"]:
+            return "\n" * match[0].count("\n") or " "
+        return f"timestamptz '{parameters[match['name']].isoformat()}'" if match["name"] else match[0]
+
+    if missing := sorted(query.parameters - set(parameters)):
+        raise QueryError(f"{query.name} binds :{missing[0]}", f"a query can bind {_listed(parameters)}")
+    return _TOKEN.sub(replace, query.text).rstrip().rstrip(";")
+
+
+def stream_to_parquet(url: str, query: Query, path: Path, *, parameters: Parameters) -> int:
+    """Write a query's rows to a Parquet file, batch by batch.
+
+    The file appears whole or not at all, and replaces one that was there. Memory stays at a few batches of 16 MB.
+
+    Returns
+    -------
+    Number of rows. With none the file has columns only.
+
+    Raises
+    ------
+    QueryError
+        When Postgres refuses the query; trying again cannot help.
+    UnavailableError
+        When Postgres is away or goes away.
+    """
+    import pyarrow.parquet as pq
+
+    part = path.with_name(f".{path.name}.part")
+    n_rows = 0
+    try:
+        with _reading(url, query, parameters) as cursor:
+            reader = cursor.fetch_record_batch()
+            with pq.ParquetWriter(part, reader.schema) as writer:
+                for batch in _batches(reader, query):
+                    writer.write_batch(batch)
+                    n_rows += batch.num_rows
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return n_rows
+
+
+def read_frame(url: str, query: Query, *, parameters: Parameters) -> "pd.DataFrame":
+    """Rows of a small result; instants are UTC. Raises as `stream_to_parquet` does."""
+    import pyarrow as pa
+
+    with _reading(url, query, parameters) as cursor:
+        reader = cursor.fetch_record_batch()
+        frame: pd.DataFrame = pa.Table.from_batches(_batches(reader, query), schema=reader.schema).to_pandas()
+    return frame
+
+
+def describe_columns(url: str, query: Query, *, parameters: Parameters) -> dict[str, str]:
+    """Names and Postgres types of a query's columns, in order, without running it. Raises as `stream_to_parquet` does."""
+    import psycopg2
+
+    sql = f"SELECT * FROM ({render_query(query, parameters)}\n) AS described LIMIT 0"
+    try:
+        with closing(psycopg2.connect(_conninfo(url))) as connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+            columns = [(column.name, column.type_code) for column in cursor.description or ()]
+            cursor.execute("SELECT oid, format_type(oid, NULL) FROM pg_type WHERE oid = ANY (%s)", ([oid for _, oid in columns],))
+            types = dict(cursor.fetchall())
+    except psycopg2.Error as error:
+        line = _line(sql, int(error.diag.statement_position or 0))
+        message = error.diag.message_primary or str(error)
+        raise _fault(query, error.pgcode, message, hint=error.diag.message_hint or "", line=line) from error
+    return {name: types[oid] for name, oid in columns}
+
+
+@contextmanager
+def _reading(url: str, query: Query, parameters: Parameters) -> Iterator["Cursor"]:
+    import adbc_driver_manager
+    from adbc_driver_postgresql import dbapi
+
+    sql = render_query(query, parameters)
+    try:
+        with dbapi.connect(_conninfo(url)) as connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+            yield cursor
+    except adbc_driver_manager.Error as error:
+        details = {_text(key): _text(value) for key, value in error.details or []}
+        line = _line(sql, int(details.get("PG_DIAG_STATEMENT_POSITION", 0)))
+        message = details.get("PG_DIAG_MESSAGE_PRIMARY") or str(error)
+        raise _fault(query, error.sqlstate, message, hint=details.get("PG_DIAG_MESSAGE_HINT", ""), line=line) from error
+
+
+def _batches(reader: "pa.RecordBatchReader", query: Query) -> Iterator["pa.RecordBatch"]:
+    import pyarrow as pa
+
+    try:
+        yield from reader
+    except (OSError, pa.ArrowException) as error:
+        # Once rows flow, the driver gives Postgres's text only. An error of the query itself says ERROR.
+        _, refused, message = str(error).partition("ERROR:")
+        raise _fault(query, "XX000" if refused else None, (message or str(error)).strip()) from error
+
+
+def _fault(query: Query, sqlstate: str | None, message: str, *, hint: str = "", line: int = 0) -> PerennialError:
+    message = message.strip()
+    where = f"{query.name}:{line}" if line else query.name
+    if sqlstate is None and any(reason in message for reason in _REFUSED):
+        return ConfigurationError(
+            f"the warehouse lets nobody in for {query.name}: {message}", "see PERENNIAL_WAREHOUSE_URL in .env"
+        )
+    if sqlstate is None or sqlstate.startswith(_PASSING) or "terminating connection" in message:
+        return UnavailableError(f"the warehouse does not answer {where}: {message}", "see: perennial status")
+    return QueryError(
+        f"the warehouse refused {where}: {message}", hint or "compare the query with the tables, then: perennial check"
+    )
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _line(sql: str, position: int) -> int:
+    return sql.count("\n", 0, position - 1) + 1 if position else 0
+
+
+def _conninfo(url: str) -> str:
+    from psycopg2.extensions import make_dsn
+
+    return str(make_dsn(url, **_CONNECTION))
+
+
+def _listed(names: Mapping[str, object]) -> str:
+    return ", ".join(f":{name}" for name in sorted(names))
