@@ -3,10 +3,24 @@
 import re
 from datetime import date, datetime, timedelta
 from typing import Annotated, Literal, Self
+from zoneinfo import available_timezones
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    Tag,
+    model_validator,
+)
 
 _DURATION = re.compile(r"^(\d+)\s*(minutes?|hours?|days?|weeks?)$")
+_NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+_EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
+_CRON = re.compile(r"^([\w*/,-]+ +){4}[\w*/,#-]+$")
 _UNITS = {"minute": 60, "hour": 3600, "day": 86400, "week": 604800}
 
 
@@ -18,21 +32,52 @@ def _parse_duration(value: object) -> object:
     raise ValueError("expected a duration such as '90 days', '6 hours' or '30 minutes'")
 
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+def _check_timezone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("expected the name of a time zone such as 'UTC' or 'America/New_York'")
+    return name
+
+
+def _check_cron(cron: str) -> str:
+    if not _CRON.match(cron):
+        raise ValueError("expected a cron expression of five fields such as '0 6 1 * *'")
+    return cron
+
+
+def _check_name(name: str) -> str:
+    if not _NAME.match(name):
+        raise ValueError("expected a name of a-z, 0-9 and _, starting with a letter, of at most 63 characters")
+    return name
+
+
+def _check_email(address: str) -> str:
+    if not _EMAIL.match(address):
+        raise ValueError("expected an email address")
+    return address
+
+
+def _search_kind(value: object) -> str:
+    given = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    if "choices" in given:
+        return "Choices"
+    return "IntRange" if given.get("integer") else "FloatRange"
+
+
+Name = Annotated[str, AfterValidator(_check_name), Field(json_schema_extra={"pattern": _NAME.pattern})]
 Column = Annotated[str, Field(min_length=1, max_length=63)]
 Duration = Annotated[
     timedelta,
     BeforeValidator(_parse_duration),
-    Field(json_schema_extra={"type": "string", "format": "duration", "examples": ["90 days", "6 hours"]}),
+    Field(json_schema_extra={"type": "string", "pattern": _DURATION.pattern, "examples": ["90 days", "6 hours"]}),
 ]
-Email = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
+Email = Annotated[str, AfterValidator(_check_email), Field(json_schema_extra={"pattern": _EMAIL.pattern})]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "calibration_error"]
 Algorithm = Literal["prior", "logistic_regression", "random_forest", "extra_trees", "hist_gradient_boosting", "lightgbm"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Owner(_Strict):
@@ -45,8 +90,8 @@ class Owner(_Strict):
 class Schedule(_Strict):
     """When `retrain__<model>` runs by itself."""
 
-    cron: str = Field(description="Cron expression of five fields, in `timezone`.")
-    timezone: str = "UTC"
+    cron: Annotated[str, AfterValidator(_check_cron)] = Field(description="Cron expression of five fields, in `timezone`.")
+    timezone: Annotated[str, AfterValidator(_check_timezone)] = "UTC"
     timetable: Literal["interval", "trigger"] = Field(
         "interval", description="`interval`: a run covers the time between two ticks. `trigger`: a run has an instant only."
     )
@@ -54,6 +99,12 @@ class Schedule(_Strict):
     end: date | None = Field(None, description="Last day of the schedule; none: for ever.")
     catchup: bool = Field(False, description="Whether intervals missed in the past run by themselves.")
     paused: bool = Field(False, description="Whether the Dags of this model are paused when first seen.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.end and self.end < self.start:
+            raise ValueError(f"end ({self.end}) must not lie before start ({self.start})")
+        return self
 
 
 class Source(_Strict):
@@ -96,6 +147,12 @@ class Impossible(_Strict):
     at_most: float | None = None
     action: Literal["drop", "null"] = Field("drop", description="Drop the row, or treat the value as missing.")
 
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("expected at_least, at_most or both")
+        return self
+
 
 class Cleaning(_Strict):
     """What is mended between the raw and the clean suite; every count is reported."""
@@ -120,7 +177,9 @@ class Expectations(_Strict):
     raw: str
     clean: str
     features: str
-    row_count_band: tuple[float, float] = Field((0.5, 2.0), description="Allowed row count over the median of earlier snapshots.")
+    row_count_band: tuple[float, float] = Field(
+        (0.5, 2.0), strict=False, description="Allowed row count over the median of earlier snapshots."
+    )
     freshness: Duration = Field(description="How far the newest event may lie before as_of.")
 
 
@@ -129,12 +188,11 @@ class FloatRange(_Strict):
 
     low: float
     high: float
-    log: bool = False
+    log: bool = Field(False, description="Whether magnitudes are tried evenly.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.low >= self.high:
-            raise ValueError(f"low ({self.low}) must be under high ({self.high})")
+        _check_range(self.low, self.high, log=self.log)
         return self
 
 
@@ -143,14 +201,33 @@ class IntRange(_Strict):
 
     low: int
     high: int
-    log: bool = False
+    log: bool = Field(False, description="Whether magnitudes are tried evenly.")
     integer: Literal[True] = Field(description="Says that only whole numbers are tried.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        _check_range(self.low, self.high, log=self.log)
+        return self
 
 
 class Choices(_Strict):
     """Values to choose from."""
 
     choices: list[JsonValue] = Field(min_length=2)
+
+
+def _check_range(low: float, high: float, *, log: bool) -> None:
+    if low >= high:
+        raise ValueError(f"low ({low}) must be under high ({high})")
+    if log and low <= 0:
+        raise ValueError(f"low ({low}) must be over 0 where log is true")
+
+
+# The discriminator keeps an error to the kind that was meant, instead of one per kind.
+Search = Annotated[
+    Annotated[IntRange, Tag("IntRange")] | Annotated[FloatRange, Tag("FloatRange")] | Annotated[Choices, Tag("Choices")],
+    Discriminator(_search_kind),
+]
 
 
 class Budget(_Strict):
@@ -167,7 +244,7 @@ class Candidate(_Strict):
 
     algorithm: Algorithm
     params: dict[str, JsonValue] = Field({}, description="Fixed parameters of the estimator.")
-    search: dict[str, IntRange | FloatRange | Choices] = Field({}, description="Parameters to search.")
+    search: dict[str, Search] = Field({}, description="Parameters to search.")
     budget: Budget | None = Field(None, description="None: the model's.")
 
 
