@@ -1,0 +1,1 @@
+"""The service that every bento runs: one model version behind HTTP."""

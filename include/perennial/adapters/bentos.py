@@ -1,0 +1,175 @@
+"""BentoML: building bentos into the store, finding them there, and asking a running one over HTTP."""
+
+import http.client
+import importlib.metadata
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from perennial.config.settings import Settings
+from perennial.errors import PackagingError, UnavailableError
+
+_logger = logging.getLogger(__name__)
+
+_BUILD_SECONDS = 120
+_QUIET = {"BENTOML_DO_NOT_TRACK": "True", "BENTOML_VERBOSITY": "0"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a bento answered. `content` is the decoded JSON; empty where the body is none."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: Mapping[str, object]
+
+
+def bento_tag(model: str, model_version: int) -> str:
+    return f"{model}:v{model_version}"
+
+
+def bento_path(settings: Settings, model: str, model_version: int) -> Path:
+    """Folder of a version's bento. It exists only once the bento is complete."""
+    return settings.paths.bentoml / "bentos" / model / f"v{model_version}"
+
+
+def read_model_file(path: Path) -> Mapping[str, object]:
+    """The `model.json` of a bento; empty where there is no such bento."""
+    file = path / "src" / "model.json"
+    content: Mapping[str, object] = json.loads(file.read_text()) if file.exists() else {}
+    return content
+
+
+def read_golden_file(path: Path) -> Mapping[str, list[object]]:
+    """The `golden.json` of a bento: `rows`, and the offline `probabilities` for them."""
+    content: Mapping[str, list[object]] = json.loads((path / "src" / "golden.json").read_text())
+    return content
+
+
+def build(settings: Settings, model: str, model_version: int, *, context: Path) -> Path:
+    """Build a bento from a folder with a recipe, in a process of its own: BentoML changes folder and imports the service.
+
+    It is built in a store of its own and renamed, so that a bento that is there is complete. One that was there is replaced.
+
+    Raises
+    ------
+    PackagingError
+        When BentoML refuses it, with its last words.
+    """
+    target = bento_path(settings, model, model_version)
+    store = settings.paths.bentoml / "building" / f"{model}-v{model_version}"
+    shutil.rmtree(store, ignore_errors=True)
+    arguments = ["build", str(context), "--name", model, "--version", f"v{model_version}", "--output", "tag"]
+    _run([sys.executable, "-m", "bentoml", *arguments], {"BENTOML_HOME": str(store)}, what=bento_tag(model, model_version))
+    shutil.rmtree(target, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    (store / "bentos" / model / target.name).rename(target)
+    shutil.rmtree(store, ignore_errors=True)
+    return target
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str], *, what: str) -> None:
+    # An Airflow task carries variables and paths that are none of the build's business.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    try:
+        subprocess.run(
+            command, env={**inherited, **_QUIET, **environment}, check=True, capture_output=True, text=True, timeout=_BUILD_SECONDS
+        )
+    except subprocess.CalledProcessError as error:
+        raise PackagingError(f"BentoML could not build {what}: {(error.stderr or error.stdout).strip()[-2000:]}") from error
+    except subprocess.TimeoutExpired as error:
+        raise PackagingError(f"BentoML took longer than {_BUILD_SECONDS} s to build {what}") from error
+
+
+def pin_requirements(names: Collection[str]) -> list[str]:
+    """Exact versions of distributions and of all they depend on, as installed here: `name==version`, sorted.
+
+    Raises
+    ------
+    PackagingError
+        When one of them is not installed.
+    """
+    pins: dict[str, str] = {}
+    seen: set[tuple[str, frozenset[str]]] = set()
+    waiting = [Requirement(name) for name in names]
+    while waiting:
+        wanted = waiting.pop()
+        key = canonicalize_name(wanted.name), frozenset(wanted.extras)
+        if key not in seen:
+            seen.add(key)
+            distribution = _distribution(key[0])
+            pins[key[0]] = distribution.version
+            waiting += _dependencies(distribution, wanted.extras)
+    return [f"{name}=={version}" for name, version in sorted(pins.items())]
+
+
+def _distribution(name: str) -> importlib.metadata.Distribution:
+    try:
+        return importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise PackagingError(f"the model needs {name}, which is not installed", "install it, then package again") from error
+
+
+def _dependencies(distribution: importlib.metadata.Distribution, extras: Collection[str]) -> list[Requirement]:
+    environments = [{"extra": extra} for extra in ("", *extras)]
+    requirements = [Requirement(each) for each in distribution.requires or ()]
+    return [each for each in requirements if not each.marker or any(map(each.marker.evaluate, environments))]
+
+
+def serve_command() -> list[str]:
+    """Command that runs a bento as one process on the socket at file descriptor 0, from the bento's folder `src`."""
+    return [sys.executable, "-m", "perennial_bento.server"]
+
+
+def serve_environment(settings: Settings) -> dict[str, str]:
+    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    home = {"BENTOML_HOME": str(settings.paths.bentoml), "BENTOML_DO_NOT_TRACK": "True"}
+    return {**home, **dict.fromkeys(threads, str(settings.threads_per_task))}
+
+
+class BentoClient:
+    """Asks one running bento, over one connection. Use as a context manager."""
+
+    def __init__(self, host: str, port: int, *, timeout_seconds: float = 30.0) -> None:
+        self._connection = http.client.HTTPConnection(host, port, timeout=timeout_seconds)
+
+    def __enter__(self) -> "BentoClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def get(self, path: str) -> Answer:
+        return self._ask("GET", path, None)
+
+    def predict(self, body: object) -> Answer:
+        """Post a body to `/predict`.
+
+        Raises
+        ------
+        UnavailableError
+            When no answer comes.
+        """
+        return self._ask("POST", "/predict", json.dumps(body))
+
+    def _ask(self, method: str, path: str, body: str | None) -> Answer:
+        try:
+            self._connection.request(method, path, body=body, headers={"content-type": "application/json"})
+            response = self._connection.getresponse()
+            text = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            host, port = self._connection.host, self._connection.port
+            raise UnavailableError(f"no answer to {method} http://{host}:{port}{path}: {error or type(error).__name__}") from error
+        is_json = response.headers.get_content_type() == "application/json"
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(status=response.status, headers=headers, content=json.loads(text) if is_json else {})

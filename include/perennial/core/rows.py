@@ -1,0 +1,143 @@
+"""Are the rows of a request what the model expects? Every fault is found and named; nothing is guessed or converted."""
+
+import difflib
+import json
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from perennial.core.frames import FeatureTypes, Rows
+from perennial.errors import PermanentError
+
+# JSON promises whole numbers to be exact only up to 2^53 (RFC 8259, section 6), and so does float64.
+_LIMITS: Mapping[str, float] = {"integer": 2**53, "float": sys.float_info.max}
+_LONGEST_VALUE = 60
+
+_EXPECTED = {"category": "a string", "integer": "a whole number", "float": "a number", "boolean": "true or false"}
+# Types that are right for sure; a column of others is looked at value by value.
+_EXACT: Mapping[str, set[type]] = {"category": {str}, "integer": {int}, "float": {int, float}, "boolean": {bool}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowFault:
+    """One thing wrong with one row. `field` is empty where the row itself is wrong."""
+
+    row: int
+    field: str
+    expected: str
+    found: str
+
+
+def find_faults(
+    rows: Sequence[object], features: FeatureTypes, *, max_bad_rows: int = 10, max_faults: int = 100
+) -> list[RowFault]:
+    """Everything wrong with the first bad rows.
+
+    Parameters
+    ----------
+    rows
+        Decoded JSON; each should be an object with exactly the features as fields. Null must be written out.
+    features
+        Type (category, integer, float or boolean) by feature, and whether it may be null.
+
+    Returns
+    -------
+    Faults in the order of the rows; empty when all rows can be predicted. Whole numbers count as numbers, 5.0 as a whole
+    number, true and "5" as neither. A category that training never saw is no fault.
+
+    Examples
+    --------
+    >>> find_faults([{"miles": "far"}], {"miles": ("float", False)})[0].found
+    'the string "far"'
+    """
+    if _are_sound(rows, features):
+        return []
+    bad_rows = (faults for number, row in enumerate(rows) if (faults := list(_row_faults(number, row, features))))
+    return [fault for faults in islice(bad_rows, max_bad_rows) for fault in faults][:max_faults]
+
+
+def count_unseen(rows: Rows, categories: Mapping[str, Collection[str]]) -> dict[str, int]:
+    """How many values of each category feature training never saw; features without any are left out.
+
+    Examples
+    --------
+    >>> count_unseen([{"origin": "JFK"}, {"origin": "XXX"}, {"origin": None}], {"origin": {"JFK"}})
+    {'origin': 1}
+    """
+    unseen = {name: sum(row[name] is not None and row[name] not in seen for row in rows) for name, seen in categories.items()}
+    return {name: number for name, number in unseen.items() if number}
+
+
+def _are_sound(rows: Sequence[object], features: FeatureTypes) -> bool:
+    """Whether all rows are right beyond doubt: the quick way, column by column."""
+    names = features.keys()
+    if not all(isinstance(row, dict) and row.keys() == names for row in rows):
+        return False
+    return all(
+        _is_sound_column([row[name] for row in rows], kind, nullable)  # type: ignore[index]
+        for name, (kind, nullable) in features.items()
+    )
+
+
+def _is_sound_column(values: list[object], kind: str, nullable: bool) -> bool:
+    types = set(map(type, values))
+    if nullable and type(None) in types:
+        types.discard(type(None))
+        values = [value for value in values if value is not None]
+    return types <= _EXACT[kind] and (kind not in _LIMITS or _are_within(values, _LIMITS[kind]))
+
+
+def _are_within(values: list[object], limit: float) -> bool:
+    return all(-limit <= value <= limit for value in values)  # type: ignore[operator]
+
+
+def _row_faults(number: int, row: object, features: FeatureTypes) -> Iterator[RowFault]:
+    if not isinstance(row, dict):
+        yield RowFault(row=number, field="", expected="an object of field and value", found=_describe(row))
+        return
+    for name, (kind, nullable) in features.items():
+        if name not in row:
+            yield RowFault(row=number, field=name, expected=_expected(kind, nullable), found="nothing: the field is missing")
+        elif not _fits(row[name], kind, nullable):
+            yield RowFault(row=number, field=name, expected=_expected(kind, nullable), found=_describe(row[name]))
+    for name in (name for name in row if name not in features):
+        yield RowFault(row=number, field=_short(str(name)), expected=_suggest(str(name), features), found="an unknown field")
+
+
+def _fits(value: object, kind: str, nullable: bool) -> bool:
+    if value is None:
+        return nullable
+    if kind == "category":
+        return isinstance(value, str)
+    if kind == "boolean":
+        return isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LIMITS[kind] <= value <= _LIMITS[kind]:
+        return False
+    return kind == "float" or value == int(value)
+
+
+def _expected(kind: str, nullable: bool) -> str:
+    return f"{_EXPECTED[kind]} or null" if nullable else _EXPECTED[kind]
+
+
+def _suggest(name: str, features: FeatureTypes) -> str:
+    near = difflib.get_close_matches(_short(name), features, n=3)
+    return f"one of the model's fields; near: {', '.join(near)}" if near else f"one of {_short(', '.join(features))}"
+
+
+def _describe(value: object) -> str:
+    match value:
+        case str():
+            return f"the string {json.dumps(_short(value), ensure_ascii=False)}"
+        case dict():
+            return "an object"
+        case list():
+            return "a list"
+        case int() | float() | None:
+            return _short(json.dumps(value))
+    raise PermanentError(f"{type(value).__name__} is not what JSON decodes to")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
