@@ -60,7 +60,7 @@ def test_an_interval_in_another_zone_becomes_utc(spec: ModelSpec) -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({}, "neither the param as_of nor a data interval"),
+        ({}, "neither an as_of param nor a data interval"),
         ({"as_of": "yesterday"}, "as_of='yesterday'"),
         ({"as_of": "2013-04-01", "window": "3 moons"}, "window='3 moons'"),
         ({"as_of": "2013-04-01", "window": "20 days"}, "twice the holdout"),
