@@ -1,0 +1,70 @@
+"""Extract: the rows of a run's window, from the warehouse to Parquet."""
+
+import logging
+import time
+from datetime import UTC, datetime
+
+from perennial.adapters.warehouse import Parameters, Query, read_frame, read_query, render_query, sql_digest, stream_to_parquet
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec
+from perennial.contracts import Extract, Run
+from perennial.errors import DataFault
+from perennial.steps.workspace import run_folder
+
+log = logging.getLogger(__name__)
+
+_EVER = {
+    "start": datetime(1, 1, 2, tzinfo=UTC),
+    "end": datetime(9999, 1, 1, tzinfo=UTC),
+    "as_of": datetime(9999, 1, 1, tzinfo=UTC),
+}
+
+
+def extract(spec: ModelSpec, run: Run, *, settings: Settings) -> Extract:
+    """Stream the window `[run.start, run.as_of)` as it was known at `run.as_of` into the run's folder.
+
+    Running it again replaces the file.
+
+    Raises
+    ------
+    DataFault
+        When the window has no rows, with the time that the source's own events span.
+    QueryError
+        When the warehouse refuses the query.
+    UnavailableError
+        When the warehouse is away; a retry may help.
+    """
+    query = read_query(settings.project, spec.source.query)
+    path = run_folder(settings, run) / "extract.parquet"
+    started = time.perf_counter()
+    n_rows = stream_to_parquet(settings.warehouse_reader_url, query, path, parameters=query_parameters(run))
+    seconds = time.perf_counter() - started
+    if n_rows == 0:
+        raise _empty_window(spec, run, settings)
+    megabytes = path.stat().st_size / 1e6
+    log.info("Extracted %s rows of %s from %s to %s", f"{n_rows:,}", spec.model, run.start, run.as_of)
+    log.info("It took %.1f s: %s rows/s; %.1f MB in %s", seconds, f"{n_rows / seconds:,.0f}", megabytes, path)
+    return Extract(path=str(path), n_rows=n_rows, sql_digest=sql_digest(query), seconds=seconds)
+
+
+def query_parameters(run: Run) -> Parameters:
+    """What every query of a model can bind: the window and what may be known."""
+    return {"start": run.start, "end": run.as_of, "as_of": run.as_of}
+
+
+def _empty_window(spec: ModelSpec, run: Run, settings: Settings) -> DataFault:
+    window = f"{spec.model}: {spec.source.query} has no rows from {run.start:%Y-%m-%d %H:%M} to {run.as_of:%Y-%m-%d %H:%M} UTC"
+    if not (span := _read_span(spec, settings)):
+        return DataFault(f"{window}, and none at any other time", "fill the source; the example's: perennial load-flights")
+    there = f"its {spec.source.event_time} runs from {span[0]:%Y-%m-%d %H:%M} to {span[1]:%Y-%m-%d %H:%M} UTC"
+    return DataFault(f"{window}; {there}", "start the run with a param as_of within that time, or load newer rows")
+
+
+def _read_span(spec: ModelSpec, settings: Settings) -> tuple[datetime, datetime] | None:
+    """First and last event of the source, whatever the window; the raw query is the cheaper one where there is one."""
+    query = read_query(settings.project, spec.source.raw or spec.source.query)
+    column = '"' + spec.source.event_time.replace('"', '""') + '"'
+    sql = f"SELECT min({column}) AS first, max({column}) AS last FROM ({render_query(query, _EVER)}\n) AS source"
+    query = Query(name=query.name, text=sql)
+    frame = read_frame(settings.warehouse_reader_url, query, parameters={}).dropna()
+    return None if frame.empty else (frame["first"][0].to_pydatetime(), frame["last"][0].to_pydatetime())
