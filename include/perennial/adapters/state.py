@@ -264,6 +264,14 @@ class StateStore:
 
     # audit
 
+    def has_audit(self, action: str, *, model: str, subject: str) -> bool:
+        """Whether the audit trail holds this action on this subject."""
+        with self._transaction() as cursor:
+            cursor.execute(
+                "SELECT 1 FROM audit WHERE model = %s AND action = %s AND subject = %s LIMIT 1", (model, action, subject)
+            )
+            return cursor.fetchone() is not None
+
     def write_audit(self, actor: str, action: str, *, model: str, subject: str, detail: Mapping[str, object]) -> None:
         """Append to the audit trail."""
         with self._transaction() as cursor:

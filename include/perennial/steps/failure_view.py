@@ -1,0 +1,124 @@
+"""From a failed task to the values that its mail names. Pure."""
+
+import traceback
+from dataclasses import dataclass
+
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec
+from perennial.contracts import Champion, Run, Validation
+from perennial.errors import DataFault, ImmatureLabels, PerennialError
+from perennial.steps.report_view import Link, dag_run_link, data_docs_link, describe_champion, task_log_link
+
+_TRACEBACK_LINES = 30
+_TRACEBACK_LETTERS = 4000
+_SUBJECT_LETTERS = 110
+_NO_ERROR = "The task left no error: its process was killed, it ran out of time, or somebody marked it failed."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedTask:
+    """Which task failed, and of what: the error as it was raised, its text, or None where nothing is known."""
+
+    model: str
+    dag_id: str
+    dag_run_id: str
+    task_id: str
+    map_index: int
+    error: BaseException | str | None
+
+    @property
+    def known_error(self) -> PerennialError | None:
+        """The error of ours that was raised, also where another wraps it."""
+        error, seen = self.error, set()
+        while isinstance(error, BaseException) and id(error) not in seen:
+            if isinstance(error, PerennialError):
+                return error
+            seen.add(id(error))
+            error = error.__cause__ or error.__context__
+        return None
+
+    @property
+    def what(self) -> str:
+        """What was wrong."""
+        if known := self.known_error:
+            return known.what
+        if isinstance(self.error, BaseException):
+            return f"{type(self.error).__name__}: {self.error}"
+        return self.error or _NO_ERROR
+
+    @property
+    def kind(self) -> str:
+        """Which of the model's Dags failed: retrain, release, …"""
+        return self.dag_id.partition("__")[0]
+
+
+def build_failure_subject(task: FailedTask) -> str:
+    """Model and task first, then the fault."""
+    what = " ".join(task.what.split())
+    short = what if len(what) <= _SUBJECT_LETTERS else what[: _SUBJECT_LETTERS - 1] + "…"
+    return f"[perennial] {task.model}: {task.kind} stopped at {task.task_id} ({short})"
+
+
+def build_failure_values(
+    spec: ModelSpec, task: FailedTask, run: Run | None, *, champion: Champion | str | None, settings: Settings
+) -> dict[str, object]:
+    """Values for the failure mail. `champion` is text where the state could not be read."""
+    known, validation = task.known_error, failed_validation(task)
+    return {
+        "model": task.model,
+        "dag_id": task.dag_id,
+        "dag_run_id": task.dag_run_id,
+        "task_id": task.task_id,
+        "map_index": task.map_index,
+        "owner": spec.owner,
+        "run": run,
+        "headline": f"{task.kind.capitalize()} stopped: {_reason(task)}",
+        "what": task.what,
+        "next_step": known.next_step if known else "",
+        "champion": champion if isinstance(champion, str) else describe_champion(task.model, champion),
+        "links": _links(task, validation, settings=settings),
+        "failed": validation.failed if validation else (),
+        "failed_note": _failed_note(validation) if validation else "",
+        "traceback": "" if known or not isinstance(task.error, BaseException) else format_traceback(task.error),
+    }
+
+
+def _reason(task: FailedTask) -> str:
+    match task.known_error:
+        case DataFault():
+            return "the data is broken"
+        case ImmatureLabels():
+            return "too few labels are mature"
+        case _:
+            return f"{task.task_id} failed"
+
+
+def failed_validation(task: FailedTask) -> Validation | None:
+    """The validation that a data fault carries."""
+    validation = getattr(task.known_error, "validation", None)
+    return validation if isinstance(validation, Validation) else None
+
+
+def _failed_note(validation: Validation) -> str:
+    return (
+        f"{len(validation.failed)} of the {validation.n_expectations} expectations of the {validation.point} suite "
+        f"({validation.suite}), on {validation.n_rows:,} rows."
+    )
+
+
+def _links(task: FailedTask, validation: Validation | None, *, settings: Settings) -> list[Link]:
+    log_link = task_log_link(task.dag_id, task.dag_run_id, task.task_id, task.map_index, settings=settings)
+    links = [
+        Link(label="Log of the task", url=log_link),
+        Link(label="Run in Airflow", url=dag_run_link(task.dag_id, task.dag_run_id, settings=settings)),
+    ]
+    if validation and validation.data_docs:
+        links.append(Link(label="Data Docs", url=data_docs_link(validation, settings=settings)))
+    return links
+
+
+def format_traceback(error: BaseException) -> str:
+    """The last part of a traceback, which holds the place and the message."""
+    lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
+    kept = "\n".join(lines[-_TRACEBACK_LINES:])[-_TRACEBACK_LETTERS:]
+    return kept if len(lines) <= _TRACEBACK_LINES and len(kept) < _TRACEBACK_LETTERS else f"…\n{kept}"

@@ -1,0 +1,291 @@
+"""From the records of a run to the values that the report templates name. Pure: same records, same report."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import quote
+
+from perennial.adapters.templates import format_instant
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec
+from perennial.contracts import Champion, Decision, GateResult, Run, TrainedCandidate, Validation
+from perennial.steps.report_evidence import Evidence
+
+# Label, short label, and whether more is better.
+METRICS = {
+    "roc_auc": ("ROC AUC", "AUC", True),
+    "average_precision": ("Average precision", "AP", True),
+    "log_loss": ("Log loss", "Log loss", False),
+    "brier": ("Brier score", "Brier", False),
+    "calibration_error": ("Calibration error", "ECE", False),
+}
+_N_SLICES = 8
+_SAME = 0.0005
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A labelled address."""
+
+    label: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One measure of challenger and champion. `better` is None where they are as good as equal or one is missing."""
+
+    label: str
+    challenger: float | None
+    champion: float | None
+    baseline: float | None
+    difference: float | None
+    better: bool | None
+    n_rows: int | None = None
+
+
+def build_subject(spec: ModelSpec, decision: Decision) -> str:
+    """Outcome in words first, then the numbers that explain it."""
+    label = METRICS[spec.metric][0]
+    outcome = f"challenger {decision.outcome}{' by force' if decision.forced_reason else ''}"
+    score = decision.challenger_metrics.get(spec.metric)
+    mine = "" if score is None else f"{label} {score:.3f}, "
+    theirs = decision.champion_metrics.get(spec.metric)
+    if decision.champion_version is None:
+        other = "first champion" if decision.outcome == "accepted" else "no champion yet"
+    else:
+        other = f"champion v{decision.champion_version}" + ("" if theirs is None else f" {theirs:.3f}")
+    return f"[perennial] {spec.model}: {outcome} ({mine}{other})"
+
+
+def build_decision_values(spec: ModelSpec, run: Run, evidence: Evidence, *, settings: Settings) -> dict[str, object]:
+    """Values for the decision mail and the model card."""
+    decision, evaluation = evidence.decision, evidence.evaluation
+    return {
+        "spec": spec,
+        "run": run,
+        "decision": decision,
+        "evidence": evidence,
+        "evaluation": evaluation,
+        "metrics": METRICS,
+        "metric_label": METRICS[spec.metric][0],
+        "headline": f"Challenger {decision.outcome}{' by force' if decision.forced_reason else ''}",
+        "lead": build_lead(spec, evidence),
+        "next_step": describe_next_step(spec, evidence),
+        "holdout_note": build_holdout_note(run, evidence),
+        "gates": [_in_words(gate) for gate in decision.gates],
+        "comparisons": compare_metrics(decision, evaluation.baseline_metrics),
+        "candidates": sort_candidates(spec, evaluation.candidates, decision.candidate),
+        "slices": pick_slices(spec, decision),
+        "slices_note": build_slices_note(spec, decision),
+        "data_rows": build_data_rows(spec, run, evidence),
+        "dropped": describe_rules(spec, evidence.cleaned.dropped),
+        "ids": build_ids(run, evidence),
+        "links": build_links(run, evidence, settings=settings),
+        "data_docs": {each.point: data_docs_link(each, settings=settings) for each in evidence.validations},
+    }
+
+
+def build_lead(spec: ModelSpec, evidence: Evidence) -> list[str]:
+    """The decision and why, in sentences."""
+    decision = evidence.decision
+    failed = [_in_words(gate).reason for gate in decision.gates if not gate.passed]
+    if failed:
+        n_gates = len(decision.gates)
+        return [f"{decision.candidate} fails {len(failed)} of {n_gates} gates.", *failed]
+    label, score = METRICS[spec.metric][0], decision.challenger_metrics.get(spec.metric)
+    rival, rival_score = (
+        ("the prior-only baseline's", evidence.evaluation.baseline_metrics.get(spec.metric))
+        if decision.champion_version is None
+        else (f"champion v{decision.champion_version}'s", decision.champion_metrics.get(spec.metric))
+    )
+    against = "" if rival_score is None else f" against {rival} {rival_score:.3f}"
+    measured = "" if score is None else f" {label} {score:.3f}{against} on the holdout."
+    return [f"{decision.candidate} passes all {len(decision.gates)} gates.{measured}"]
+
+
+def _in_words(gate: GateResult) -> GateResult:
+    return replace(gate, gate=_words(gate.gate.replace("floor_", "floor: ")), reason=f"{_words(gate.reason)}.")
+
+
+def _words(text: str) -> str:
+    """Text with metrics by their labels, beginning with a capital."""
+    for name, (label, _, _) in METRICS.items():
+        text = text.replace(name, label)
+    return (text[:1].upper() + text[1:]).replace("_", " ").rstrip(".")
+
+
+def describe_next_step(spec: ModelSpec, evidence: Evidence) -> str:
+    """What happens now, in one sentence."""
+    decision = evidence.decision
+    if decision.outcome == "rejected":
+        stays = decision.champion_version
+        return (
+            "No model serves yet; the next retraining tries again." if stays is None else f"Version {stays} stays the champion."
+        )
+    named = f"version {evidence.version.model_version}" if evidence.version else "the challenger"
+    if spec.release.automatic:
+        return f"release__{spec.model} now checks {named} and, where it holds, makes it the champion."
+    return f"{named.capitalize()} waits until a person starts release__{spec.model}."
+
+
+def compare_metrics(decision: Decision, baseline: Mapping[str, float]) -> list[Comparison]:
+    """Challenger against champion, metric by metric, in the order of METRICS; unknown metrics follow."""
+    names = [*METRICS, *sorted(set(decision.challenger_metrics) - set(METRICS))]
+    return [
+        _compare(
+            METRICS[name][0] if name in METRICS else name,
+            decision.challenger_metrics[name],
+            decision.champion_metrics.get(name),
+            baseline.get(name),
+            more_is_better=METRICS[name][2] if name in METRICS else True,
+        )
+        for name in names
+        if name in decision.challenger_metrics
+    ]
+
+
+def _compare(
+    label: str,
+    challenger: float | None,
+    champion: float | None,
+    baseline: float | None = None,
+    *,
+    more_is_better: bool,
+    n_rows: int | None = None,
+) -> Comparison:
+    difference = None if challenger is None or champion is None else challenger - champion
+    better = None if difference is None or abs(difference) < _SAME else (difference > 0) == more_is_better
+    return Comparison(
+        label=label,
+        challenger=challenger,
+        champion=champion,
+        baseline=baseline,
+        difference=difference,
+        better=better,
+        n_rows=n_rows,
+    )
+
+
+def sort_candidates(spec: ModelSpec, candidates: tuple[TrainedCandidate, ...], chosen: str) -> list[TrainedCandidate]:
+    """The chosen one first, then by fold score, failed ones last."""
+    sign = -1 if METRICS[spec.metric][2] else 1
+    return sorted(
+        candidates, key=lambda each: (bool(each.error), each.name != chosen, sign * (each.fold_score or 0.0), each.name)
+    )
+
+
+def pick_slices(spec: ModelSpec, decision: Decision) -> list[Comparison]:
+    """The slices that are judged, those that do worst against the reference first: the champion, else the baseline."""
+    slices = [
+        _compare(
+            name,
+            values.get("challenger"),
+            values.get("reference"),
+            more_is_better=METRICS[spec.metric][2],
+            n_rows=int(values["n_rows"]),
+        )
+        for name, values in decision.slices.items()
+        if values["is_judged"]
+    ]
+    sign = 1 if METRICS[spec.metric][2] else -1
+    return sorted(slices, key=lambda each: _badness(each, sign))[:_N_SLICES]
+
+
+def _badness(each: Comparison, sign: int) -> float:
+    value = each.challenger if each.difference is None else each.difference
+    return sign * value if value is not None else float("inf")
+
+
+def describe_rules(spec: ModelSpec, counts: Mapping[str, int]) -> list[tuple[str, int, str]]:
+    """Cleaning rules with their counts and what they mean; rules that met nothing are left out."""
+    means = {"unlabelled": spec.cleaning.unlabelled_means}
+    return [(rule, n, means.get(rule, "")) for rule, n in counts.items() if n]
+
+
+def build_holdout_note(run: Run, evidence: Evidence) -> str:
+    """Which rows judge."""
+    n_rows = evidence.evaluation.n_holdout_rows
+    rows = "Holdout" if n_rows is None else f"Holdout of {n_rows:,} rows"
+    start = format_instant(evidence.snapshot.holdout_start)
+    return f"{rows}, from {start} to {format_instant(run.as_of)}: the latest slice of time, which no model learned from."
+
+
+def build_slices_note(spec: ModelSpec, decision: Decision) -> str:
+    """Which slices are shown, and how they are judged."""
+    n_judged, min_rows = sum(bool(values["is_judged"]) for values in decision.slices.values()), spec.gates.slices.min_rows
+    reference = "the baseline" if decision.champion_version is None else "the champion"
+    return (
+        f"{METRICS[spec.metric][0]}. {n_judged} of {len(decision.slices)} slices have the {min_rows:,} rows to be judged; "
+        f"those that gain least on {reference} come first{f', {_N_SLICES} are shown' if n_judged > _N_SLICES else ''}."
+    )
+
+
+def build_data_rows(spec: ModelSpec, run: Run, evidence: Evidence) -> list[tuple[str, str, str]]:
+    """Label, value and note of each line of the data section."""
+    training_set, evaluation = evidence.training_set, evidence.evaluation
+    days = f"{(run.as_of - run.start).days} days"
+    rows = [
+        ("Window", f"{format_instant(run.start)} to {format_instant(run.as_of)}", days),
+        ("Extracted", f"{evidence.extract.n_rows:,} rows", f"in {evidence.extract.seconds:.1f} s"),
+    ]
+    rows += [(f"Dropped: {rule}", f"{n:,} rows", note) for rule, n, note in describe_rules(spec, evidence.cleaned.dropped)]
+    rows += [(f"Mended: {rule}", f"{n:,} rows", note) for rule, n, note in describe_rules(spec, evidence.cleaned.mended)]
+    immature = f"outcome not known for sure at {format_instant(run.as_of)}: left out" if training_set.n_immature else ""
+    rows.append(("Immature labels", f"{training_set.n_immature:,} rows", immature))
+    positive = f"{spec.label.column} in {100 * training_set.positive_ratio:.1f} % of them"
+    rows.append(("Training set", f"{training_set.n_rows:,} rows", positive))
+    if evaluation.n_train_rows is not None and evaluation.n_holdout_rows is not None:
+        rows.append(("Learned from, judged on", f"{evaluation.n_train_rows:,} and {evaluation.n_holdout_rows:,} rows", ""))
+    return rows
+
+
+def build_ids(run: Run, evidence: Evidence) -> list[tuple[str, str]]:
+    """What to quote when asking about this run."""
+    snapshot = evidence.snapshot
+    return [
+        ("run", run.dag_run_id),
+        ("snapshot", snapshot.snapshot_id),
+        ("digest", snapshot.digest),
+        ("dvc", snapshot.dvc_revision),
+        ("sql", snapshot.sql_digest),
+        ("mlflow", evidence.decision.mlflow_run_id),
+    ]
+
+
+def build_links(run: Run, evidence: Evidence, *, settings: Settings) -> list[Link]:
+    """Where to look further."""
+    return [
+        Link(label="Run in Airflow", url=dag_run_link(run.dag_id, run.dag_run_id, settings=settings)),
+        Link(label="Candidates in MLflow", url=mlflow_run_link(evidence.parent_run_id, settings=settings)),
+        Link(label="Challenger in MLflow", url=mlflow_run_link(evidence.decision.mlflow_run_id, settings=settings)),
+        Link(label="Reports", url=f"{settings.airflow_link}/perennial/reports/"),
+    ]
+
+
+def dag_run_link(dag_id: str, dag_run_id: str, *, settings: Settings) -> str:
+    """Page of a Dag run in Airflow's UI."""
+    return f"{settings.airflow_link}/dags/{quote(dag_id, safe='')}/runs/{quote(dag_run_id, safe='')}"
+
+
+def task_log_link(dag_id: str, dag_run_id: str, task_id: str, map_index: int = -1, *, settings: Settings) -> str:
+    """Log of a task in Airflow's UI."""
+    mapped = f"/mapped/{map_index}" if map_index >= 0 else ""
+    return f"{dag_run_link(dag_id, dag_run_id, settings=settings)}/tasks/{quote(task_id, safe='')}{mapped}"
+
+
+def mlflow_run_link(mlflow_run_id: str, *, settings: Settings) -> str:
+    """Page of a run in MLflow's UI, which finds the experiment by itself."""
+    return f"{settings.mlflow_link}/#/runs/{quote(mlflow_run_id, safe='')}"
+
+
+def data_docs_link(validation: Validation, *, settings: Settings) -> str:
+    """Data Docs of a validation, behind Airflow's login; empty where there are none."""
+    return f"{settings.airflow_link}/perennial/reports/{quote(validation.data_docs)}" if validation.data_docs else ""
+
+
+def describe_champion(model: str, champion: Champion | None) -> str:
+    """What the failure of a run means for the callers of a model."""
+    if champion is None:
+        return f"No version of {model} serves yet."
+    since = format_instant(champion.valid_from)
+    return f"Version {champion.model_version} of {model} still serves, as it has since {since}: this failure did not touch it."
