@@ -49,6 +49,8 @@ class PreloadedLocalExecutor(LocalExecutor):
 def preload(modules: tuple[str, ...]) -> None:
     """Import modules by name; one that cannot be imported is logged and left out."""
     began = time.monotonic()
+    # It reports every one of its decorators.
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     for module in modules:
         try:
             importlib.import_module(module)

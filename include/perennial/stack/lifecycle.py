@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import psutil
 
@@ -16,7 +15,7 @@ from perennial.errors import StackError, UnavailableError
 from perennial.stack import preflight
 from perennial.stack.processes import end_processes, find_processes
 from perennial.stack.services import SERVICES, Service, Step, with_needs
-from perennial.stack.supervision import start_supervisor, write_configuration
+from perennial.stack.supervision import start_supervisor, tail, write_configuration
 from perennial.stack.waiting import wait_until
 
 _HEALTHY_WITHIN_SECONDS = 120.0
@@ -144,7 +143,7 @@ class _Start:
         wait_until(lambda: not self._fault(unit), seconds=_HEALTHY_WITHIN_SECONDS)
         if fault := self._fault(unit):
             log = self.settings.paths.logs / f"{unit.name}.log"
-            raise StackError(f"{unit.title} does not get healthy: {fault}\n{_tail(log)}", f"see {log}")
+            raise StackError(f"{unit.title} does not get healthy: {fault}\n{tail(log)}", f"see {log}")
 
     def _is_running(self, unit: Service) -> bool:
         return any(state.pid for state in supervisor.program_states(self.settings, unit.name))
@@ -154,11 +153,3 @@ class _Start:
         if not states or not states[0].is_running:
             return states[0].reason or states[0].state.lower() if states else "supervisord does not know it"
         return unit.health(self.settings, states[0].uptime_seconds)
-
-
-def _tail(log: Path, n_lines: int = 8) -> str:
-    try:
-        lines = log.read_text(errors="replace").splitlines()
-    except OSError:
-        return ""
-    return "\n".join(f"    {line}" for line in lines[-n_lines:])

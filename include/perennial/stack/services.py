@@ -26,6 +26,8 @@ class Service:
     ----------
     prepare
         Makes what the command needs on disk; done again at each `up`.
+    completed_by
+        The step that belongs to it when it is started without those that need the step.
     ports
         The settings that hold its ports.
     url
@@ -41,6 +43,7 @@ class Service:
     prepare: Callable[[Settings], object] = _nothing
     ports: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    completed_by: str = ""
     stop_signal: str = "TERM"
     stop_seconds: int = 15
 
@@ -98,6 +101,7 @@ _ALL: tuple[Service | Step, ...] = (
         url=lambda settings: f"postgresql://{settings.postgres_host}:{settings.postgres_port}",
         ports=("postgres_port",),
         needs=("secrets",),
+        completed_by="databases",
         # INT ends the clients' connections; TERM would wait until they go.
         stop_signal="INT",
         stop_seconds=30,
@@ -154,4 +158,6 @@ def with_needs(names: tuple[str, ...]) -> list[Service | Step]:
 
     for name in names or units:
         visit(name)
+    for completion in [unit.completed_by for unit in found.values() if isinstance(unit, Service) and unit.completed_by]:
+        visit(completion)
     return list(found.values())

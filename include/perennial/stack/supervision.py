@@ -41,38 +41,40 @@ def write_configuration(settings: Settings, services: Iterable[Service]) -> Path
 
 
 def start_supervisor(settings: Settings, configuration: Path) -> None:
-    """Start supervisord in a session of its own and wait until it answers.
+    """Start supervisord, which detaches itself, and wait until it answers.
 
     Raises
     ------
     StackError
-        When it ends at once, with what it said.
+        When it does not start, with what it said.
     """
-    log = settings.paths.logs / "supervisord.out"
     environment = {**base_environment(settings), STACK_MARK: stack_id(settings)}
-    command = [str(Path(sys.executable).parent / "supervisord"), "-c", str(configuration)]
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=settings.project,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    wait_until(lambda: process.poll() is not None or supervisor.is_answering(settings), seconds=20, interval=0.05)
-    if process.poll() is not None:
-        raise StackError(
-            f"supervisord ended at once:\n{log.read_text().strip()}", f"see {settings.paths.logs / 'supervisord.log'}"
-        )
+    command = [_binary(), "-c", str(configuration)]
+    done = subprocess.run(
+        command, env=environment, cwd=settings.project, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    log = settings.paths.logs / "supervisord.log"
+    if done.returncode != 0 or not wait_until(lambda: supervisor.is_answering(settings), seconds=20, interval=0.05):
+        raise StackError(f"supervisord does not start:\n{done.stderr.strip() or tail(log)}", f"see {log}")
 
 
 def exec_supervisor(settings: Settings) -> None:
     """Become a supervisord that keeps the programs of `conf.d` only: the container that serves models."""
     configuration = write_configuration(settings, ())
-    command = str(Path(sys.executable).parent / "supervisord")
-    os.execve(command, [command, "-c", str(configuration)], base_environment(settings))
+    os.execve(_binary(), [_binary(), "--nodaemon", "-c", str(configuration)], base_environment(settings))
+
+
+def tail(log: Path, n_lines: int = 8) -> str:
+    """The last lines of a log, indented, to stand in a message."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join(f"    {line}" for line in lines[-n_lines:])
+
+
+def _binary() -> str:
+    return str(Path(sys.executable).parent / "supervisord")
 
 
 def _head(settings: Settings) -> str:
@@ -90,8 +92,6 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 logfile={logs / "supervisord.log"}
 pidfile={folder / "supervisord.pid"}
 childlogdir={logs}
-nodaemon=true
-silent=true
 
 [include]
 files=conf.d/*.conf

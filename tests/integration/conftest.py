@@ -1,0 +1,102 @@
+"""A real stack for the integration tests: the code of `perennial up`, on free ports, in a short temporary folder.
+
+A test asks for as much of it as it needs, and what one test started the next one finds running:
+
+    def test_something(stack):
+        settings = stack.up("postgres", "mlflow")   # these and what they need
+        settings = stack.up()                       # everything
+
+Inside such a test `Settings.load()` and child processes find the same stack through `PERENNIAL_*` variables.
+"""
+
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from perennial.config.settings import Settings
+from perennial.stack.lifecycle import down, up
+from perennial.stack.preflight import is_free
+
+# Below the ports that the kernel gives to outgoing connections.
+_PORTS = range(20_000, 32_000)
+_N_BENTO_PORTS = 20
+
+
+@dataclass(kw_only=True)
+class Stack:
+    """One stack in a folder of its own; `environment` leads any process to it."""
+
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Settings:
+        return Settings.load(self.environment)
+
+    def up(self, *services: str) -> Settings:
+        """Start services and what they need, all for no name; what runs stays as it is."""
+        up(self.settings, names=services)
+        return self.settings
+
+    def down(self) -> int:
+        return down(self.settings)
+
+
+StackFactory = Callable[..., Stack]
+
+
+@pytest.fixture(scope="session")
+def make_stack() -> Iterator[StackFactory]:
+    """Makes further stacks, with `PERENNIAL_*` variables over the defaults; they end with the session."""
+    stacks: list[Stack] = []
+
+    def make(**variables: str) -> Stack:
+        folder = Path(tempfile.mkdtemp(prefix="pn", dir="/tmp"))
+        stacks.append(Stack(folder=folder, environment=_environment(folder) | variables))
+        return stacks[-1]
+
+    yield make
+    for stack in stacks:
+        stack.down()
+        shutil.rmtree(stack.folder)
+
+
+@pytest.fixture(scope="session")
+def stack(make_stack: StackFactory) -> Stack:
+    """The stack that the tests of a session share. Nothing runs until a test calls its `up`."""
+    return make_stack()
+
+
+@pytest.fixture(autouse=True)
+def _lead_to_the_stack(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "stack" not in request.fixturenames:
+        return
+    for name, value in request.getfixturevalue("stack").environment.items():
+        monkeypatch.setenv(name, value)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    names = ("AIRFLOW", "MLFLOW", "GATEWAY", "SMTP", "INBOX", "POSTGRES")
+    ports = {f"PERENNIAL_{name}_PORT": str(port) for name, port in zip(names, _free_ports(len(names)), strict=True)}
+    first = _free_block(_N_BENTO_PORTS)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PERENNIAL_")}
+    bentos = {"PERENNIAL_BENTO_PORTS": f"{first}-{first + _N_BENTO_PORTS - 1}"}
+    return inherited | ports | bentos | {"PERENNIAL_VAR": str(folder / "var")}
+
+
+def _free_ports(count: int) -> list[int]:
+    free = (port for port in random.sample(_PORTS, len(_PORTS)) if is_free("127.0.0.1", port))
+    return [next(free) for _ in range(count)]
+
+
+def _free_block(count: int) -> int:
+    while True:
+        first = random.randrange(_PORTS.start, _PORTS.stop - count)
+        if all(is_free("127.0.0.1", port) for port in range(first, first + count)):
+            return first
