@@ -1,0 +1,71 @@
+# One vocabulary for people, hooks and CI. `make` alone prints this help.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/ready
+# The first Python that will do; name another one with: make PYTHON=/path/to/python3.12 …
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+UV     := $(shell command -v uv 2>/dev/null)
+# Compiled bytecode is a third of the stack's start and of every task's.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test up down status lint bench lock clean
+
+help:  ## Print this help
+	@echo "Perennial keeps models fresh. Nothing is needed before but Python 3.11 or 3.12, git and make."; echo
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(READY)  ## From nothing to a champion that serves, trained on real flights; leaves the stack running
+	$(BIN)/perennial demo
+
+test: $(READY)  ## Run every test, against real services on free ports
+	$(BIN)/pytest
+
+up: $(READY)  ## Start the stack
+	$(BIN)/perennial up
+
+down: $(READY)  ## Stop the stack; what it has stored stays
+	$(BIN)/perennial down
+
+status: $(READY)  ## Show every service, its health and its address
+	$(BIN)/perennial status
+
+lint: $(READY)  ## Check style, formatting, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)  ## Run the measurements of benchmarks/
+	@set -e; for file in benchmarks/*/bench_*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+lock:  ## Pin requirements.in into requirements.txt (needs uv)
+	uv pip compile --universal --python-version 3.11 --no-header --no-emit-index-url requirements.in -o requirements.txt
+
+clean:  ## Stop the stack, remove the environment and the caches; var/, which holds the data, stays
+	@if [ -x $(BIN)/perennial ]; then $(BIN)/perennial down; fi
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find include dags plugins bentos tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+# Made once, and again when what it is made of changes.
+$(READY): requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 here (python3 is $$(python3 -V 2>&1 || true))"; \
+	  echo "  → install one, or name it: make PYTHON=/path/to/python3.12"; exit 1; } >&2
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || { \
+	  echo "error: $(PYTHON) is $$($(PYTHON) -V 2>&1); Perennial runs on 3.11 and 3.12"; \
+	  echo "  → name another one: make PYTHON=/path/to/python3.12"; exit 1; } >&2
+	@command -v git >/dev/null || { echo "error: git is missing, which keeps the versions of the training data"; exit 1; } >&2
+ifdef UV
+	@test -x $(BIN)/python || uv venv --quiet --no-python-downloads --python $(PYTHON) $(VENV)
+	uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.txt
+	uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python -e .
+else
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "error: $(PYTHON) cannot make an environment"; \
+	  echo "  → on Debian and Ubuntu: apt install python3-venv"; exit 1; } >&2
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+endif
+	@$(BIN)/python -m compileall -q include
+	@touch $@
