@@ -1,5 +1,6 @@
 """The JSON Schema of a model spec: published for editors, and asked for what a place allows."""
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import cast
@@ -40,3 +41,8 @@ def _values_of(schema: _Schema) -> _Schema | None:
     patterns = cast("Mapping[str, _Schema]", schema.get("patternProperties", {}))
     values = schema.get("items") or schema.get("additionalProperties") or next(iter(patterns.values()), None)
     return values if isinstance(values, Mapping) else None
+
+
+def render_schema() -> str:
+    """Text of docs/spec.schema.json."""
+    return json.dumps(build_schema(), indent=2) + "\n"

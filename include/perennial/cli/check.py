@@ -1,0 +1,48 @@
+"""`perennial check`."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from perennial.steps.check import Check
+
+_SIGNS = {"ok": "[green]✓[/]", "fault": "[red]✗[/]", "skipped": "[yellow]–[/]"}
+
+
+def run(
+    models: Annotated[list[str] | None, typer.Argument(help="Only these models; all when none is named.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a spec, for editors, and end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was checked as JSON.")] = False,
+) -> None:
+    """Exit code 0: all is well. 1: something has to be mended. 3: what was checked is well, but a service is away."""
+    from perennial.config.settings import Settings
+    from perennial.config.spec_schema import render_schema
+    from perennial.steps.check import check_models
+
+    if schema:
+        typer.echo(render_schema(), nl=False)
+        return
+    checks = _print(check_models(Settings.load(), models=models or ()), quiet=as_json)
+    if as_json:
+        typer.echo(json.dumps([asdict(check) for check in checks], indent=2))
+    found = {check.status for check in checks}
+    raise typer.Exit(1 if "fault" in found else 3 if "skipped" in found else 0)
+
+
+def _print(checks: Iterable["Check"], *, quiet: bool) -> list["Check"]:
+    """Print each as it comes in; some take a second."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console, done = Console(highlight=False, quiet=quiet), []
+    for check in checks:
+        done.append(check)
+        head = f"{_SIGNS[check.status]} {check.model or 'stack'}  {check.subject}: "
+        console.print(head + escape(check.message), soft_wrap=True)
+        if check.status != "ok" and check.next_step:
+            console.print(f"  → {escape(check.next_step)}", soft_wrap=True)
+    return done
