@@ -1,6 +1,7 @@
 """What the Dags of every model have in common: ids, owner, docs, schedule, retries, the mail when something fails."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,15 +11,16 @@ from airflow.sdk import (
     CronTriggerTimetable,
     ExceptionRetryPolicy,
     Param,
+    ParamsDict,
     RetryAction,
     RetryRule,
     get_parsing_context,
 )
+
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec, Schedule
 from perennial.config.spec_file import load_spec, load_specs, spec_path
 from perennial.errors import ConfigurationError
-
 from perennial_airflow.callbacks import mail_failure
 
 __all__ = [
@@ -73,9 +75,10 @@ def load_model(model: str) -> tuple[ModelSpec, Settings]:
     return load_spec(spec_path(settings, model)), settings
 
 
-def loop_dag(kind: str, spec: ModelSpec, *, doc: str, **options: Any) -> DAG:
+@contextmanager
+def loop_dag(kind: str, spec: ModelSpec, *, doc: str, params: dict[str, Param], **options: Any) -> Iterator[DAG]:
     """A Dag `<kind>__<model>` with what all Dags of the loop share; `options` go to the Dag as they are."""
-    return DAG(
+    with DAG(
         f"{kind}__{spec.model}",
         description=f"{kind}: {spec.description}",
         doc_md=f"{doc}\n\n**{spec.model}**: {spec.description}\n\nOwner: {spec.owner.name} ({spec.owner.email})",
@@ -90,7 +93,11 @@ def loop_dag(kind: str, spec: ModelSpec, *, doc: str, **options: Any) -> DAG:
             "on_failure_callback": mail_failure,
         },
         **options,
-    )
+    ) as dag:
+        yield dag
+    # Only now: a task copies the params its Dag has, and Airflow validates the schema of every copy again when it
+    # serializes the Dag, which is most of the parsing time of a hundred specs.
+    dag.params = ParamsDict(params)
 
 
 def schedule_options(schedule: Schedule) -> Mapping[str, Any]:
