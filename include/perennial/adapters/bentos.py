@@ -21,7 +21,6 @@ from perennial.errors import PackagingError, UnavailableError
 _logger = logging.getLogger(__name__)
 
 _BUILD_SECONDS = 120
-_QUIET = {"BENTOML_DO_NOT_TRACK": "True", "BENTOML_VERBOSITY": "0"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +67,8 @@ def build(settings: Settings, model: str, model_version: int, *, context: Path) 
     target = bento_path(settings, model, model_version)
     store = settings.paths.bentoml / "building" / f"{model}-v{model_version}"
     shutil.rmtree(store, ignore_errors=True)
-    arguments = ["build", str(context), "--name", model, "--version", f"v{model_version}", "--output", "tag"]
-    _run([sys.executable, "-m", "bentoml", *arguments], {"BENTOML_HOME": str(store)}, what=bento_tag(model, model_version))
+    arguments = ["build", "--name", model, "--version", f"v{model_version}", "--output", "tag"]
+    _run(arguments, context, store=store)
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     (store / "bentos" / model / target.name).rename(target)
@@ -77,17 +76,18 @@ def build(settings: Settings, model: str, model_version: int, *, context: Path) 
     return target
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str], *, what: str) -> None:
+def _run(arguments: Sequence[str], context: Path, *, store: Path) -> None:
     # An Airflow task carries variables and paths that are none of the build's business.
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = {**inherited, "BENTOML_HOME": str(store), "BENTOML_DO_NOT_TRACK": "True"}
+    command = [sys.executable, "-m", "bentoml", *arguments]
     try:
-        subprocess.run(
-            command, env={**inherited, **_QUIET, **environment}, check=True, capture_output=True, text=True, timeout=_BUILD_SECONDS
-        )
+        subprocess.run(command, cwd=context, env=environment, check=True, capture_output=True, text=True, timeout=_BUILD_SECONDS)
     except subprocess.CalledProcessError as error:
-        raise PackagingError(f"BentoML could not build {what}: {(error.stderr or error.stdout).strip()[-2000:]}") from error
+        last_words = (error.stderr or error.stdout).strip()[-2000:]
+        raise PackagingError(f"BentoML could not build {store.name}: {last_words}") from error
     except subprocess.TimeoutExpired as error:
-        raise PackagingError(f"BentoML took longer than {_BUILD_SECONDS} s to build {what}") from error
+        raise PackagingError(f"BentoML took longer than {_BUILD_SECONDS} s to build {store.name}") from error
 
 
 def pin_requirements(names: Collection[str]) -> list[str]:
@@ -169,7 +169,9 @@ class BentoClient:
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             host, port = self._connection.host, self._connection.port
-            raise UnavailableError(f"no answer to {method} http://{host}:{port}{path}: {error or type(error).__name__}") from error
+            raise UnavailableError(
+                f"no answer to {method} http://{host}:{port}{path}: {error or type(error).__name__}"
+            ) from error
         is_json = response.headers.get_content_type() == "application/json"
         headers = {name.lower(): value for name, value in response.getheaders()}
         return Answer(status=response.status, headers=headers, content=json.loads(text) if is_json else {})

@@ -5,6 +5,7 @@ while it runs.
 """
 
 import json
+from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,7 +21,7 @@ _ACCESS_LOG = {
     "time": "%START_TIME%",
     "request_id": "%REQ(X-REQUEST-ID)%",
     "method": "%REQ(:METHOD)%",
-    "path": "%REQ(:PATH)%",
+    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
     "status": "%RESPONSE_CODE%",
     "flags": "%RESPONSE_FLAGS%",
     "milliseconds": "%DURATION%",
@@ -29,12 +30,12 @@ _ACCESS_LOG = {
     "cluster": "%UPSTREAM_CLUSTER%",
     "upstream": "%UPSTREAM_HOST%",
 }
-# Only for answers that Envoy makes itself; what a bento answers passes through.
+# Only for errors that Envoy itself meets; what a bento or a route answers passes through. Of the same form as a bento's.
 _MESSAGES = {
-    404: "no model is released at this path; predictions are at POST /v1/models/<model>/predict",
-    413: f"the request is larger than {_MAX_BODY_BYTES} bytes; send fewer rows at a time",
-    503: "the model is starting or restarting; try again in a few seconds",
-    504: "the model did not answer in time; try again, or send fewer rows at a time",
+    404: ("not_found", "no model is released at this path; predictions are at POST /v1/models/<model>/predict"),
+    413: ("body_too_large", f"the request is larger than {_MAX_BODY_BYTES} bytes; send fewer rows at a time"),
+    503: ("unavailable", "the model is starting or restarting; try again in a few seconds"),
+    504: ("timeout", "the model did not answer in time; try again, or send fewer rows at a time"),
 }
 
 
@@ -100,7 +101,7 @@ def _connection_manager(folder: Path) -> dict[str, object]:
         "stream_idle_timeout": "60s",
         "drain_timeout": "5s",
         "access_log": [_access_log()],
-        "local_reply_config": {"mappers": [_reply(status, message) for status, message in _MESSAGES.items()]},
+        "local_reply_config": {"mappers": [_reply(status, *text) for status, text in _MESSAGES.items()]},
     }
 
 
@@ -124,11 +125,15 @@ def _access_log() -> dict[str, object]:
     return {"name": "stdout", "typed_config": {"@type": kind, "log_format": {"json_format": _ACCESS_LOG}}}
 
 
-def _reply(status: int, message: str) -> dict[str, object]:
+def _reply(status: int, code: str, message: str) -> dict[str, object]:
     """Envoy's own answer of one status, as JSON with the request's id."""
     comparison = {"op": "EQ", "value": {"default_value": status, "runtime_key": f"reply_{status}"}}
-    body = {"request_id": "%REQ(X-REQUEST-ID)%", "error": {"status": status, "message": message}}
-    return {"filter": {"status_code_filter": {"comparison": comparison}}, "body_format_override": {"json_format": body}}
+    filters: list[dict[str, object]] = [{"status_code_filter": {"comparison": comparison}}]
+    # A route that answers directly raises no flag, and neither does the buffer's 413.
+    filters += [{"response_flag_filter": {}}] if status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE else []
+    body = {"error": {"code": code, "message": message, "details": []}, "request_id": "%REQ(X-REQUEST-ID)%"}
+    chosen = {"and_filter": {"filters": filters}} if len(filters) > 1 else filters[0]
+    return {"filter": chosen, "body_format_override": {"json_format": body}}
 
 
 def _watched(folder: Path, name: str) -> dict[str, object]:
