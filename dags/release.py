@@ -1,6 +1,7 @@
 """`release__<model>`: from a registered challenger to a champion that serves, or a rejection with its reason."""
 
 from airflow.sdk import DAG
+
 from perennial_airflow import release as tasks
 from perennial_airflow.assets import challenger_asset
 from perennial_airflow.factory import ModelSpec, loop_dag, release_params, specs_to_parse

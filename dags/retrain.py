@@ -1,6 +1,7 @@
 """`retrain__<model>`: from rows in the warehouse to a registered challenger, or a recorded rejection."""
 
 from airflow.sdk import DAG, TaskGroup
+
 from perennial_airflow import retrain as tasks
 from perennial_airflow.factory import ModelSpec, loop_dag, retrain_params, schedule_options, specs_to_parse
 

@@ -8,7 +8,6 @@ def mail_failure(context: Any) -> None:
     from perennial.config.settings import Settings
     from perennial.contracts import Run
     from perennial.steps.report import report_failure
-
     from perennial_airflow.xcom import unpack
 
     dag_run, task_instance = context["dag_run"], context["ti"]

@@ -3,9 +3,9 @@
 from typing import Any
 
 from airflow.sdk import get_current_context, task
+
 from perennial.contracts import Bento, RegisteredVersion, ServingCheck
 from perennial.errors import ConfigurationError
-
 from perennial_airflow.assets import challenger_asset
 from perennial_airflow.factory import load_model
 from perennial_airflow.xcom import pack, unpack

@@ -5,6 +5,7 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
+
 from perennial.contracts import (
     Cleaned,
     Decision,
@@ -16,7 +17,6 @@ from perennial.contracts import (
     TrainingSet,
     Validation,
 )
-
 from perennial_airflow.assets import challenger_asset
 from perennial_airflow.factory import load_model
 from perennial_airflow.runs import resolve_run

@@ -3,10 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from perennial.config.spec import Duration, ModelSpec
 from perennial.contracts import Run
 from perennial.errors import ConfigurationError
-from pydantic import TypeAdapter, ValidationError
 
 _DURATION: TypeAdapter[timedelta] = TypeAdapter(Duration)
 
