@@ -59,7 +59,7 @@ def read_query(project: Path, name: str) -> Query:
     """
     folder = project / "sql" / "models"
     try:
-        return Query(name=name, text=(folder / name).read_text())
+        return Query(name=name, text=(folder / name).read_text(encoding="utf-8"))
     except OSError as error:
         known = ", ".join(sorted(str(path.relative_to(folder)) for path in folder.rglob("*.sql")))
         raise ConfigurationError(f"cannot read {folder / name}: {error.strerror}", f"files there: {known or 'none'}") from error
@@ -76,7 +76,7 @@ def render_query(query: Query, parameters: Parameters) -> str:
     Raises
     ------
     QueryError
-        When the query binds a name that is not given.
+        When the query binds a name that is not given, or an instant has no time zone.
     """
 
     def replace(match: re.Match[str]) -> str:
@@ -86,6 +86,8 @@ def render_query(query: Query, parameters: Parameters) -> str:
 
     if missing := sorted(query.parameters - set(parameters)):
         raise QueryError(f"{query.name} binds :{missing[0]}", f"a query can bind {_listed(parameters)}")
+    if naive := [f"{name}={value}" for name, value in parameters.items() if value.tzinfo is None]:
+        raise QueryError(f"{query.name}: {naive[0]} has no time zone", "give an instant in UTC")
     return _TOKEN.sub(replace, query.text).rstrip().rstrip(";")
 
 

@@ -102,7 +102,7 @@ def load_specs(folder: Path) -> tuple[dict[str, ModelSpec], dict[str, Configurat
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
         raise ConfigurationError(f"there is no spec {_shown(path)}: {error.strerror}", f"models: {known or 'none'}") from error

@@ -29,4 +29,4 @@ def safe_name(dag_run_id: str) -> str:
     'a_b-c14cddc0'
     """
     safe = _UNSAFE.sub("_", dag_run_id)[:_LONGEST].lstrip(".")
-    return safe if safe == dag_run_id else f"{safe}-{sha256(dag_run_id.encode()).hexdigest()[:8]}"
+    return safe if safe and safe == dag_run_id else f"{safe}-{sha256(dag_run_id.encode()).hexdigest()[:8]}"
