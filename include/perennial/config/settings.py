@@ -50,6 +50,14 @@ class Settings(BaseModel):
     def _empty_is_unset(cls, value: object) -> object:
         return value or None
 
+    @field_validator("bento_ports")
+    @classmethod
+    def _ports_are_in_order(cls, value: str) -> str:
+        first, last = (int(port) for port in value.split("-"))
+        if not 1 <= first <= last <= 65535:
+            raise ValueError("the first port must not be above the last, and both between 1 and 65535")
+        return value
+
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> "Settings":
         """Read `.env` of the project, then the environment over it.

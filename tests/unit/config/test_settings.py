@@ -38,6 +38,7 @@ def test_the_environment_wins() -> None:
         ({"PERENNIAL_POSTGRES_PORT": "many"}, "PERENNIAL_POSTGRES_PORT='many'"),
         ({"PERENNIAL_GATEWAY_PORT": "70000"}, "PERENNIAL_GATEWAY_PORT='70000'"),
         ({"PERENNIAL_BENTO_PORTS": "3100"}, "PERENNIAL_BENTO_PORTS='3100'"),
+        ({"PERENNIAL_BENTO_PORTS": "3199-3100"}, "first port must not be above the last"),
         ({"PERENNIAL_PROJECT": "/nowhere"}, "/nowhere/.env"),
     ],
 )
