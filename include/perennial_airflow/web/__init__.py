@@ -1,0 +1,1 @@
+"""What people see of Perennial inside Airflow's web server."""
