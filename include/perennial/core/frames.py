@@ -46,6 +46,30 @@ def features_frame(rows: pd.DataFrame | Rows, features: FeatureTypes) -> pd.Data
     return pd.DataFrame({name: pd.Series(values, dtype=values.dtype) for name, values in columns.items()})
 
 
+def to_rows(frame: pd.DataFrame, features: FeatureTypes) -> list[dict[str, object]]:
+    """Turn a frame of `features_frame` back into rows of plain JSON values, None where missing.
+
+    Examples
+    --------
+    >>> types = {"seats": ("integer", True)}
+    >>> to_rows(features_frame([{"seats": 12.0}, {"seats": None}], types), types)
+    [{'seats': 12}, {'seats': None}]
+    """
+    return [{name: _to_plain(row[name], kind) for name, (kind, _) in features.items()} for row in frame.to_dict("records")]
+
+
+def _to_plain(value: object, kind: str) -> object:
+    if value is None or value != value:  # noqa: PLR0124 - NaN differs from itself
+        return None
+    match kind:
+        case "integer":
+            return int(value)  # type: ignore[call-overload]
+        case "boolean":
+            return bool(value)
+        case _:
+            return value
+
+
 def _column(rows: pd.DataFrame | Rows, name: str, kind: str, nullable: bool) -> NDArray[np.generic]:
     try:
         values = _raw_values(rows, name)
