@@ -28,7 +28,10 @@ def _print(status: "StackStatus") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console, table = Console(highlight=False), Table("", "Service", "URL", "PID", "Uptime", "", box=None, pad_edge=False)
+    console, table = Console(highlight=False), Table(box=None, pad_edge=False)
+    for column in ("", "Service", "URL", "PID", "Uptime"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("")
     for service in status.services:
         sign = "[green]✓[/]" if service.is_healthy else "[red]✗[/]"
         running = (str(service.pid), str(timedelta(seconds=service.uptime_seconds))) if service.pid else ("", "")

@@ -12,8 +12,9 @@ from perennial.errors import StackError
 
 _USER = "nobody"
 # Lets the other user pass through folders of mode 0700 above the binaries and the data, as under /root, so that no
-# folder's mode has to change. It gives no other right of root's: the process still is that user.
-_PASS_FOLDERS = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
+# folder's mode has to change. It gives no other right of root's: the process still is that user. Without the last,
+# access(2), by which Postgres looks for its programs, would not count it.
+_PASS_FOLDERS = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--securebits=+no_setuid_fixup")
 
 
 def is_root() -> bool:
@@ -63,7 +64,7 @@ _NEXT_STEP = "install util-linux, which has setpriv, or run as an ordinary user"
 
 
 def _try(prefix: Sequence[str], program: Path, folder: Path) -> str:
-    script = '"$0" --version && cd "$1" && touch .reachable && rm .reachable'
+    script = 'test -x "$0" && "$0" --version && cd "$1" && touch .reachable && rm .reachable'
     command = [*prefix, "/bin/sh", "-c", script, str(program), str(folder)]
     done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else (done.stderr.strip() or f"exit code {done.returncode}")
