@@ -68,7 +68,7 @@ def read_version_facts(url: str, model: str, model_version: int) -> VersionFacts
 
         client = MlflowClient(url)
         version = client.get_model_version(model, str(model_version))
-        data = client.get_run(version.run_id).data
+        data = client.get_run(version.run_id or "").data
         tags = {**data.tags, **version.tags}
         ours = {name.removeprefix(_PREFIX): value for name, value in tags.items() if name.startswith(_PREFIX)}
         return VersionFacts(metrics=data.metrics, tags=ours)
