@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parents[1] / "templates"
 _UNDEFINED = "–"
+_MINUS = "−"
 
 
 def render(template: str, values: Mapping[str, object]) -> str:
@@ -49,7 +50,7 @@ def format_number(value: float | None) -> str:
     if value is None or isnan(value):
         return _UNDEFINED
     digits = 3 if abs(value) < 2 else 1 if abs(value) < 1000 else 0
-    return f"{value:,.{digits}f}"
+    return f"{value:,.{digits}f}".replace("-", _MINUS)
 
 
 def format_signed(value: float | None, digits: int = 3) -> str:
@@ -60,7 +61,7 @@ def format_signed(value: float | None, digits: int = 3) -> str:
     >>> format_signed(0.0123), format_signed(-0.5), format_signed(None)
     ('+0.012', '−0.500', '–')
     """
-    return _UNDEFINED if value is None or isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
+    return _UNDEFINED if value is None or isnan(value) else f"{value:+.{digits}f}".replace("-", _MINUS)
 
 
 def format_count(value: int | None) -> str:

@@ -3,14 +3,16 @@
 import traceback
 from dataclasses import dataclass
 
+from perennial.adapters.templates import format_instant
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import Champion, Run, Validation
 from perennial.errors import DataFault, ImmatureLabels, PerennialError
-from perennial.steps.report_view import Link, dag_run_link, data_docs_link, describe_champion, task_log_link
+from perennial.steps.report_links import Link, dag_run_link, data_docs_link, task_log_link
 
 _TRACEBACK_LINES = 30
 _TRACEBACK_LETTERS = 4000
+_WHAT_LETTERS = 2000
 _SUBJECT_LETTERS = 110
 _NO_ERROR = "The task left no error: its process was killed, it ran out of time, or somebody marked it failed."
 
@@ -39,12 +41,12 @@ class FailedTask:
 
     @property
     def what(self) -> str:
-        """What was wrong."""
+        """What was wrong, not longer than one reads."""
         if known := self.known_error:
-            return known.what
+            return _shorten(known.what, _WHAT_LETTERS)
         if isinstance(self.error, BaseException):
-            return f"{type(self.error).__name__}: {self.error}"
-        return self.error or _NO_ERROR
+            return _shorten(f"{type(self.error).__name__}: {self.error}", _WHAT_LETTERS)
+        return _shorten(self.error or _NO_ERROR, _WHAT_LETTERS)
 
     @property
     def kind(self) -> str:
@@ -54,9 +56,12 @@ class FailedTask:
 
 def build_failure_subject(task: FailedTask) -> str:
     """Model and task first, then the fault."""
-    what = " ".join(task.what.split())
-    short = what if len(what) <= _SUBJECT_LETTERS else what[: _SUBJECT_LETTERS - 1] + "…"
-    return f"[perennial] {task.model}: {task.kind} stopped at {task.task_id} ({short})"
+    what = _shorten(" ".join(task.what.split()), _SUBJECT_LETTERS)
+    return f"[perennial] {task.model}: {task.kind} stopped at {task.task_id} ({what})"
+
+
+def _shorten(text: str, n_letters: int) -> str:
+    return text if len(text) <= n_letters else text[: n_letters - 1] + "…"
 
 
 def build_failure_values(
@@ -122,3 +127,11 @@ def format_traceback(error: BaseException) -> str:
     lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
     kept = "\n".join(lines[-_TRACEBACK_LINES:])[-_TRACEBACK_LETTERS:]
     return kept if len(lines) <= _TRACEBACK_LINES and len(kept) < _TRACEBACK_LETTERS else f"…\n{kept}"
+
+
+def describe_champion(model: str, champion: Champion | None) -> str:
+    """What the failure of a run means for the callers of a model."""
+    if champion is None:
+        return f"No version of {model} serves yet."
+    since = format_instant(champion.valid_from)
+    return f"Version {champion.model_version} of {model} still serves, as it has since {since}: this failure did not touch it."

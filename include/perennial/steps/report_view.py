@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from urllib.parse import quote
 
 from perennial.adapters.templates import format_instant
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Champion, Decision, GateResult, Run, TrainedCandidate, Validation
+from perennial.contracts import Decision, GateResult, Run, TrainedCandidate
 from perennial.steps.report_evidence import Evidence
+from perennial.steps.report_links import Link, dag_run_link, data_docs_link, mlflow_run_link, reports_link
 
 # Label, short label, and whether more is better.
 METRICS = {
@@ -20,14 +20,6 @@ METRICS = {
 }
 _N_SLICES = 8
 _SAME = 0.0005
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
-    """A labelled address."""
-
-    label: str
-    url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,34 +250,5 @@ def build_links(run: Run, evidence: Evidence, *, settings: Settings) -> list[Lin
         Link(label="Run in Airflow", url=dag_run_link(run.dag_id, run.dag_run_id, settings=settings)),
         Link(label="Candidates in MLflow", url=mlflow_run_link(evidence.parent_run_id, settings=settings)),
         Link(label="Challenger in MLflow", url=mlflow_run_link(evidence.decision.mlflow_run_id, settings=settings)),
-        Link(label="Reports", url=f"{settings.airflow_link}/perennial/reports/"),
+        Link(label="Reports", url=reports_link(settings=settings)),
     ]
-
-
-def dag_run_link(dag_id: str, dag_run_id: str, *, settings: Settings) -> str:
-    """Page of a Dag run in Airflow's UI."""
-    return f"{settings.airflow_link}/dags/{quote(dag_id, safe='')}/runs/{quote(dag_run_id, safe='')}"
-
-
-def task_log_link(dag_id: str, dag_run_id: str, task_id: str, map_index: int = -1, *, settings: Settings) -> str:
-    """Log of a task in Airflow's UI."""
-    mapped = f"/mapped/{map_index}" if map_index >= 0 else ""
-    return f"{dag_run_link(dag_id, dag_run_id, settings=settings)}/tasks/{quote(task_id, safe='')}{mapped}"
-
-
-def mlflow_run_link(mlflow_run_id: str, *, settings: Settings) -> str:
-    """Page of a run in MLflow's UI, which finds the experiment by itself."""
-    return f"{settings.mlflow_link}/#/runs/{quote(mlflow_run_id, safe='')}"
-
-
-def data_docs_link(validation: Validation, *, settings: Settings) -> str:
-    """Data Docs of a validation, behind Airflow's login; empty where there are none."""
-    return f"{settings.airflow_link}/perennial/reports/{quote(validation.data_docs)}" if validation.data_docs else ""
-
-
-def describe_champion(model: str, champion: Champion | None) -> str:
-    """What the failure of a run means for the callers of a model."""
-    if champion is None:
-        return f"No version of {model} serves yet."
-    since = format_instant(champion.valid_from)
-    return f"Version {champion.model_version} of {model} still serves, as it has since {since}: this failure did not touch it."

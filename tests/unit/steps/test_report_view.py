@@ -1,0 +1,134 @@
+from dataclasses import replace
+
+import pytest
+
+from perennial.config.settings import Settings
+from perennial.config.spec import Metric
+from perennial.contracts import RegisteredVersion
+from perennial.core.metrics import SIGN
+from perennial.steps.report_links import dag_run_link, data_docs_link, mlflow_run_link, task_log_link
+from perennial.steps.report_view import (
+    METRICS,
+    build_data_rows,
+    build_lead,
+    build_subject,
+    compare_metrics,
+    describe_next_step,
+    pick_slices,
+    sort_candidates,
+)
+from report_records import RUN, build_decision, build_evaluation, build_evidence, read_spec
+
+SPEC = read_spec()
+SETTINGS = Settings.load(
+    {"PERENNIAL_AIRFLOW_URL": "https://airflow.example.com/base/", "PERENNIAL_MLFLOW_URL": "https://ml.example.com"}
+)
+SCORES = {"roc_auc": 0.7021, "log_loss": 0.51}
+
+
+def test_metrics_are_those_of_the_spec_and_point_the_same_way():
+    assert set(METRICS) == set(Metric.__args__) == set(SIGN)
+    assert {name: 1 if better else -1 for name, (_, _, better) in METRICS.items()} == SIGN
+
+
+@pytest.mark.parametrize(
+    ("accepted", "champion", "forced", "subject"),
+    [
+        (True, False, "", "challenger accepted (ROC AUC 0.702, first champion)"),
+        (False, False, "", "challenger rejected (ROC AUC 0.702, no champion yet)"),
+        (True, True, "", "challenger accepted (ROC AUC 0.702, champion v3 0.690)"),
+        (True, True, "the old one is broken", "challenger accepted by force (ROC AUC 0.702, champion v3 0.690)"),
+    ],
+)
+def test_the_subject_says_the_outcome_first(accepted, champion, forced, subject):
+    decision = build_decision(accepted=accepted, champion=champion, forced_reason=forced)
+    decision = replace(decision, challenger_metrics=SCORES, champion_metrics={"roc_auc": 0.69} if champion else {})
+    assert build_subject(SPEC, decision) == f"[perennial] flight_delay: {subject}"
+
+
+def test_the_subject_leaves_out_what_is_undefined():
+    decision = replace(build_decision(accepted=False, champion=True), challenger_metrics={}, champion_metrics={})
+    assert build_subject(SPEC, decision) == "[perennial] flight_delay: challenger rejected (champion v3)"
+
+
+def test_an_accepted_lead_names_the_rival():
+    evidence = build_evidence(champion=True)
+    evidence = replace(
+        evidence, decision=replace(evidence.decision, challenger_metrics=SCORES, champion_metrics={"roc_auc": 0.69})
+    )
+    assert build_lead(SPEC, evidence) == [
+        "lightgbm passes all 5 gates. ROC AUC 0.702 against champion v3's 0.690 on the holdout."
+    ]
+
+
+def test_a_rejected_lead_gives_the_reasons_in_words():
+    count, reason = build_lead(SPEC, build_evidence(accepted=False, champion=True))
+    assert count == "lightgbm fails 1 of 5 gates."
+    assert reason.startswith("ROC AUC is better than that of champion version 3 by +0.0021")
+
+
+def test_the_next_step_depends_on_outcome_and_release():
+    by_hand = SPEC.model_copy(update={"release": SPEC.release.model_copy(update={"automatic": False})})
+    accepted, rejected = build_evidence(champion=True), build_evidence(accepted=False, champion=True)
+    assert isinstance(accepted.version, RegisteredVersion)
+    assert "checks version 4" in describe_next_step(SPEC, accepted)
+    assert describe_next_step(by_hand, accepted) == "Version 4 waits until a person starts release__flight_delay."
+    assert describe_next_step(SPEC, rejected) == "Version 3 stays the champion."
+    assert "No model serves yet" in describe_next_step(SPEC, build_evidence(accepted=False))
+
+
+def test_less_is_better_for_losses_and_equal_is_neither():
+    decision = replace(
+        build_decision(accepted=True, champion=True),
+        challenger_metrics={"roc_auc": 0.70, "log_loss": 0.50, "brier": 0.2001, "own": 3.0},
+        champion_metrics={"roc_auc": 0.72, "log_loss": 0.55, "brier": 0.2},
+    )
+    rows = {row.label: row for row in compare_metrics(decision, {"roc_auc": 0.5})}
+    assert list(rows) == ["ROC AUC", "Log loss", "Brier score", "own"]
+    assert [rows[label].better for label in rows] == [False, True, None, None]
+    assert rows["ROC AUC"].difference == pytest.approx(-0.02)
+    assert (rows["ROC AUC"].baseline, rows["own"].champion) == (0.5, None)
+
+
+def test_candidates_begin_with_the_challenger_and_end_with_the_failed():
+    candidates = build_evaluation(champion=False).candidates
+    names = [each.name for each in sort_candidates(SPEC, candidates, "logistic")]
+    assert names == ["logistic", "lightgbm", "hist_boosting", "baseline", "extra_trees"]
+
+
+def test_slices_that_are_not_judged_are_left_out_and_the_worst_come_first():
+    slices = pick_slices(SPEC, build_decision(accepted=True, champion=True))
+    differences = [each.difference for each in slices]
+    assert differences == sorted(differences)
+    assert len(slices) == 8
+    assert "carrier=HA" not in {each.label for each in slices}
+
+
+def test_a_slice_without_a_reference_is_listed_last():
+    decision = build_decision(accepted=True, champion=False)
+    slices = {"origin=EWR": {"n_rows": 900.0, "is_judged": 1.0}, "carrier=WN": decision.slices["carrier=WN"]}
+    assert [each.label for each in pick_slices(SPEC, replace(decision, slices=slices))] == ["carrier=WN", "origin=EWR"]
+
+
+def test_the_data_rows_say_what_cleaning_did_and_what_it_means():
+    rows = {label: (value, note) for label, value, note in build_data_rows(SPEC, RUN, build_evidence())}
+    assert rows["Window"] == ("2013-01-01 to 2013-04-01", "90 days")
+    assert rows["Dropped: unlabelled"] == ("2,575 rows", "cancelled or diverted, so there is no arrival to be late for")
+    assert "Dropped: duplicates" not in rows
+    assert rows["Immature labels"][0] == "933 rows"
+    assert rows["Training set"] == ("77,281 rows", "is_late in 23.7 % of them")
+
+
+def test_links_keep_odd_run_ids_in_one_piece_and_the_base_path():
+    run_id = "manual__2013-04-01T00:00:00+00:00/odd ?#"
+    quoted = "manual__2013-04-01T00%3A00%3A00%2B00%3A00%2Fodd%20%3F%23"
+    base = "https://airflow.example.com/base/dags/retrain__flight_delay/runs"
+    assert dag_run_link("retrain__flight_delay", run_id, settings=SETTINGS) == f"{base}/{quoted}"
+    log = task_log_link("retrain__flight_delay", run_id, "train.train_candidate", 2, settings=SETTINGS)
+    assert log == f"{base}/{quoted}/tasks/train.train_candidate/mapped/2"
+    assert mlflow_run_link("abc", settings=SETTINGS) == "https://ml.example.com/#/runs/abc"
+    validation = replace(build_evidence().validations[0], data_docs="data_docs/a b.html")
+    assert (
+        data_docs_link(validation, settings=SETTINGS) == "https://airflow.example.com/base/perennial/reports/data_docs/a%20b.html"
+    )
+    assert data_docs_link(replace(validation, data_docs=""), settings=SETTINGS) == ""
