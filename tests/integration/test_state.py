@@ -1,0 +1,153 @@
+"""The business state in a real Postgres: what twice means, and what the database itself refuses."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import psycopg2
+import pytest
+
+from perennial.adapters.state import StateStore
+from perennial.contracts import Decision, GateResult, RegisteredVersion, Snapshot
+from perennial.errors import ReleaseError, UnavailableError
+
+if TYPE_CHECKING:
+    from conftest import Stack
+
+pytestmark = pytest.mark.integration
+
+APRIL = datetime(2013, 4, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest) -> str:
+    """A model of the test's own, as the stack is shared."""
+    return f"state_{request.node.name[:40]}"
+
+
+@pytest.fixture
+def state(stack: "Stack") -> Iterator[StateStore]:
+    with StateStore(stack.up("postgres").state_url) as store:
+        yield store
+
+
+def snapshot(model: str, *, as_of: datetime = APRIL, n_rows: int = 100) -> Snapshot:
+    return Snapshot(
+        snapshot_id=f"{model}-{as_of:%Y%m%d}",
+        model=model,
+        as_of=as_of,
+        start=as_of - timedelta(days=90),
+        holdout_start=as_of - timedelta(days=14),
+        n_rows=n_rows,
+        digest="d",
+        sql_digest="s",
+        dvc_revision="r",
+        path="",
+    )
+
+
+def decision(model: str, outcome: str = "accepted") -> Decision:
+    gate = GateResult(gate="floor roc_auc", passed=outcome == "accepted", reason="why", value=0.7, threshold=0.6)
+    return Decision(
+        model=model,
+        dag_run_id="run",
+        snapshot_id=snapshot(model).snapshot_id,
+        outcome=outcome,
+        candidate="lightgbm",
+        mlflow_run_id="m",
+        gates=(gate,),
+        challenger_metrics={"roc_auc": 0.7},
+    )
+
+
+def release(state: StateStore, model: str, version: int) -> None:
+    state.write_snapshot(snapshot(model), ())
+    registered = RegisteredVersion(
+        model=model,
+        model_version=version,
+        mlflow_run_id=f"m{version}",
+        model_uri="u",
+        snapshot_id=snapshot(model).snapshot_id,
+        training_end=APRIL,
+    )
+    state.write_release(registered, dag_run_id=f"run{version}")
+
+
+def promote(state: StateStore, model: str, version: int) -> int | None:
+    return state.promote(model, version, dag_run_id=f"run{version}", reason="better", actor="test")
+
+
+def test_the_same_snapshot_twice_is_one_row(state: StateStore, model: str) -> None:
+    for _ in range(2):
+        state.write_snapshot(snapshot(model), ())
+    assert state.read_snapshot(snapshot(model).snapshot_id) == snapshot(model)
+    assert state.read_snapshot_row_counts(model, APRIL + timedelta(days=1)) == [100]
+
+
+def test_row_counts_come_from_earlier_runs_newest_first(state: StateStore, model: str) -> None:
+    for days, n_rows in ((0, 10), (30, 20), (60, 30)):
+        state.write_snapshot(snapshot(model, as_of=APRIL + timedelta(days=days), n_rows=n_rows), ())
+    assert state.read_snapshot_row_counts(model, APRIL + timedelta(days=60)) == [20, 10]
+
+
+def test_a_decision_is_recorded_once_and_the_last_word_stays(state: StateStore, model: str) -> None:
+    state.write_snapshot(snapshot(model), ())
+    state.write_decision(decision(model))
+    state.write_decision(decision(model, "rejected"))
+    recorded = state.read_decision(model, "run")
+    assert recorded is not None
+    assert (recorded["outcome"], recorded["gates"][0]["threshold"]) == ("rejected", 0.6)
+
+
+def test_a_promotion_retires_the_champion_before(state: StateStore, model: str) -> None:
+    for version in (1, 2):
+        release(state, model, version)
+        state.move_release(model, version, state="checked")
+    assert [promote(state, model, 1), promote(state, model, 2), promote(state, model, 2)] == [None, 1, None]
+    champion = state.read_champion(model)
+    assert champion is not None
+    assert champion.model_version == 2
+    assert [(row.model_version, row.state) for row in state.read_releases(model)] == [(2, "champion"), (1, "retired")]
+
+
+def test_a_version_that_was_not_checked_cannot_serve(state: StateStore, model: str) -> None:
+    release(state, model, 1)
+    with pytest.raises(ReleaseError, match="champion cannot follow registered"):
+        promote(state, model, 1)
+    assert state.read_champion(model) is None
+
+
+def test_an_unknown_release_cannot_move(state: StateStore, model: str) -> None:
+    with pytest.raises(ReleaseError, match="no release"):
+        state.move_release(model, 7, state="checked")
+
+
+def test_the_database_allows_one_open_champion(stack: "Stack", state: StateStore, model: str) -> None:
+    release(state, model, 1)
+    state.move_release(model, 1, state="checked")
+    promote(state, model, 1)
+    with psycopg2.connect(stack.settings.state_url) as connection, connection.cursor() as cursor:
+        with pytest.raises(psycopg2.errors.UniqueViolation):
+            cursor.execute("INSERT INTO champion (model, model_version, dag_run_id, reason) VALUES (%s, 1, 'x', 'x')", (model,))
+    connection.close()
+
+
+@pytest.mark.parametrize("statement", ["UPDATE audit SET actor = 'me'", "DELETE FROM audit", "TRUNCATE audit"])
+def test_the_audit_trail_only_grows(stack: "Stack", state: StateStore, model: str, statement: str) -> None:
+    state.write_audit("test", "look", model="m", subject="s", detail={})
+    with psycopg2.connect(stack.settings.state_url) as connection, connection.cursor() as cursor:
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="append-only"):
+            cursor.execute(statement)
+    connection.close()
+
+
+def test_a_lock_is_held_by_one(stack: "Stack", state: StateStore, model: str) -> None:
+    with state.lock(model), psycopg2.connect(stack.settings.state_url) as other, other.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (model,))
+        assert cursor.fetchone() == (False,)
+    other.close()
+
+
+def test_a_database_that_is_away_can_be_tried_again() -> None:
+    with pytest.raises(UnavailableError), StateStore("postgresql://nobody@127.0.0.1:1/none"):
+        pass
