@@ -1,0 +1,175 @@
+"""Judge the best candidate on the holdout: metrics, gates against the champion, and the decision with all its reasons."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from perennial.adapters.registry import Registry
+from perennial.adapters.state import StateStore
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec
+from perennial.contracts import Decision, Run, Snapshot, TrainedCandidate
+from perennial.errors import TrainingError
+from perennial.steps.champion_model import ChampionModel, read_champion_model
+from perennial.steps.judgement import Challenger, Judgement, Opponent, baseline_scores, find_opponent, judge
+from perennial.steps.modelling import Rows, limited_threads, read_rows, write_json
+from perennial.steps.train import load_pipeline
+from perennial.steps.workspace import run_folder
+
+if TYPE_CHECKING:
+    from perennial.core.metrics import Scores
+
+_logger = logging.getLogger(__name__)
+
+EVALUATION_FILE = "evaluation.json"
+
+
+def evaluate(
+    spec: ModelSpec,
+    run: Run,
+    snapshot: Snapshot,
+    candidates: Sequence[TrainedCandidate],
+    *,
+    parent_run_id: str,
+    settings: Settings,
+) -> Decision:
+    """Decide whether the best candidate may replace the champion, and record the decision.
+
+    The candidate is chosen by its score over the folds; the holdout only judges. `run.force_reason` lets a rejected
+    challenger through and is recorded; the gates still show what failed.
+
+    Raises
+    ------
+    TrainingError
+        When no candidate was trained, or the champion is missing in the registry.
+    UnavailableError
+        When the registry or the state database does not answer. Nothing is accepted then.
+
+    Notes
+    -----
+    Idempotent by Dag run. Writes `evaluation.json` to the run's folder for the report, metrics and tags to the parent run in
+    MLflow, which it closes, and last the decision row.
+    """
+    registry = Registry(settings.mlflow_tracking_url)
+    best = select_candidate(spec, candidates)
+    champion = read_champion_model(spec.model, registry=registry, settings=settings)
+    with limited_threads(settings):
+        rows = read_rows(spec, snapshot)
+        scores = {each.name: _score(each, rows) for each in candidates if not each.error}
+        challenger = Challenger(pipeline=load_pipeline(best), scores=scores[best.name], training_end=snapshot.holdout_start)
+        opponent = find_opponent(rows, champion, challenger, registry=registry)
+        judgement = judge(spec, rows, challenger, opponent)
+    decision = _decide(run, snapshot, best, champion=champion, judgement=judgement)
+    tested = tuple(_with_holdout_metrics(each, rows, scores.get(each.name)) for each in candidates)
+    write_json(run_folder(settings, run) / EVALUATION_FILE, _evaluation(decision, tested, challenger, opponent, rows))
+    _log_to_mlflow(registry, parent_run_id, decision, tested)
+    with StateStore(settings.state_url) as state:
+        state.write_decision(decision)
+    _say(decision)
+    return decision
+
+
+def select_candidate(spec: ModelSpec, candidates: Sequence[TrainedCandidate]) -> TrainedCandidate:
+    """The candidate with the best score over the folds; of equal ones the first.
+
+    Raises
+    ------
+    TrainingError
+        When none was trained, naming every one's error.
+    """
+    from perennial.core.metrics import SIGN
+
+    scores = {each.name: SIGN[spec.metric] * each.fold_score for each in candidates if each.fold_score is not None}
+    if not scores:
+        errors = "; ".join(f"{each.name}: {each.error}" for each in candidates) or "none was tried"
+        raise TrainingError(f"no candidate of {spec.model} could be trained: {errors}", "see the logs of the training tasks")
+    best = max(scores, key=lambda name: scores[name])
+    _logger.info("%d of %d candidates were trained; %s is best over the folds", len(scores), len(candidates), best)
+    return next(each for each in candidates if each.name == best)
+
+
+def _score(candidate: TrainedCandidate, rows: Rows) -> "Scores":
+    """Score of every holdout row, by position among all rows; NaN elsewhere."""
+    import numpy as np
+
+    from perennial.core.candidates import predict
+
+    scores = np.full(len(rows.labels), np.nan)
+    scores[rows.holdout] = predict(load_pipeline(candidate), rows.inputs.iloc[rows.holdout])
+    return scores
+
+
+def _with_holdout_metrics(candidate: TrainedCandidate, rows: Rows, scores: "Scores | None") -> TrainedCandidate:
+    from perennial.core.metrics import compute_metrics
+
+    if scores is None:
+        return candidate
+    return replace(candidate, holdout_metrics=compute_metrics(rows.labels[rows.holdout], scores[rows.holdout]))
+
+
+def _decide(
+    run: Run, snapshot: Snapshot, best: TrainedCandidate, *, champion: ChampionModel | None, judgement: Judgement
+) -> Decision:
+    passed = all(gate.passed for gate in judgement.gates)
+    forced = run.force_reason if not passed else ""
+    return Decision(
+        model=run.model,
+        dag_run_id=run.dag_run_id,
+        snapshot_id=snapshot.snapshot_id,
+        outcome="accepted" if passed or forced else "rejected",
+        candidate=best.name,
+        mlflow_run_id=best.mlflow_run_id,
+        gates=judgement.gates,
+        challenger_metrics=judgement.metrics,
+        champion_version=champion.model_version if champion else None,
+        champion_metrics=judgement.opponent_metrics if champion else {},
+        slices={each.name: each.to_numbers() for each in judgement.slices},
+        forced_reason=forced,
+    )
+
+
+def _evaluation(
+    decision: Decision, candidates: Sequence[TrainedCandidate], challenger: Challenger, opponent: Opponent, rows: Rows
+) -> dict[str, object]:
+    from perennial.core.curves import compute_curves
+    from perennial.core.metrics import compute_metrics
+
+    labels, baseline = rows.labels[opponent.judged], baseline_scores(rows, opponent.judged)
+    scores = {"challenger": challenger.scores[opponent.judged], "baseline": baseline}
+    if opponent.scores is not None and decision.champion_version is not None:
+        scores["champion"] = opponent.scores
+    return {
+        "decision": asdict(decision),
+        "candidates": [asdict(each) for each in candidates],
+        "n_train_rows": len(rows.training),
+        "n_holdout_rows": len(rows.holdout),
+        "n_judged_rows": len(opponent.judged),
+        "baseline_metrics": compute_metrics(labels, baseline),
+        "curves": {who: compute_curves(labels, each) for who, each in scores.items()},
+    }
+
+
+def _log_to_mlflow(registry: Registry, parent_run_id: str, decision: Decision, candidates: Sequence[TrainedCandidate]) -> None:
+    for each in candidates:
+        if each.holdout_metrics:
+            registry.log(each.mlflow_run_id, metrics={f"holdout_{name}": value for name, value in each.holdout_metrics.items()})
+    registry.log(
+        parent_run_id,
+        metrics={
+            **{f"challenger_{name}": value for name, value in decision.challenger_metrics.items()},
+            **{f"champion_{name}": value for name, value in decision.champion_metrics.items()},
+            **{f"gate_{gate.gate}": gate.value for gate in decision.gates if gate.value is not None},
+        },
+    )
+    champion = "" if decision.champion_version is None else str(decision.champion_version)
+    tags = {"decision": decision.outcome, "chosen_candidate": decision.candidate, "champion_version": champion}
+    registry.finish_run(parent_run_id, tags={**tags, "forced_reason": decision.forced_reason})
+
+
+def _say(decision: Decision) -> None:
+    for gate in decision.gates:
+        _logger.info("gate %s %s: %s", gate.gate, "passed" if gate.passed else "FAILED", gate.reason)
+    _logger.info("%s is %s as the challenger", decision.candidate, decision.outcome)
+    if decision.forced_reason:
+        _logger.warning("it was forced through: %s", decision.forced_reason)

@@ -1,0 +1,114 @@
+"""What training and evaluation share: a snapshot's rows, cut by time, and facts that every run is tagged with."""
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec
+from perennial.contracts import Run, Snapshot
+from perennial.errors import TrainingError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from perennial.core.metrics import Labels
+    from perennial.core.splits import Positions, Times
+
+_GIT_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """A snapshot's rows. `training` and `holdout` are positions; rows of neither are embargoed."""
+
+    frame: "pd.DataFrame"
+    inputs: "pd.DataFrame"
+    labels: "Labels"
+    times: "Times"
+    training: "Positions"
+    holdout: "Positions"
+
+
+def feature_types(spec: ModelSpec) -> dict[str, tuple[str, bool]]:
+    """Type of each feature and whether it may be missing, in the spec's order."""
+    return {name: (feature.type, feature.nullable) for name, feature in spec.features.items()}
+
+
+def read_rows(spec: ModelSpec, snapshot: Snapshot) -> Rows:
+    """Read a snapshot and cut it at its holdout.
+
+    Raises
+    ------
+    TrainingError
+        When the file cannot be read, or one side of the cut has no rows.
+    """
+    import pandas as pd
+
+    from perennial.core.frames import features_frame
+    from perennial.core.splits import event_times, split_holdout
+
+    try:
+        frame = pd.read_parquet(snapshot.path)
+    except OSError as error:
+        raise TrainingError(f"cannot read the snapshot {snapshot.path}: {error}", "clear the task `take_snapshot`") from error
+    times = event_times(frame[spec.source.event_time])
+    training, holdout = split_holdout(times, holdout_start=snapshot.holdout_start, label_delay=spec.label.delay)
+    return Rows(
+        frame=frame,
+        inputs=features_frame(frame, feature_types(spec)),
+        labels=frame[spec.label.column].to_numpy().astype("int8"),
+        times=times,
+        training=training,
+        holdout=holdout,
+    )
+
+
+def run_tags(run: Run, *, task: str) -> dict[str, str]:
+    """Tags that say on whose behalf an MLflow run was made."""
+    return {"model": run.model, "dag_id": run.dag_id, "dag_run_id": run.dag_run_id, "task": task, "mode": run.mode}
+
+
+def provenance_tags(run: Run, snapshot: Snapshot, *, settings: Settings) -> dict[str, str]:
+    """Tags that say what data and what code an MLflow run was made from."""
+    return {
+        "snapshot_id": snapshot.snapshot_id,
+        "sql_digest": snapshot.sql_digest,
+        "git_commit": _git_commit(settings.project),
+        "as_of": run.as_of.isoformat(),
+        "window_start": snapshot.start.isoformat(),
+        "training_end": snapshot.holdout_start.isoformat(),
+    }
+
+
+def _git_commit(project: Path) -> str:
+    command = ["git", "-C", str(project), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return answer.stdout.strip() or "unknown"  # an installed copy without its history has no commit to name
+
+
+@contextmanager
+def limited_threads(settings: Settings) -> Iterator[None]:
+    """Hold numerical libraries to the threads a task may use."""
+    import sklearn.ensemble  # only a library that is loaded can be limited
+    from threadpoolctl import threadpool_limits
+
+    _ = sklearn.ensemble
+
+    with threadpool_limits(limits=settings.threads_per_task):
+        yield
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write a file so that it is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=1, default=str))
+    partial.replace(path)
