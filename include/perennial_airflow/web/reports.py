@@ -112,7 +112,7 @@ def find_file(folder: Path, path: str) -> Path | None:
         file = (folder / path).resolve()
         visible = not any(part.startswith(".") for part in file.relative_to(folder).parts)
         return file if visible and file.suffix in _MEDIA_TYPES and file.is_file() else None
-    except (OSError, ValueError):  # outside of the folder, a null byte, a name too long, a loop of links
+    except (OSError, ValueError, RuntimeError):  # outside of the folder, a null byte, a name too long, a loop of links
         return None
 
 
