@@ -46,7 +46,17 @@ class QueryError(PermanentError):
 
 
 class DataFault(PermanentError):
-    """The data is broken: an expectation failed or the window is empty. Retraining on it would be worse than none."""
+    """The data is broken: an expectation failed or the window is empty. Retraining on it would be worse than none.
+
+    Parameters
+    ----------
+    validation
+        The `perennial.contracts.Validation` that found it, where one did.
+    """
+
+    def __init__(self, what: str, next_step: str = "", *, validation: object = None) -> None:
+        super().__init__(what, next_step)
+        self.validation = validation
 
 
 class ImmatureLabels(PermanentError):

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 import psycopg2
 from psycopg2.extras import Json, RealDictCursor
 
-from perennial.contracts import Champion, Decision, RegisteredVersion, Snapshot, Validation
+from perennial.contracts import Champion, Decision, GateResult, RegisteredVersion, Snapshot, Validation
 from perennial.errors import PermanentError, ReleaseError, UnavailableError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class ReleaseRow:
 
 
 _RELEASE_COLUMNS = ", ".join(ReleaseRow.__dataclass_fields__)
+_DECISION_COLUMNS = ", ".join(Decision.__dataclass_fields__)
 _SNAPSHOT_COLUMNS = "snapshot_id, model, as_of, window_start AS start, holdout_start, n_rows, digest, sql_digest, dvc_revision"
 
 
@@ -85,12 +86,13 @@ class StateStore:
     # snapshots
 
     def write_snapshot(self, snapshot: Snapshot, validations: tuple[Validation, ...]) -> None:
-        """Record a snapshot; the same one again changes nothing."""
+        """Record a snapshot; the same one again changes nothing but where a data registry made anew holds it."""
         with self._transaction() as cursor:
             cursor.execute(
                 """INSERT INTO snapshot (snapshot_id, model, as_of, window_start, holdout_start, n_rows, digest, sql_digest,
                                          dvc_revision, validation)
-                   VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
+                   VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                   ON CONFLICT (snapshot_id) DO UPDATE SET dvc_revision = EXCLUDED.dvc_revision""",
                 (
                     snapshot.snapshot_id, snapshot.model, snapshot.as_of, snapshot.start, snapshot.holdout_start, snapshot.n_rows,
                     snapshot.digest, snapshot.sql_digest, snapshot.dvc_revision, Json([asdict(each) for each in validations]),
@@ -104,12 +106,17 @@ class StateStore:
             row = cursor.fetchone()
         return Snapshot(**row, path="") if row else None
 
-    def read_snapshot_row_counts(self, model: str, before: datetime, *, limit: int = 10) -> list[int]:
-        """Row counts of the latest snapshots of other runs whose `as_of` is before `before`, newest first."""
+    def read_snapshot_row_counts(self, model: str, before: datetime, *, window: timedelta, limit: int = 10) -> list[int]:
+        """Rows that the raw suite saw for the latest snapshots of windows as long, with `as_of` before `before`; newest first."""
         with self._transaction() as cursor:
             cursor.execute(
-                """SELECT n_rows FROM snapshot WHERE model = %s AND as_of < %s ORDER BY as_of DESC, created_at DESC LIMIT %s""",
-                (model, before, limit),
+                """SELECT coalesce((SELECT (each ->> 'n_rows')::bigint FROM jsonb_array_elements(validation) AS each
+                                    WHERE each ->> 'point' = 'raw' LIMIT 1), n_rows) AS n_rows
+                   FROM (SELECT DISTINCT ON (as_of) * FROM snapshot
+                         WHERE model = %s AND as_of < %s AND as_of - window_start = %s
+                         ORDER BY as_of DESC, created_at DESC LIMIT %s) AS latest
+                   ORDER BY as_of DESC""",
+                (model, before, window, limit),
             )
             return [row["n_rows"] for row in cursor.fetchall()]
 
@@ -137,11 +144,14 @@ class StateStore:
                 values,
             )
 
-    def read_decision(self, model: str, dag_run_id: str) -> Mapping[str, object] | None:
-        """The recorded decision of a Dag run, all columns."""
+    def read_decision(self, model: str, dag_run_id: str) -> Decision | None:
+        """The recorded decision of a Dag run, or none."""
         with self._transaction() as cursor:
-            cursor.execute("SELECT * FROM decision WHERE model = %s AND dag_run_id = %s", (model, dag_run_id))
-            return cursor.fetchone()
+            cursor.execute(
+                f"SELECT {_DECISION_COLUMNS} FROM decision WHERE model = %s AND dag_run_id = %s", (model, dag_run_id)
+            )
+            row = cursor.fetchone()
+        return Decision(**row | {"gates": tuple(GateResult(**gate) for gate in row["gates"])}) if row else None
 
     # releases
 

@@ -1,0 +1,293 @@
+"""Great Expectations: a suite against a query where its rows lie, or against a frame; one page of Data Docs for each.
+
+A suite runs twice at most. The first pass only counts; failed expectations run again for values and keys of the rows in
+question. So the usual case asks Postgres for aggregates alone.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, cast
+
+from perennial.config.suite_file import Expectation, Suite
+from perennial.contracts import FailedExpectation
+from perennial.errors import ConfigurationError, UnavailableError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from great_expectations.core import ExpectationSuite
+    from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult as SuiteOutcome
+    from great_expectations.core.expectation_validation_result import ExpectationValidationResult as Outcome
+    from great_expectations.data_context import EphemeralDataContext
+    from great_expectations.datasource.fluent.interfaces import Batch
+    from sqlalchemy.engine import Engine
+
+Parameters = Mapping[str, datetime]
+Numbered = Sequence[tuple[int, Expectation]]
+
+_POSITION = "position"
+_N_SAMPLES = 5
+_COUNTS = {"result_format": "BASIC", "partial_unexpected_count": 0}
+_OWN_SQL = "unexpected_rows_expectation"
+# Stands for the query in what Great Expectations writes.
+_ROWS = "perennial_rows_of_the_query"
+# The statistics of a table just filled are wrong, and by them a nested loop over a whole window may look quick.
+_SESSION = "-c timezone=UTC -c default_transaction_read_only=on -c enable_nestloop=off"
+_CONNECTION = {"connect_timeout": 10, "application_name": "perennial", "options": _SESSION}
+_AWAY = ("OperationalError", "InterfaceError")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteResult:
+    """What a suite found. `failed` are critical expectations, which stop a run; `warnings` the others that failed."""
+
+    n_rows: int
+    n_expectations: int
+    failed: tuple[FailedExpectation, ...]
+    warnings: tuple[FailedExpectation, ...]
+
+
+def check_suite(suite: Suite) -> None:
+    """Check that Great Expectations knows every expectation of a suite and takes its arguments.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the expectation and what is wrong with it.
+    """
+    _build_suite(suite.name, list(enumerate(suite.expectations)))
+
+
+def validate_query(suite: Suite, sql: str, *, url: str, parameters: Parameters, key: Sequence[str], page: Path) -> SuiteResult:
+    """Check the rows of a query inside Postgres. A role that can only read is enough: no temporary table is made.
+
+    Parameters
+    ----------
+    sql
+        A query without parameters of its own.
+    parameters
+        What the suite can name as `{"$PARAMETER": …}`.
+    key
+        Columns that identify a row in the samples.
+    page
+        Where the page of Data Docs goes.
+
+    Raises
+    ------
+    ConfigurationError
+        When Great Expectations does not take the suite.
+    UnavailableError
+        When the warehouse goes away meanwhile; a retry may help.
+    """
+    source = _open_context().data_sources.add_postgres(
+        "warehouse",
+        connection_string="postgresql+psycopg2" + url[url.index("://") :],
+        kwargs={"connect_args": _CONNECTION},
+        create_temp_table=False,
+    )
+    asset = source.add_query_asset(suite.name, query=f"SELECT * FROM {_ROWS}")
+    batch = asset.add_batch_definition_whole_table("window").get_batch()
+    engine = batch.data.execution_engine
+    _put_in(sql, engine.engine)
+    try:
+        return _validate(suite, batch, parameters=parameters, key=key, page=page)
+    finally:
+        engine.close()
+
+
+def validate_frame(suite: Suite, frame: "pd.DataFrame", *, parameters: Parameters, key: Sequence[str], page: Path) -> SuiteResult:
+    """Check the rows of a frame; otherwise as `validate_query`."""
+    asset = _open_context().data_sources.add_pandas("memory").add_dataframe_asset(suite.name)
+    batch = asset.add_batch_definition_whole_dataframe("frame").get_batch({"dataframe": frame})
+    return _validate(suite, batch, parameters=parameters, key=key, page=page)
+
+
+def _open_context() -> "EphemeralDataContext":
+    """In memory alone: nothing on disk, no progress bars, no word of its inner life in the task's log."""
+    logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults, ProgressBarsConfig
+
+    config = DataContextConfig(
+        store_backend_defaults=InMemoryStoreBackendDefaults(),
+        analytics_enabled=False,
+        progress_bars=ProgressBarsConfig(globally=False),
+    )
+    return gx.get_context(mode="ephemeral", project_config=config)
+
+
+def _put_in(sql: str, engine: "Engine") -> None:
+    """Put the query where its name stands, as statements go out.
+
+    Handed over as text it would lose: Great Expectations doubles each `%`, takes `:name` in a string for a parameter, and
+    fetches every row to learn the names of the columns.
+    """
+    from sqlalchemy import event
+
+    subquery = f"(\n{sql.replace('%', '%%')}\n) AS source"
+    names_only = f"SELECT * FROM {_ROWS}"
+
+    def rewrite(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> tuple[str, object]:
+        if statement.strip() == names_only:
+            statement = f"{names_only} LIMIT 0"
+        return statement.replace(_ROWS, subquery), parameters
+
+    event.listen(engine, "before_cursor_execute", rewrite, retval=True)
+
+
+def _validate(suite: Suite, batch: "Batch", *, parameters: Parameters, key: Sequence[str], page: Path) -> SuiteResult:
+    outcome = _run(suite.name, list(enumerate(suite.expectations)), batch, parameters=parameters, how=_COUNTS)
+    outcome.results.sort(key=_position)
+    if failed := [(_position(each), suite.expectations[_position(each)]) for each in outcome.results if not each.success]:
+        found = _look_closer(suite.name, failed, batch, parameters=parameters, key=key)
+        outcome.results = [found.get(_position(each), each) for each in outcome.results]
+    _check_reached(outcome.results)
+    _write_page(outcome, page)
+    described = [(suite.expectations[i], _describe(suite.expectations[i], found[i], key=key)) for i, _ in failed]
+    return SuiteResult(
+        n_rows=_count_rows(outcome.results),
+        n_expectations=len(suite.expectations),
+        failed=tuple(each for expectation, each in described if expectation.severity == "critical"),
+        warnings=tuple(each for expectation, each in described if expectation.severity != "critical"),
+    )
+
+
+def _look_closer(
+    name: str, failed: Numbered, batch: "Batch", *, parameters: Parameters, key: Sequence[str]
+) -> "dict[int, Outcome]":
+    """Run failed expectations again, for values and keys. Those in SQL of their own give rows in one format only."""
+    samples = {"partial_unexpected_count": _N_SAMPLES, "unexpected_index_column_names": list(key)}
+    found: dict[int, Outcome] = {}
+    for result_format, is_own_sql in (("SUMMARY", False), ("COMPLETE", True)):
+        if chosen := [each for each in failed if (each[1].type == _OWN_SQL) == is_own_sql]:
+            how = samples | {"result_format": result_format}
+            outcome = _run(name, chosen, batch, parameters=parameters, how=how)
+            found |= {_position(each): each for each in outcome.results}
+    return found
+
+
+def _run(
+    name: str, expectations: Numbered, batch: "Batch", *, parameters: Parameters, how: Mapping[str, object]
+) -> "SuiteOutcome":
+    suite = _build_suite(name, expectations)
+    return batch.validate(suite, result_format=dict(how), expectation_parameters=dict(parameters))
+
+
+def _build_suite(name: str, expectations: Numbered) -> "ExpectationSuite":
+    from great_expectations import ExpectationSuite
+    from great_expectations.exceptions import GreatExpectationsError
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+    suite = ExpectationSuite(name)
+    for position, each in expectations:
+        try:
+            configuration = ExpectationConfiguration(
+                type=each.type,
+                kwargs=dict(each.kwargs),
+                severity=each.severity,
+                description=each.description or None,
+                meta={**each.meta, _POSITION: position},
+            )
+            suite.expectations.append(configuration.to_domain_obj())
+        except (GreatExpectationsError, ValueError, TypeError) as error:
+            where = f"suite {name!r}, expectation {position + 1} ({each.type})"
+            raise ConfigurationError(f"{where}: {error}", "see docs/validation.md for how suites are written") from error
+    return suite
+
+
+def _position(outcome: "Outcome") -> int:
+    return int(outcome.expectation_config.meta[_POSITION])
+
+
+def _count_rows(outcomes: "Sequence[Outcome]") -> int:
+    """Rows that were looked at: of the whole table, wherever a result says so."""
+    for outcome in outcomes:
+        if outcome.expectation_config.type == "expect_table_row_count_to_be_between" and outcome.result:
+            return int(outcome.result["observed_value"])
+    return next((int(each.result["element_count"]) for each in outcomes if "element_count" in each.result), 0)
+
+
+def _check_reached(outcomes: "Sequence[Outcome]") -> None:
+    """An expectation that could not be asked because the warehouse was away says nothing about the data."""
+    for outcome in outcomes:
+        for message in _messages(outcome):
+            if any(name in message for name in _AWAY):
+                raise UnavailableError(f"the warehouse went away during validation: {_short(message)}", "see: perennial status")
+
+
+def _messages(outcome: "Outcome") -> list[str]:
+    """What was raised instead of a result, if anything."""
+    info = outcome.exception_info or {}
+    raised = [info] if "raised_exception" in info else list(info.values())
+    return [str(each["exception_message"]) for each in raised if each["raised_exception"]]
+
+
+def _short(message: str) -> str:
+    """The first line that says something, without a stack of exception classes before it."""
+    return message.partition("\n")[0].removeprefix("Error: ").rpartition(") ")[2].strip()
+
+
+def _describe(expectation: Expectation, outcome: "Outcome", *, key: Sequence[str]) -> FailedExpectation:
+    about = expectation.columns or tuple(str(name) for name in [expectation.meta.get("column")] if name)
+    return FailedExpectation(
+        expectation=expectation.type,
+        column=", ".join(about),
+        expected=expectation.description or _expected(outcome),
+        observed=_observed(outcome),
+        sample_keys=_sample_keys(outcome, key),
+    )
+
+
+def _expected(outcome: "Outcome") -> str:
+    """Great Expectations' own sentence for an expectation."""
+    from great_expectations.render.renderer.inline_renderer import InlineRenderer
+
+    value = InlineRenderer(render_object=outcome.expectation_config).get_rendered_content()[0].value
+    params = {name: _text(each["value"]) for name, each in (value.params or {}).items()}
+    return Template(value.template or outcome.expectation_config.type).safe_substitute(params).rstrip(".")
+
+
+def _observed(outcome: "Outcome") -> str:
+    result = outcome.result
+    if messages := _messages(outcome):
+        return f"cannot be asked: {_short(messages[0])}"
+    if mismatched := (result.get("details") or {}).get("mismatched"):
+        return "; ".join(f"{kind} {', '.join(names)}" for kind, names in mismatched.items())
+    if "unexpected_count" not in result:
+        return _text(result.get("observed_value")) + (" rows" if outcome.expectation_config.type == _OWN_SQL else "")
+    ratio = f"{result['unexpected_count']:,} of {result['element_count']:,} rows ({result['unexpected_percent']:.2f} %)"
+    values = dict.fromkeys(_text(each) for each in result.get("partial_unexpected_list", ()) if each is not None)
+    return f"{ratio}: {', '.join(values)}" if values else ratio
+
+
+def _sample_keys(outcome: "Outcome", key: Sequence[str]) -> tuple[str, ...]:
+    result = outcome.result
+    rows = result.get("partial_unexpected_index_list") or (result.get("details") or {}).get("unexpected_rows")
+    rows = rows or result.get("partial_unexpected_list") or []
+    keyed = [cast("Mapping[str, object]", row) for row in rows if isinstance(row, Mapping) and set(key) <= set(row)]
+    return tuple(dict.fromkeys(", ".join(_text(row[name]) for name in key) for row in keyed))[:_N_SAMPLES]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    if isinstance(value, Mapping | tuple):
+        return f"({', '.join(_text(each) for each in (value.values() if isinstance(value, Mapping) else value))})"
+    if isinstance(value, float):
+        return f"{value:,.6g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _write_page(outcome: "SuiteOutcome", page: Path) -> None:
+    """One page of Data Docs, and nothing built anew for other validations."""
+    from great_expectations.render.renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view import DefaultJinjaPageView
+
+    html = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(outcome))
+    page.parent.mkdir(parents=True, exist_ok=True)
+    part = page.with_name(f".{page.name}.part")
+    part.write_text(html)
+    part.replace(page)

@@ -1,0 +1,174 @@
+"""Validate: the window's data against a suite, at three points. A failed critical expectation stops the run."""
+
+import logging
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from statistics import median
+
+from perennial.adapters.expectations import Parameters, SuiteResult, validate_frame, validate_query
+from perennial.adapters.state import StateStore
+from perennial.adapters.warehouse import describe_columns, read_query, render_query
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec
+from perennial.config.suite_file import Expectation, Suite, read_suite
+from perennial.contracts import Cleaned, FailedExpectation, Point, Run, TrainingSet, Validation
+from perennial.errors import DataFault
+from perennial.steps.extract import query_parameters
+from perennial.steps.workspace import safe_name
+
+log = logging.getLogger(__name__)
+
+_MOST_NAMED = 10
+_HOUR = timedelta(hours=1)
+
+
+def validate_raw(spec: ModelSpec, run: Run, *, settings: Settings) -> Validation:
+    """Check the window's rows where they lie, in Postgres, with the raw suite and what the spec asks of every window.
+
+    Raises
+    ------
+    DataFault
+        When a critical expectation fails; its `validation` says which.
+    QueryError
+        When a column of the query is gone or of another type, naming it.
+    UnavailableError
+        When the warehouse or the state database is away; a retry may help.
+    """
+    query = read_query(settings.project, spec.source.raw or spec.source.query)
+    suite = read_suite(settings.project, spec.expectations.raw)
+    # Before anything else: a query that cannot run names the column that is gone.
+    describe_columns(settings.warehouse_reader_url, query, parameters=query_parameters(run))
+    suite = suite.model_copy(update={"expectations": (*_spec_expectations(spec, run, settings=settings), *suite.expectations)})
+    page = data_docs_page(run, "raw")
+    result = validate_query(
+        suite,
+        render_query(query, query_parameters(run)),
+        url=settings.warehouse_reader_url,
+        parameters=_suite_parameters(spec, run),
+        key=spec.source.entity_key,
+        page=settings.paths.reports / page,
+    )
+    return _conclude(run, "raw", suite, result, settings=settings)
+
+
+def validate_clean(spec: ModelSpec, run: Run, cleaned: Cleaned, *, settings: Settings) -> Validation:
+    """Check the cleaned rows with the clean suite. Raises as `validate_raw` does."""
+    return _validate_file(spec, run, "clean", spec.expectations.clean, cleaned.path, settings=settings)
+
+
+def validate_features(spec: ModelSpec, run: Run, training_set: TrainingSet, *, settings: Settings) -> Validation:
+    """Check the built training set with the features suite. Raises as `validate_raw` does."""
+    return _validate_file(spec, run, "features", spec.expectations.features, training_set.path, settings=settings)
+
+
+def data_docs_page(run: Run, point: Point) -> Path:
+    """Page of one validation, under the reports folder; the same point of the same run always has the same."""
+    return Path("data_docs") / run.model / safe_name(run.dag_run_id) / f"{point}.html"
+
+
+def _validate_file(spec: ModelSpec, run: Run, point: Point, suite_name: str, path: str, *, settings: Settings) -> Validation:
+    import pandas as pd
+
+    suite = read_suite(settings.project, suite_name)
+    result = validate_frame(
+        suite,
+        pd.read_parquet(path),
+        parameters=_suite_parameters(spec, run),
+        key=spec.source.entity_key,
+        page=settings.paths.reports / data_docs_page(run, point),
+    )
+    return _conclude(run, point, suite, result, settings=settings)
+
+
+def _suite_parameters(spec: ModelSpec, run: Run) -> Parameters:
+    """What a suite can name as `$PARAMETER`."""
+    return {"start": run.start, "as_of": run.as_of, "fresh_after": run.as_of - spec.expectations.freshness}
+
+
+def _spec_expectations(spec: ModelSpec, run: Run, *, settings: Settings) -> list[Expectation]:
+    """What every model's window is held to, whatever its suite says: row count, event times, freshness."""
+    at, by = spec.source.event_time, {name: {"$PARAMETER": name} for name in ("start", "as_of", "fresh_after")}
+    between = {"column": at, "min_value": by["start"], "max_value": by["as_of"], "strict_max": True}
+    return [
+        _row_count(spec, run, settings=settings),
+        Expectation(type="expect_column_values_to_not_be_null", kwargs={"column": at}),
+        Expectation(
+            type="expect_column_values_to_be_between",
+            kwargs=between,
+            meta={"why": "Nothing outside the window may be seen: an event in the future is a wrong date"},
+        ),
+        Expectation(
+            type="expect_column_max_to_be_between",
+            kwargs={"column": at, "min_value": by["fresh_after"]},
+            meta={"why": f"Freshness: the newest event lies within {spec.expectations.freshness / _HOUR:g} hours of as_of"},
+        ),
+    ]
+
+
+def _row_count(spec: ModelSpec, run: Run, *, settings: Settings) -> Expectation:
+    window = run.as_of - run.start
+    with StateStore(settings.state_url) as store:
+        history = store.read_snapshot_row_counts(run.model, run.as_of, window=window)
+    if not history:
+        log.info("No earlier snapshot covers %d days, so only an empty window would be a wrong row count", window.days)
+        kwargs, why = {"min_value": 1}, "There is something to learn from; there is no history to compare with yet"
+    else:
+        least, most = (round(median(history) * factor) for factor in spec.expectations.row_count_band)
+        why = f"{' to '.join(map(str, spec.expectations.row_count_band))} times the median of {len(history)} earlier snapshots"
+        log.info("The window must have %s to %s rows: %s", f"{least:,}", f"{most:,}", why)
+        kwargs = {"min_value": max(1, least), "max_value": most}
+    return Expectation.model_validate({"type": "expect_table_row_count_to_be_between", "kwargs": kwargs, "meta": {"why": why}})
+
+
+def _conclude(run: Run, point: Point, suite: Suite, result: SuiteResult, *, settings: Settings) -> Validation:
+    """Log what was found; where it stops the run, record it and raise."""
+    validation = Validation(
+        point=point,
+        suite=suite.name,
+        success=not result.failed,
+        n_expectations=result.n_expectations,
+        n_rows=result.n_rows,
+        failed=result.failed,
+        data_docs=str(data_docs_page(run, point)),
+    )
+    for each in result.warnings:
+        log.warning("Not met, and only a warning: %s", _line(each))
+    if result.failed:
+        _stop(run, validation, settings=settings)
+    n_met = result.n_expectations - len(result.warnings)
+    log.info("%s rows meet %d of %d expectations of %r", f"{result.n_rows:,}", n_met, result.n_expectations, suite.name)
+    return validation
+
+
+def _stop(run: Run, validation: Validation, *, settings: Settings) -> None:
+    lines = [_line(each) for each in validation.failed]
+    for line in lines:
+        log.error("Not met: %s", line)
+    with StateStore(settings.state_url) as store:
+        subject = f"{run.dag_run_id}: {validation.point} data"
+        store.write_audit(run.dag_id, "validation failed", model=run.model, subject=subject, detail=asdict(validation))
+    docs = settings.paths.reports / validation.data_docs
+    raise DataFault(
+        _headline(run, validation) + "".join(f"\n  - {line}" for line in lines[:_MOST_NAMED]),
+        f"mend the rows at their source, or the suite where it is wrong, and clear the task; Data Docs: {docs}",
+        validation=validation,
+    )
+
+
+def _headline(run: Run, validation: Validation) -> str:
+    """One line that names the fault by itself, as the subject of the mail does."""
+    if validation.n_rows == 0:
+        return (
+            f"{run.model}: the {validation.point} data is empty from {run.start:%Y-%m-%d %H:%M} to {run.as_of:%Y-%m-%d %H:%M} UTC"
+        )
+    first, others = validation.failed[0], len(validation.failed) - 1
+    about = f"{first.expectation}({first.column})" if first.column else first.expectation
+    more = f", and {others} more" if others else ""
+    return f"{run.model}: {validation.point} data fails {about}: observed {first.observed}{more}"
+
+
+def _line(failed: FailedExpectation) -> str:
+    about = f"{failed.expectation}({failed.column})" if failed.column else failed.expectation
+    keys = f"; such as {'; '.join(failed.sample_keys)}" if failed.sample_keys else ""
+    return f"{about}: expected: {failed.expected}; observed: {failed.observed}{keys}"
