@@ -13,8 +13,8 @@ from time import perf_counter
 from typing import Any
 
 import orjson
-from perennial.core.rows import count_unseen
 
+from perennial.core.rows import count_unseen
 from perennial_bento.logs import describe_error, write_log
 from perennial_bento.metrics import Metrics
 from perennial_bento.model import Description, Model

@@ -7,9 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sklearn.pipeline import Pipeline
+
 from perennial.core.candidates import predict
 from perennial.core.frames import FeatureTypes, Rows, features_frame
-from sklearn.pipeline import Pipeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 import orjson
+
 from perennial.core.frames import FeatureTypes, Rows
 from perennial.core.rows import RowFault, find_faults
 

@@ -54,7 +54,7 @@ def _build_config() -> uvicorn.Config:
     )
 
 
-def _served():  # noqa: ANN202
+def _served():
     from perennial_bento.service import SERVED
 
     return SERVED

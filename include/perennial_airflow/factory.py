@@ -11,11 +11,11 @@ from airflow.sdk import (
     CronTriggerTimetable,
     ExceptionRetryPolicy,
     Param,
-    ParamsDict,
     RetryAction,
     RetryRule,
     get_parsing_context,
 )
+from airflow.sdk.definitions.param import ParamsDict
 
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec, Schedule

@@ -82,7 +82,7 @@ def _wait_for_release(api: AirflowApi, run: DagRunState, settings: Settings) -> 
     """Release runs that the retraining started; none where its challenger was rejected."""
     with StateStore(settings.state_url) as state:
         decision = state.read_decision(_MODEL, run.dag_run_id)
-    if not decision or decision["outcome"] != "accepted":
+    if not decision or decision.outcome != "accepted":
         return []
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -104,10 +104,10 @@ def _print_decision(settings: Settings, dag_run_id: str, console: Console) -> No
     if decision is None:
         raise StackError(f"no decision is recorded for {dag_run_id}", "look at the run in Airflow's UI")
     console.rule("decision", align="left")
-    metrics = decision["challenger_metrics"]
-    console.print(f"[bold]{decision['outcome']}[/]: {decision['candidate']}, holdout ROC AUC {metrics['roc_auc']:.3f}")
-    for gate in decision["gates"]:
-        console.print(f"  {_gate_mark(gate['passed'])} {gate['gate']}: {gate['reason']}", highlight=False)
+    roc_auc = decision.challenger_metrics["roc_auc"]
+    console.print(f"[bold]{decision.outcome}[/]: {decision.candidate}, holdout ROC AUC {roc_auc:.3f}")
+    for gate in decision.gates:
+        console.print(f"  {_gate_mark(gate.passed)} {gate.gate}: {gate.reason}", markup=True)
 
 
 def _gate_mark(passed: bool) -> str:

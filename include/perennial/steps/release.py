@@ -154,8 +154,8 @@ def _check_may_serve(state: StateStore, version: RegisteredVersion) -> None:
     if champion is None or champion.model_version == row.model_version:
         return
     serving = _read_release(state, champion.model, champion.model_version)
-    decision = state.read_decision(row.model, row.dag_run_id) or {}
-    if row.training_end < serving.training_end and not decision.get("forced_reason"):
+    decision = state.read_decision(row.model, row.dag_run_id)
+    if row.training_end < serving.training_end and not (decision and decision.forced_reason):
         raise ReleaseError(
             f"{row.model} version {row.model_version} learned from data until {row.training_end:%Y-%m-%d}, "
             f"the champion (version {serving.model_version}) until {serving.training_end:%Y-%m-%d}",
