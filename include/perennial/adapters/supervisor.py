@@ -104,6 +104,15 @@ def make_runtime_folder(settings: Settings) -> Path:
     return folder
 
 
+def remove_sockets(settings: Settings) -> None:
+    """Remove what processes that are gone listened on, and the short folder if there is one."""
+    folder = runtime_folder(settings)
+    for path in folder.glob("*.sock*"):
+        path.unlink(missing_ok=True)
+    if folder != settings.paths.supervisor and folder.exists():
+        folder.rmdir()
+
+
 def socket_path(settings: Settings) -> Path:
     return runtime_folder(settings) / "supervisor.sock"
 

@@ -57,7 +57,7 @@ def down(settings: Settings, *, report: Report = _silent) -> int:
         except UnavailableError:
             pass
         leftovers = end_processes(find_processes(settings))
-        supervisor.socket_path(settings).unlink(missing_ok=True)
+        supervisor.remove_sockets(settings)
         return leftovers
 
 
@@ -78,14 +78,14 @@ def _ensure_supervisor(settings: Settings, report: Report) -> None:
     if supervisor.is_answering(settings):
         write_configuration(settings, SERVICES.values())
         for program in supervisor.reload_programs(settings):
-            report(program, "has other settings now", 0.0)
+            report(program, "has new settings", 0.0)
         return
     began = time.monotonic()
     if orphans := end_processes(find_processes(settings)):
         report(f"{orphans} processes of a supervisor that died", "ended", time.monotonic() - began)
     preflight.check_bento_ports(settings)
     preflight.check_ports(settings, SERVICES.values())
-    supervisor.socket_path(settings).unlink(missing_ok=True)
+    supervisor.remove_sockets(settings)
     start_supervisor(settings, write_configuration(settings, SERVICES.values()))
 
 
