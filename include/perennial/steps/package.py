@@ -38,8 +38,8 @@ def build_bento(spec: ModelSpec, version: RegisteredVersion, *, settings: Settin
         _logger.info("bento %s is built already: %s", tag, path)
     else:
         started = time.perf_counter()
-        settings.paths.bentoml.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=settings.paths.bentoml, prefix=".context-") as folder:
+        # BentoML refuses to read a recipe below a hidden folder, which `var` may lie in.
+        with tempfile.TemporaryDirectory(prefix="perennial-bento-") as folder:
             _fill_context(Path(folder), spec, version, settings=settings)
             path = bentos.build(settings, version.model, version.model_version, context=Path(folder))
         _logger.info("built bento %s in %.1f s: %s", tag, time.perf_counter() - started, path)

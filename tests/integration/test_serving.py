@@ -1,0 +1,388 @@
+"""From a version in MLflow to answers through the gateway, and every way that should not get there."""
+
+import contextlib
+import http.client
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+
+from perennial.adapters import bentos, gateway, supervisor
+from perennial.adapters.registry import Registry
+from perennial.adapters.state import StateStore
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec
+from perennial.config.spec_file import load_spec, spec_path
+from perennial.contracts import Champion, RegisteredVersion, Snapshot
+from perennial.core.candidates import build_pipeline, fit, predict
+from perennial.core.frames import features_frame
+from perennial.errors import PackagingError, ReleaseError, UnavailableError
+from perennial.steps import release, serving
+from perennial.steps.package import build_bento
+
+pytestmark = [
+    pytest.mark.integration,
+    # MLflow warns of its own type hints while it is imported.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+]
+
+FEATURES = {"carrier": ("category", False), "miles": ("integer", False), "wind": ("float", True)}
+ROW = {"carrier": "UA", "miles": 500, "wind": None}
+TRAINING_END = datetime(2013, 3, 18, tzinfo=UTC)
+
+
+@pytest.fixture(scope="session")
+def settings(stack) -> Settings:
+    return stack.up("postgres", "gateway", "mlflow")
+
+
+@pytest.fixture(scope="session")
+def new_spec(settings) -> Callable[[], ModelSpec]:
+    """Specs of models nobody has released yet, one per test."""
+    spec, numbers = load_spec(spec_path(settings, "flight_delay")), itertools.count(1)
+    quick = spec.release.model_copy(update={"drain_seconds": 0.2, "golden_rows": 5})
+    return lambda: spec.model_copy(update={"model": f"served_{next(numbers)}", "release": quick})
+
+
+@pytest.fixture
+def spec(new_spec) -> ModelSpec:
+    return new_spec()
+
+
+def register(
+    settings: Settings, spec: ModelSpec, *, seed: int, shift: float = 0.0, training_end: datetime = TRAINING_END
+) -> RegisteredVersion:
+    """Train a small model and register it as `retrain` does. `shift` spoils the offline predictions kept with it."""
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame({"carrier": random.choice(["UA", "DL"], 400), "miles": random.integers(100, 900, 400)})
+    frame["wind"] = random.normal(10, 3, 400)
+    inputs = features_frame(frame, FEATURES)
+    labels = (frame["miles"] + random.normal(0, 200, 400) > 500).to_numpy().astype("int8")
+    pipeline = fit(build_pipeline("lightgbm", features=FEATURES, params={"n_estimators": 5}, seed=seed), inputs, labels)
+    rows = [ROW, {"carrier": "DL", "miles": 800, "wind": 7.5}]
+    golden = {"rows": rows, "probabilities": (predict(pipeline, features_frame(rows, FEATURES)) + shift).tolist()}
+    return _record(settings, spec, pipeline, inputs, golden=golden, key=f"{spec.model}-{seed}", training_end=training_end)
+
+
+def _record(settings, spec, pipeline, inputs, *, golden, key, training_end) -> RegisteredVersion:
+    registry = Registry(settings.mlflow_tracking_url)
+    types = {name: {"type": kind, "nullable": nullable} for name, (kind, nullable) in FEATURES.items()}
+    run_id = registry.start_run(spec.model, key, tags={"git_commit": "0" * 40})
+    registry.log(run_id, metrics={"roc_auc": 0.7})
+    registry.log_text(run_id, json.dumps(golden), "golden.json")
+    packages = ("scikit-learn", "pandas", "lightgbm")
+    logged = registry.log_model(run_id, pipeline, features=FEATURES, example=inputs.head(2), packages=packages)
+    made = registry.create_version(spec.model, logged, run_id=run_id, tags={"features": json.dumps(types)})
+    start, as_of = datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 4, 1, tzinfo=UTC)
+    snapshot = Snapshot(
+        snapshot_id=key, model=spec.model, as_of=as_of, start=start, holdout_start=TRAINING_END, n_rows=400,
+        digest=key, sql_digest="s", dvc_revision="r", path="",
+    )  # fmt: skip
+    version = RegisteredVersion(
+        model=spec.model, model_version=made.model_version, mlflow_run_id=run_id, model_uri=made.model_uri,
+        snapshot_id=key, training_end=training_end,
+    )  # fmt: skip
+    with StateStore(settings.state_url) as state:
+        state.write_snapshot(snapshot, ())
+        state.write_release(version, key)
+    return version
+
+
+def release_version(settings: Settings, spec: ModelSpec, version: RegisteredVersion) -> Champion:
+    bento = build_bento(spec, version, settings=settings)
+    check = release.start_and_check(spec, bento, settings=settings)
+    return release.promote(spec, version, check, dag_run_id="run", settings=settings)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    content: dict
+
+
+def ask(settings: Settings, path: str, body: object = None, *, method: str = "POST", headers: Mapping[str, str] | None = None):
+    connection = http.client.HTTPConnection(settings.gateway_host, settings.gateway_port, timeout=60)
+    try:
+        text = body if isinstance(body, str) else json.dumps(body)
+        connection.request(method, path, body=None if method == "GET" else text, headers=dict(headers or {}))
+        answer = connection.getresponse()
+        return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, json.loads(answer.read()))
+    finally:
+        connection.close()
+
+
+def predict_path(spec: ModelSpec) -> str:
+    return f"/v1/models/{spec.model}/predict"
+
+
+def state_of(settings: Settings, version: RegisteredVersion) -> str:
+    with StateStore(settings.state_url) as state:
+        return state.read_release(version.model, version.model_version).state
+
+
+def program_of(version: RegisteredVersion) -> str:
+    return serving.program_name(version.model, version.model_version)
+
+
+def assert_serves(settings: Settings, spec: ModelSpec, version: RegisteredVersion) -> None:
+    """Gateway, table and alias agree on one version."""
+    answer = ask(settings, predict_path(spec), {"rows": [ROW]})
+    assert (answer.status, answer.content["version"]) == (200, version.model_version)
+    assert answer.headers["x-model-version"] == str(version.model_version)
+    with StateStore(settings.state_url) as state:
+        assert state.read_champion(spec.model).model_version == version.model_version
+        assert [row.model_version for row in state.read_releases(spec.model, state="champion")] == [version.model_version]
+    assert Registry(settings.mlflow_tracking_url).read_alias(spec.model, "champion") == version.model_version
+
+
+def test_a_version_is_released_and_answers_as_it_did_offline(settings, spec):
+    version = register(settings, spec, seed=1)
+    bento = build_bento(spec, version, settings=settings)
+    assert bento.bento_tag == f"{spec.model}:v1"
+    check = release.start_and_check(spec, bento, settings=settings)
+    assert (check.n_rows, check.program) == (2, program_of(version))
+    assert check.largest_difference <= 1e-9
+    assert state_of(settings, version) == "checked"
+    assert ask(settings, predict_path(spec), {"rows": [ROW]}).content["error"]["code"] == "no_champion"
+
+    release.promote(spec, version, check, dag_run_id="run", settings=settings)
+    assert_serves(settings, spec, version)
+    golden = bentos.read_golden_file(Path(bento.path))
+    answer = ask(settings, predict_path(spec), {"rows": golden["rows"]}, headers={"x-request-id": "mine-1"})
+    assert [each["probability"] for each in answer.content["predictions"]] == golden["probabilities"]
+    assert answer.headers["x-request-id"] == answer.content["request_id"] == "mine-1"
+    facts = ask(settings, f"/v1/models/{spec.model}/metadata", method="GET").content
+    assert (facts["mlflow_run_id"], facts["snapshot_id"]) == (version.mlflow_run_id, version.snapshot_id)
+    assert facts["features"]["carrier"] == {"type": "category", "nullable": False, "categories": ["DL", "UA"]}
+    listed = ask(settings, "/v1/models", method="GET").content["models"]
+    assert {"model": spec.model, "versions": [{"version": 1, "weight": 100}]} in listed
+
+
+def test_releasing_again_changes_nothing(settings, spec):
+    version = register(settings, spec, seed=1)
+    first = release_version(settings, spec, version)
+    built_at = bentos.bento_path(settings, spec.model, 1).stat().st_mtime_ns
+    (before,) = supervisor.program_states(settings, program_of(version))
+    assert release_version(settings, spec, version) == first
+    assert bentos.bento_path(settings, spec.model, 1).stat().st_mtime_ns == built_at
+    (after,) = supervisor.program_states(settings, program_of(version))
+    assert after.pid == before.pid
+
+
+def test_a_half_built_bento_is_built_again(settings, spec):
+    version = register(settings, spec, seed=1)
+    path = bentos.bento_path(settings, spec.model, 1)
+    (path / "src").mkdir(parents=True)
+    (settings.paths.bentoml / "building" / f"{spec.model}-v1").mkdir(parents=True)
+    build_bento(spec, version, settings=settings)
+    assert bentos.read_model_file(path)["mlflow_run_id"] == version.mlflow_run_id
+    assert (path / "bento.yaml").exists()
+    pins = (path / "env" / "python" / "requirements.txt").read_text().split()
+    assert {pin.split("==")[0] for pin in pins} >= {"bentoml", "lightgbm", "numpy", "scipy", "uvicorn"}
+    assert not [pin for pin in pins if pin.startswith(("mlflow", "apache-airflow"))]
+
+
+def test_a_version_without_golden_rows_is_not_packaged(settings, spec):
+    version = register(settings, spec, seed=1)
+    Path(next(settings.paths.mlflow_artifacts.rglob(f"{version.mlflow_run_id}/artifacts/golden.json"))).unlink()
+    with pytest.raises(PackagingError, match="golden.json"):
+        build_bento(spec, version, settings=settings)
+    assert not bentos.bento_path(settings, spec.model, 1).exists()
+
+
+def test_callers_notice_nothing_of_a_new_champion(settings, spec):
+    first, second = register(settings, spec, seed=1), register(settings, spec, seed=2)
+    release_version(settings, spec, first)
+    with traffic(settings, spec) as answers:
+        wait_for(lambda: len(answers) > 20)
+        release_version(settings, spec, second)
+        release.drain(spec, settings=settings)
+        n_drained = len(answers)
+        wait_for(lambda: len(answers) > n_drained + 20)
+    assert {answer.status for answer in answers} == {200}
+    versions = [answer.content["version"] for answer in answers]
+    assert versions == sorted(versions)
+    assert set(versions) == {1, 2}
+    assert_serves(settings, spec, second)
+    assert (state_of(settings, first), supervisor.program_states(settings, program_of(first))) == ("retired", [])
+
+
+def test_a_bento_that_answers_differently_is_rejected(settings, spec):
+    champion, challenger = register(settings, spec, seed=1), register(settings, spec, seed=2, shift=0.01)
+    release_version(settings, spec, champion)
+    with pytest.raises(ReleaseError, match="golden row 0 is predicted differently"):
+        release_version(settings, spec, challenger)
+    assert (state_of(settings, challenger), supervisor.program_states(settings, program_of(challenger))) == ("rejected", [])
+    assert_serves(settings, spec, champion)
+    release.withdraw(spec, challenger.model_version, settings=settings)
+    with StateStore(settings.state_url) as state:
+        assert "predicted differently" in state.read_release(spec.model, challenger.model_version).reason
+
+
+def test_a_bento_that_does_not_start_is_rejected_with_the_end_of_its_log(settings, spec):
+    version = register(settings, spec, seed=1)
+    bento = build_bento(spec, version, settings=settings)
+    (Path(bento.path) / "src" / "model" / "model.skops").write_bytes(b"broken")
+    hasty = spec.model_copy(update={"release": spec.release.model_copy(update={"ready_seconds": 5})})
+    with pytest.raises(ReleaseError, match=r"not ready within 5 s.*BadZipFile"):
+        release.start_and_check(hasty, bento, settings=settings)
+    assert (state_of(settings, version), supervisor.program_states(settings, program_of(version))) == ("rejected", [])
+
+
+def test_older_data_does_not_replace_the_champion(settings, spec):
+    champion = register(settings, spec, seed=1)
+    older = register(settings, spec, seed=2, training_end=TRAINING_END - timedelta(days=30))
+    release_version(settings, spec, champion)
+    with pytest.raises(ReleaseError, match="learned from data until 2013-02-16"):
+        release_version(settings, spec, older)
+    release.withdraw(spec, older.model_version, settings=settings)
+    assert state_of(settings, older) == "rejected"
+    assert_serves(settings, spec, champion)
+
+
+class Killed(BaseException):
+    """What `kill -9` looks like from inside: nothing after it runs."""
+
+
+POINTS = (
+    "perennial.steps.release.write_gateway",
+    "perennial.adapters.gateway.wait_until_reachable",
+    "perennial.adapters.state.StateStore.promote",
+    "perennial.adapters.gateway.wait_until_taken",
+    "perennial.steps.reconcile.reconcile_champion_alias",
+)
+
+
+def test_a_promotion_killed_anywhere_is_completed_by_running_it_again(settings, spec, monkeypatch):
+    champion = register(settings, spec, seed=1)
+    release_version(settings, spec, champion)
+    for seed, point in enumerate((*POINTS, *POINTS), start=2):
+        challenger = register(settings, spec, seed=seed)
+        bento = build_bento(spec, challenger, settings=settings)
+        check = release.start_and_check(spec, bento, settings=settings)
+        with monkeypatch.context() as patched, pytest.raises(Killed):
+            patched.setattr(point, _killed(point, after=seed > len(POINTS) + 1))
+            release.promote(spec, challenger, check, dag_run_id="run", settings=settings)
+        assert ask(settings, predict_path(spec), {"rows": [ROW]}).status == 200
+        release.promote(spec, challenger, check, dag_run_id="run", settings=settings)
+        assert_serves(settings, spec, challenger)
+        release.drain(spec, settings=settings)
+
+
+def _killed(point: str, *, after: bool) -> Callable:
+    module, _, name = point.rpartition(".")
+    owner: object = StateStore if "StateStore" in module else sys.modules.get(module) or __import__(module, fromlist=[name])
+    original = getattr(owner, name)
+
+    def killed(*args: object, **kwargs: object) -> None:
+        if after:
+            original(*args, **kwargs)
+        raise Killed(point)
+
+    return killed
+
+
+def test_a_killed_bento_comes_back_and_keeps_the_connections_that_wait(settings, spec):
+    version = register(settings, spec, seed=1)
+    release_version(settings, spec, version)
+    (process,) = supervisor.program_states(settings, program_of(version))
+    os.kill(process.pid, signal.SIGKILL)
+    assert ask(settings, predict_path(spec), {"rows": [ROW]}).status == 200
+    (again,) = supervisor.program_states(settings, program_of(version))
+    assert again.pid != process.pid
+
+
+def test_what_serves_is_made_again_from_the_tables(settings, spec):
+    version = register(settings, spec, seed=1)
+    release_version(settings, spec, version)
+    supervisor.remove_program(settings, program_of(version))
+    gateway.write_config(settings, {})
+    wait_for(lambda: ask(settings, predict_path(spec), {"rows": [ROW]}).status == 404)
+    serving.reconcile_serving(settings)
+    wait_for(lambda: ask(settings, predict_path(spec), {"rows": [ROW]}).status == 200)
+    assert_serves(settings, spec, version)
+
+
+def test_without_a_gateway_nothing_is_promoted(settings, spec, monkeypatch):
+    version = register(settings, spec, seed=1)
+    check = release.start_and_check(spec, build_bento(spec, version, settings=settings), settings=settings)
+    supervisor.stop_program(settings, "gateway")
+    with monkeypatch.context() as patched:
+        patched.setattr(gateway.wait_until_taken, "__kwdefaults__", {"deadline_seconds": 0.5})
+        with pytest.raises(UnavailableError, match="perennial status"):
+            release.promote(spec, version, check, dag_run_id="run", settings=settings)
+    assert state_of(settings, version) == "checked"
+    supervisor.start_program(settings, "gateway")
+    release.promote(spec, version, check, dag_run_id="run", settings=settings)
+    assert_serves(settings, spec, version)
+
+
+def test_bentoml_serves_the_same_bento(settings, spec, tmp_path):
+    version = register(settings, spec, seed=1)
+    bento = build_bento(spec, version, settings=settings)
+    port = serving._choose_port(settings, StateStore(settings.state_url).__enter__(), _row(settings, version), "")
+    command = [sys.executable, "-m", "bentoml", "serve", bento.path, "--host", "127.0.0.1", "--port", str(port)]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, env=os.environ | bentos.serve_environment(settings), stdout=log, stderr=log)
+    try:
+        with bentos.BentoClient("127.0.0.1", port) as client:
+            wait_for(lambda: _is_ready(client), seconds=60)
+            answer = client.predict({"rows": [ROW]})
+            assert (answer.status, answer.headers["x-model-version"]) == (200, "1")
+    finally:
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        process.wait(timeout=20)
+        psutil.wait_procs(children, timeout=10)
+
+
+def _row(settings, version):
+    with StateStore(settings.state_url) as state:
+        return state.read_release(version.model, version.model_version)
+
+
+def _is_ready(client: bentos.BentoClient) -> bool:
+    try:
+        return client.get("/readyz").status == 200
+    except UnavailableError:
+        return False
+
+
+def wait_for(condition: Callable[[], bool], *, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass in time"
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def traffic(settings: Settings, spec: ModelSpec) -> Iterator[list[Answer]]:
+    """One request after the other, from another thread, until the block ends."""
+    answers: list[Answer] = []
+    stopped = threading.Event()
+
+    def call() -> None:
+        while not stopped.is_set():
+            answers.append(ask(settings, predict_path(spec), {"rows": [ROW]}))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    try:
+        yield answers
+    finally:
+        stopped.set()
+        thread.join()
