@@ -105,7 +105,7 @@ def _check_holdout(spec: ModelSpec, holdout_start: datetime, events: "pd.Series[
         raise ImmatureLabels(
             f"{spec.model}: {n_holdout:,} of {maturity.n_mature:,} mature rows lie in the holdout, from "
             f"{holdout_start:%Y-%m-%d %H:%M} UTC on; it needs some, and so does training",
-            f"make training.holdout longer than label.delay ({spec.label.delay / _HOUR:g} hours) and shorter than the rows go back",
+            f"make training.holdout longer than label.delay ({spec.label.delay / _HOUR:g} hours), shorter than the rows go back",
         )
 
 
