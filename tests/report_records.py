@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+
 from perennial.config.spec import ModelSpec
 from perennial.contracts import (
     Cleaned,
@@ -61,6 +62,7 @@ def build_evaluation(*, champion: bool) -> Evaluation:
         ),
         n_train_rows=62_410,
         n_holdout_rows=12_873,
+        n_judged_rows=11_950 if champion else 12_873,
         baseline_metrics=compute_metrics(labels, scores["baseline"]),
         curves={name: compute_curves(labels, each) for name, each in who.items()},
     )

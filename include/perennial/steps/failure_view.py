@@ -56,8 +56,12 @@ class FailedTask:
 
 def build_failure_subject(task: FailedTask) -> str:
     """Model and task first, then the fault."""
-    what = _shorten(" ".join(task.what.split()), _SUBJECT_LETTERS)
+    what = _shorten(_first_line(task.what), _SUBJECT_LETTERS)
     return f"[perennial] {task.model}: {task.kind} stopped at {task.task_id} ({what})"
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]
 
 
 def _shorten(text: str, n_letters: int) -> str:
@@ -78,7 +82,8 @@ def build_failure_values(
         "owner": spec.owner,
         "run": run,
         "headline": f"{task.kind.capitalize()} stopped: {_reason(task)}",
-        "what": task.what,
+        # What a validation found stands in a table of its own.
+        "what": _first_line(task.what) if validation else task.what,
         "next_step": known.next_step if known else "",
         "champion": champion if isinstance(champion, str) else describe_champion(task.model, champion),
         "links": _links(task, validation, settings=settings),

@@ -1,7 +1,7 @@
 """What a report is made of: what the run's steps handed on, and the evaluation in the run's folder."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,9 +17,7 @@ from perennial.contracts import (
     Validation,
 )
 from perennial.errors import TrainingError
-
-EVALUATION_FILE = "evaluation.json"
-
+from perennial.steps.evaluate import EVALUATION_FILE
 
 Points = tuple[tuple[float, float], ...]
 """Points (x, y) of a curve, in 0–1."""
@@ -27,13 +25,18 @@ Points = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """The part of the evaluation that only reports need. Curves are by who and kind."""
+    """The part of the evaluation that only reports need.
+
+    Candidates are measured on the whole holdout; challenger, champion and baseline on the rows judged, which are those of
+    the holdout that the champion did not learn from. Curves are by who and kind.
+    """
 
     candidates: tuple[TrainedCandidate, ...]
-    n_train_rows: int | None = None
-    n_holdout_rows: int | None = None
-    baseline_metrics: Mapping[str, float] = field(default_factory=dict)
-    curves: Mapping[str, Mapping[str, Points]] = field(default_factory=dict)
+    n_train_rows: int
+    n_holdout_rows: int
+    n_judged_rows: int
+    baseline_metrics: Mapping[str, float]
+    curves: Mapping[str, Mapping[str, Points]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -196,10 +196,11 @@ def describe_rules(spec: ModelSpec, counts: Mapping[str, int]) -> list[tuple[str
 
 def build_holdout_note(run: Run, evidence: Evidence) -> str:
     """Which rows judge."""
-    n_rows = evidence.evaluation.n_holdout_rows
-    rows = "Holdout" if n_rows is None else f"Holdout of {n_rows:,} rows"
-    start = format_instant(evidence.snapshot.holdout_start)
-    return f"{rows}, from {start} to {format_instant(run.as_of)}: the latest slice of time, which no model learned from."
+    evaluation, start = evidence.evaluation, format_instant(evidence.snapshot.holdout_start)
+    holdout = f"{evaluation.n_holdout_rows:,} holdout rows from {start} to {format_instant(run.as_of)}"
+    if evaluation.n_judged_rows == evaluation.n_holdout_rows:
+        return f"On the {holdout}: the latest slice of time, which neither model learned from."
+    return f"On {evaluation.n_judged_rows:,} of the {holdout}: those that the champion had not learned from either."
 
 
 def build_slices_note(spec: ModelSpec, decision: Decision) -> str:
@@ -226,8 +227,9 @@ def build_data_rows(spec: ModelSpec, run: Run, evidence: Evidence) -> list[tuple
     rows.append(("Immature labels", f"{training_set.n_immature:,} rows", immature))
     positive = f"{spec.label.column} in {100 * training_set.positive_ratio:.1f} % of them"
     rows.append(("Training set", f"{training_set.n_rows:,} rows", positive))
-    if evaluation.n_train_rows is not None and evaluation.n_holdout_rows is not None:
-        rows.append(("Learned from, judged on", f"{evaluation.n_train_rows:,} and {evaluation.n_holdout_rows:,} rows", ""))
+    embargo = f"events at least {spec.label.delay} before the holdout, whose outcome was known when it began"
+    rows.append(("Learned from", f"{evaluation.n_train_rows:,} rows", embargo))
+    rows.append(("Holdout", f"{evaluation.n_holdout_rows:,} rows", f"from {format_instant(evidence.snapshot.holdout_start)}"))
     return rows
 
 

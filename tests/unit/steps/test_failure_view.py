@@ -37,7 +37,7 @@ def raised(error: BaseException, *, of: BaseException | None = None) -> BaseExce
 
 
 def fault_with_validation() -> DataFault:
-    fault = DataFault("2 of 14 expectations failed", "see Data Docs")
+    fault = DataFault("raw data fails two expectations\n  - the first\n  - the second", "mend the rows")
     fault.validation = build_failed_validation()
     return fault
 
@@ -77,6 +77,8 @@ def test_a_data_fault_lists_what_failed_with_sample_keys_and_data_docs():
     assert "script" not in checker.tags
     assert f"{SETTINGS.airflow_link}/perennial/reports/data_docs/flight_delay/raw.html" in checker.links
     assert "Traceback" not in checker.words
+    assert "the second" not in mail.text
+    assert mail.subject.endswith("(raw data fails two expectations)")
 
 
 def test_a_foreseen_error_gives_its_next_step_and_no_traceback():
@@ -113,7 +115,7 @@ def test_the_subject_names_model_task_and_fault_in_one_short_line():
     assert build_failure_subject(TASK).startswith(
         "[perennial] flight_delay: retrain stopped at prepare.validate_raw (raw: column carrier"
     )
-    long = build_failure_subject(replace(TASK, error="first\nsecond " + "x" * 500))
+    long = build_failure_subject(replace(TASK, error="x" * 500 + "\nsecond"))
     assert "\n" not in long
     assert long.endswith("…)")
 

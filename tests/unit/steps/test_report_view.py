@@ -10,6 +10,7 @@ from perennial.steps.report_links import dag_run_link, data_docs_link, mlflow_ru
 from perennial.steps.report_view import (
     METRICS,
     build_data_rows,
+    build_holdout_note,
     build_lead,
     build_subject,
     compare_metrics,
@@ -117,6 +118,12 @@ def test_the_data_rows_say_what_cleaning_did_and_what_it_means():
     assert "Dropped: duplicates" not in rows
     assert rows["Immature labels"][0] == "933 rows"
     assert rows["Training set"] == ("77,281 rows", "is_late in 23.7 % of them")
+
+
+def test_the_holdout_note_says_which_rows_judged():
+    rows = "holdout rows from 2013-03-18 to 2013-04-01"
+    assert build_holdout_note(RUN, build_evidence(champion=False)).startswith(f"On the 12,873 {rows}: the latest slice of time")
+    assert build_holdout_note(RUN, build_evidence(champion=True)).startswith(f"On 11,950 of the 12,873 {rows}: those that")
 
 
 def test_links_keep_odd_run_ids_in_one_piece_and_the_base_path():
