@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -26,6 +27,8 @@ class TaskState:
     map_name: str
     state: str | None
     seconds: float | None
+    started_at: datetime | None
+    ended_at: datetime | None
 
 
 class AirflowApi:
@@ -107,9 +110,15 @@ class AirflowApi:
                 map_name=each.get("rendered_map_index") or "",
                 state=each["state"],
                 seconds=each["duration"],
+                started_at=_instant(each["start_date"]),
+                ended_at=_instant(each["end_date"]),
             )
             for each in found
         ]
+
+
+def _instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _dag_run(body: Mapping[str, Any]) -> DagRunState:
