@@ -137,8 +137,11 @@ def build_evidence(*, accepted: bool = True, champion: bool = False, forced_reas
             path="c.parquet",
             n_rows_in=80_789,
             n_rows=78_214,
-            dropped={"duplicates": 0, "unlabelled": 2575},
-            mended={"impossible wind_speed": 12},
+            dropped={
+                "repeats a flight_id": 0,
+                "no is_late (cancelled or diverted, so there is no arrival to be late for)": 2575,
+            },
+            mended={"wind_speed over 120, now missing": 12},
         ),
         training_set=TrainingSet(
             path="t.parquet", n_rows=77_281, n_immature=933, positive_ratio=0.2371, holdout_start=HOLDOUT_START

@@ -70,7 +70,6 @@ def build_decision_values(spec: ModelSpec, run: Run, evidence: Evidence, *, sett
         "slices": pick_slices(spec, decision),
         "slices_note": build_slices_note(spec, decision),
         "data_rows": build_data_rows(spec, run, evidence),
-        "dropped": describe_rules(spec, evidence.cleaned.dropped),
         "ids": build_ids(run, evidence),
         "links": build_links(run, evidence, settings=settings),
         "data_docs": {each.point: data_docs_link(each, settings=settings) for each in evidence.validations},
@@ -188,12 +187,6 @@ def _badness(each: Comparison, sign: int) -> float:
     return sign * value if value is not None else float("inf")
 
 
-def describe_rules(spec: ModelSpec, counts: Mapping[str, int]) -> list[tuple[str, int, str]]:
-    """Cleaning rules with their counts and what they mean; rules that met nothing are left out."""
-    means = {"unlabelled": spec.cleaning.unlabelled_means}
-    return [(rule, n, means.get(rule, "")) for rule, n in counts.items() if n]
-
-
 def build_holdout_note(run: Run, evidence: Evidence) -> str:
     """Which rows judge."""
     evaluation, start = evidence.evaluation, format_instant(evidence.snapshot.holdout_start)
@@ -221,8 +214,8 @@ def build_data_rows(spec: ModelSpec, run: Run, evidence: Evidence) -> list[tuple
         ("Window", f"{format_instant(run.start)} to {format_instant(run.as_of)}", days),
         ("Extracted", f"{evidence.extract.n_rows:,} rows", f"in {evidence.extract.seconds:.1f} s"),
     ]
-    rows += [(f"Dropped: {rule}", f"{n:,} rows", note) for rule, n, note in describe_rules(spec, evidence.cleaned.dropped)]
-    rows += [(f"Mended: {rule}", f"{n:,} rows", note) for rule, n, note in describe_rules(spec, evidence.cleaned.mended)]
+    rows += [("Dropped", f"{n:,} rows", rule) for rule, n in evidence.cleaned.dropped.items() if n]
+    rows += [("Mended", f"{n:,} values", rule) for rule, n in evidence.cleaned.mended.items() if n]
     immature = f"outcome not known for sure at {format_instant(run.as_of)}: left out" if training_set.n_immature else ""
     rows.append(("Immature labels", f"{training_set.n_immature:,} rows", immature))
     positive = f"{spec.label.column} in {100 * training_set.positive_ratio:.1f} % of them"

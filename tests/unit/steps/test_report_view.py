@@ -114,8 +114,8 @@ def test_a_slice_without_a_reference_is_listed_last():
 def test_the_data_rows_say_what_cleaning_did_and_what_it_means():
     rows = {label: (value, note) for label, value, note in build_data_rows(SPEC, RUN, build_evidence())}
     assert rows["Window"] == ("2013-01-01 to 2013-04-01", "90 days")
-    assert rows["Dropped: unlabelled"] == ("2,575 rows", "cancelled or diverted, so there is no arrival to be late for")
-    assert "Dropped: duplicates" not in rows
+    assert rows["Dropped"] == ("2,575 rows", "no is_late (cancelled or diverted, so there is no arrival to be late for)")
+    assert rows["Mended"] == ("12 values", "wind_speed over 120, now missing")
     assert rows["Immature labels"][0] == "933 rows"
     assert rows["Training set"] == ("77,281 rows", "is_late in 23.7 % of them")
 
