@@ -1,18 +1,22 @@
 """Check: whether the specs, their queries and suites, and the connections would hold, without running anything."""
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 import httpx
 
+from perennial.adapters.expectations import check_suite
 from perennial.adapters.state import StateStore
 from perennial.adapters.warehouse import Parameters, Query, describe_columns, read_query
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_file import load_specs, spec_folder
+from perennial.config.suite_file import read_suite
+from perennial.contracts import Point
 from perennial.errors import ConfigurationError, PerennialError, UnavailableError
 
 Status = Literal["ok", "fault", "skipped"]
@@ -73,10 +77,18 @@ def check_connections(settings: Settings) -> Iterator[Check]:
 
 def _check_model(spec: ModelSpec, settings: Settings) -> Iterator[Check]:
     source = spec.source
+    key = dict.fromkeys(source.entity_key, ()) | {source.event_time: (_INSTANT,)}
     yield _attempt(spec.model, "query", lambda: _check_query(source.query, _wanted_columns(spec), settings))
-    if raw := source.raw:
-        wanted = dict.fromkeys(source.entity_key, ()) | {source.event_time: (_INSTANT,)}
-        yield _attempt(spec.model, "raw query", lambda: _check_query(raw, wanted, settings))
+    if source.raw:
+        yield _attempt(spec.model, "raw query", lambda: _check_query(source.raw or "", key, settings))
+    columns_of: dict[Point, Callable[[], Collection[str]]] = {
+        "raw": lambda: _describe(source.raw or source.query, settings),
+        "clean": lambda: _describe(source.query, settings),
+        "features": lambda: [*key, *spec.features, spec.label.column],
+    }
+    for point, read_columns in columns_of.items():
+        name = str(getattr(spec.expectations, point))
+        yield _attempt(spec.model, f"{point} suite", partial(_check_suite, name, read_columns, settings))
 
 
 def _attempt(model: str, subject: str, check: Callable[[], str]) -> Check:
@@ -107,22 +119,41 @@ def _check_query(name: str, wanted: Mapping[str, tuple[str, ...]], settings: Set
         raise ConfigurationError(
             f"{name} does not bind :{missing[0]}", "a query binds :start, :end and :as_of, so that runs are repeatable"
         )
-    columns = describe_columns(_warehouse_url(settings), query, parameters=_ANY_TIME)
+    columns = _describe(name, settings)
     faults = [fault for column, types in wanted.items() if (fault := _find_column_fault(column, types, columns))]
     if faults:
         raise ConfigurationError("\n".join(f"{name}: {fault}" for fault in faults), "mend the query or the spec")
     return f"{name}: {len(columns)} columns"
 
 
+def _describe(name: str, settings: Settings) -> Mapping[str, str]:
+    return describe_columns(_warehouse_url(settings), read_query(settings.project, name), parameters=_ANY_TIME)
+
+
+def _check_suite(name: str, read_columns: Callable[[], Collection[str]], settings: Settings) -> str:
+    suite = read_suite(settings.project, name)
+    check_suite(suite)
+    try:
+        columns = read_columns()
+    except PerennialError as error:
+        raise UnavailableError(f"{name}: parsed, its columns not compared with the query's", "see the query above") from error
+    named = dict.fromkeys(column for expectation in suite.expectations for column in expectation.columns)
+    if faults := [_name_missing(column, columns) for column in named if column not in columns]:
+        raise ConfigurationError("\n".join(f"{name}: {fault}" for fault in faults), "mend the suite or the query")
+    return f"{name}: {len(suite.expectations)} expectations"
+
+
 def _find_column_fault(column: str, types: tuple[str, ...], columns: Mapping[str, str]) -> str:
     if column not in columns:
-        near = difflib.get_close_matches(column, columns, n=1)
-        return f"returns no column {column!r}" + (
-            f"; did you mean {near[0]!r}?" if near else f"; it returns {', '.join(columns)}"
-        )
+        return f"returns {_name_missing(column, columns)}"
     if types and columns[column] not in types:
         return f"column {column!r} is {columns[column]}, expected {' or '.join(types)}"
     return ""
+
+
+def _name_missing(column: str, columns: Collection[str]) -> str:
+    near = difflib.get_close_matches(column, columns, n=1)
+    return f"no column {column!r}; " + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(columns)}")
 
 
 def _reach_warehouse(settings: Settings) -> str:

@@ -1,0 +1,162 @@
+"""`perennial check`: every fault named with its next step, nothing run, and what is away is skipped."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from perennial.config.settings import Settings
+from perennial.errors import ConfigurationError
+from perennial.steps.check import Check, check_models
+from warehouse_flights import load
+
+pytestmark = [
+    pytest.mark.integration,
+    # Great Expectations imports two modules that Python 3.13 drops.
+    pytest.mark.filterwarnings(r"ignore:module 'sre_\w+' is deprecated:DeprecationWarning"),
+]
+
+PROJECT = Path(__file__).parents[2]
+SUITE = {"name": "s", "expectations": [{"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "carrier"}}]}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The example's specs and queries, with small suites, to break."""
+    for part in (".env", "include/models", "sql/models"):
+        copy = shutil.copytree if (PROJECT / part).is_dir() else shutil.copy
+        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
+        copy(PROJECT / part, tmp_path / part)
+    folder = tmp_path / "include" / "expectations" / "flight_delay"
+    folder.mkdir(parents=True)
+    for point in ("raw", "clean", "features"):
+        (folder / f"{point}.yaml").write_text(yaml.safe_dump(SUITE))
+    return tmp_path
+
+
+@pytest.fixture
+def settings(stack, project) -> Settings:
+    load(stack.up("postgres"))
+    return Settings.load(stack.environment | {"PERENNIAL_PROJECT": str(project)})
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def found(settings: Settings, status: str) -> list[Check]:
+    return [check for check in check_models(settings) if check.status == status and check.model]
+
+
+def test_a_right_model_is_right_but_what_is_away_is_skipped(settings):
+    checks = list(check_models(settings))
+    assert {(check.model, check.subject): check.status for check in checks} == {
+        ("", "warehouse"): "ok",
+        ("", "state"): "ok",
+        ("", "mlflow"): "skipped",
+        ("flight_delay", "spec"): "ok",
+        ("flight_delay", "query"): "ok",
+        ("flight_delay", "raw query"): "ok",
+        ("flight_delay", "raw suite"): "ok",
+        ("flight_delay", "clean suite"): "ok",
+        ("flight_delay", "features suite"): "ok",
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "subject", "message"),
+    [
+        (
+            "include/models/flight_delay.yaml", "event_time: scheduled_departure_at", "event_time: departed_at", "query",
+            "flight_delay/training.sql: returns no column 'departed_at'",
+        ),
+        (
+            "include/models/flight_delay.yaml", "plane_seats: {type: integer", "plane_seets: {type: integer", "query",
+            "flight_delay/training.sql: returns no column 'plane_seets'; did you mean 'plane_seats'?",
+        ),
+        (
+            "include/models/flight_delay.yaml", "temperature: {type: float", "temperature: {type: integer", "query",
+            "flight_delay/training.sql: column 'temperature' is double precision, expected smallint or integer or bigint",
+        ),
+        (
+            "sql/models/flight_delay/training.sql", "carrier_late_ratio_1d::double precision", "carrier_late_ratio_1d", "query",
+            "flight_delay/training.sql: column 'carrier_late_ratio_1d' is numeric, expected double precision or real",
+        ),
+        (
+            "sql/models/flight_delay/training.sql", "flight.distance,", "flight.distanse,", "query",
+            "the warehouse refused flight_delay/training.sql:69: column flight.distanse does not exist",
+        ),
+        ("sql/models/flight_delay/raw.sql", "< :end", "< now()", "raw query", "flight_delay/raw.sql does not bind :end"),
+        (
+            "include/models/flight_delay.yaml", "raw: flight_delay/raw.sql", "raw: flight_delay/rwa.sql", "raw query",
+            "rwa.sql: No such file or directory",
+        ),
+        (
+            "include/models/flight_delay.yaml", "clean: flight_delay/clean.yaml", "clean: flight_delay/none.yaml", "clean suite",
+            "none.yaml: No such file or directory",
+        ),
+        (
+            "include/expectations/flight_delay/raw.yaml", "column: carrier", "column: carier", "raw suite",
+            "flight_delay/raw.yaml: no column 'carier'; did you mean 'carrier'?",
+        ),
+        (
+            "include/expectations/flight_delay/features.yaml", "column: carrier", "column: known_at", "features suite",
+            "flight_delay/features.yaml: no column 'known_at'",
+        ),
+        (
+            "include/expectations/flight_delay/clean.yaml", "to_not_be_null", "to_be_nice", "clean suite",
+            "expect_column_values_to_be_nice",
+        ),
+        ("include/models/flight_delay.yaml", "seed: 2013", "sead: 2013", "spec", "sead: unknown key"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_named_with_its_next_step(settings, project, file: str, old: str, new: str, subject: str, message: str):
+    replace(project / file, old, new)
+    faults = found(settings, "fault")
+    assert [check.subject for check in faults] == [subject]
+    assert message in faults[0].message
+    assert faults[0].next_step
+
+
+def test_without_a_stack_the_rest_is_checked(project, tmp_path):
+    settings = Settings.load({"PERENNIAL_PROJECT": str(project), "PERENNIAL_VAR": str(tmp_path / "none")})
+    replace(project / "sql/models/flight_delay/raw.sql", ":end", "now()")
+    assert [(check.subject, check.message) for check in found(settings, "fault")] == [
+        ("raw query", "flight_delay/raw.sql does not bind :end")
+    ]
+    assert [check.subject for check in found(settings, "ok")] == ["spec", "features suite"]
+    assert [check.subject for check in found(settings, "skipped")] == ["query", "raw suite", "clean suite"]
+
+
+def test_an_unknown_model_lists_the_others(settings):
+    with pytest.raises(ConfigurationError, match=r"no model 'flight_dely'\n.*models: flight_delay"):
+        list(check_models(settings, models=["flight_dely"]))
+
+
+def command(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    program = [str(Path(sys.executable).with_name("perennial")), "check", *arguments]
+    return subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_example_holds_within_seconds(stack):
+    load(stack.up("postgres"))
+    began = time.monotonic()
+    done = command(dict(stack.environment), "--json")
+    assert time.monotonic() - began < 30
+    checks = json.loads(done.stdout)
+    assert [check for check in checks if check["status"] == "fault"] == []
+    assert done.returncode == 3, "MLflow is not up"
+
+
+def test_a_fault_ends_in_exit_code_1(stack, project):
+    replace(project / "include/models/flight_delay.yaml", "seed: 2013", "sead: 2013")
+    done = command(dict(stack.environment) | {"PERENNIAL_PROJECT": str(project)}, "flight_delay")
+    assert done.returncode == 1
+    assert "✗ flight_delay  spec: include/models/flight_delay.yaml:" in done.stdout

@@ -1,0 +1,60 @@
+"""Extract: the window's rows in the run's folder, the same ones each time."""
+
+import logging
+from datetime import UTC, datetime
+
+import pyarrow.parquet as pq
+import pytest
+
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec
+from perennial.config.spec_file import load_spec, spec_path
+from perennial.errors import DataFault
+from perennial.steps.extract import extract
+from warehouse_flights import load, make_run
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def settings(stack) -> Settings:
+    settings = stack.up("postgres")
+    load(settings)
+    return settings
+
+
+@pytest.fixture(scope="module")
+def spec(settings) -> ModelSpec:
+    return load_spec(spec_path(settings, "flight_delay"))
+
+
+def test_the_window_is_extracted_and_said_so(settings, spec, caplog):
+    run = make_run("extract__1")
+    with caplog.at_level(logging.INFO):
+        done = extract(spec, run, settings=settings)
+    table = pq.read_table(done.path)
+    assert done.n_rows == table.num_rows == 80_687
+    assert done.path == str(settings.paths.runs / "flight_delay" / "extract__1" / "extract.parquet")
+    wanted = {*spec.source.entity_key, spec.source.event_time, spec.source.arrival_time, spec.label.column, *spec.features}
+    assert set(table.column_names) == wanted
+    assert "Extracted 80,687 rows of flight_delay" in caplog.text
+    assert "rows/s" in caplog.text
+
+
+def test_extracting_again_gives_the_same_rows(settings, spec):
+    first, again = (extract(spec, make_run("extract__2"), settings=settings) for _ in range(2))
+    assert (first.path, first.n_rows, first.sql_digest) == (again.path, again.n_rows, again.sql_digest)
+    other = extract(spec, make_run("extract__3"), settings=settings)
+    assert pq.read_table(first.path).equals(pq.read_table(other.path))
+
+
+@pytest.mark.parametrize("year", [2012, 2015])
+def test_an_empty_window_says_what_time_there_is(settings, spec, year):
+    as_of = datetime(year, 6, 1, tzinfo=UTC)
+    with pytest.raises(DataFault) as caught:
+        extract(spec, make_run(f"extract__{year}", as_of=as_of), settings=settings)
+    window = f"flight_delay/training.sql has no rows from {year}-03-03 00:00 to {year}-06-01 00:00 UTC"
+    assert caught.value.what == (
+        f"flight_delay: {window}; its scheduled_departure_at runs from 2013-01-01 10:15 to 2014-01-01 04:59 UTC"
+    )
+    assert "param as_of" in caught.value.next_step

@@ -1,0 +1,183 @@
+"""Reading the warehouse: whole files or none, errors that name what is wrong, and a role that cannot write."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC
+from pathlib import Path
+
+import psycopg2
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from perennial.adapters.warehouse import Query, describe_columns, read_frame, read_query, stream_to_parquet
+from perennial.config.settings import Settings
+from perennial.errors import ConfigurationError, QueryError, UnavailableError
+from warehouse_flights import load, make_run, read
+
+pytestmark = pytest.mark.integration
+
+Reader = Callable[[str, Query], object]
+
+
+@pytest.fixture(scope="module")
+def settings(stack) -> Settings:
+    settings = stack.up("postgres")
+    load(settings)
+    return settings
+
+
+def sql(text: str) -> Query:
+    return Query(name="m/q.sql", text=text)
+
+
+def by_streaming(url: str, query: Query) -> object:
+    return read_frame(url, query, parameters={})
+
+
+def by_describing(url: str, query: Query) -> object:
+    return describe_columns(url, query, parameters={})
+
+
+both_ways = pytest.mark.parametrize("reader", [by_streaming, by_describing])
+
+
+def test_a_table_arrives_whole_and_typed(settings, tmp_path):
+    path = tmp_path / "flights.parquet"
+    columns = "flight_id, flight, scheduled_departure_at, arr_delay"
+    n_rows = stream_to_parquet(settings.warehouse_reader_url, sql(f"SELECT {columns} FROM flights.flights"), path, parameters={})
+    table = pq.read_table(path)
+    assert n_rows == table.num_rows == 336_776
+    assert table.schema.types == [pa.string(), pa.int32(), pa.timestamp("us", tz="UTC"), pa.int32()]
+    ((total, n_missing),) = read(settings, "SELECT sum(arr_delay), count(*) - count(arr_delay) FROM flights.flights")
+    assert (pc.sum(table["arr_delay"]).as_py(), table["arr_delay"].null_count) == (total, n_missing)
+    assert [each.name for each in tmp_path.iterdir()] == ["flights.parquet"]
+
+
+def test_no_rows_make_a_file_of_columns(settings, tmp_path):
+    path = tmp_path / "none.parquet"
+    query = sql("SELECT flight_id FROM flights.flights WHERE false")
+    assert stream_to_parquet(settings.warehouse_reader_url, query, path, parameters={}) == 0
+    assert pq.read_schema(path).names == ["flight_id"]
+
+
+def test_a_query_that_fails_half_way_leaves_the_file_before(settings, tmp_path):
+    path = tmp_path / "rows.parquet"
+    stream_to_parquet(settings.warehouse_reader_url, sql("SELECT 1 AS n"), path, parameters={})
+    failing = sql("SELECT repeat('x', 1000) AS x, 1 / (100000 - n) AS y FROM generate_series(1, 100000) AS n")
+    with pytest.raises(QueryError, match=r"refused m/q\.sql: division by zero"):
+        stream_to_parquet(settings.warehouse_reader_url, failing, path, parameters={})
+    assert pq.read_table(path)["n"].to_pylist() == [1]
+    assert [each.name for each in tmp_path.iterdir()] == ["rows.parquet"]
+
+
+def test_a_connection_that_breaks_half_way_may_be_tried_again(settings, tmp_path):
+    ended: list[bool] = []
+    ending = threading.Thread(target=lambda: ended.append(end_the_reading(settings)))
+    ending.start()
+    endless = sql("SELECT repeat('x', 10000) AS x, pg_sleep(0.001) AS y FROM generate_series(1, 1000000)")
+    with pytest.raises(UnavailableError):
+        stream_to_parquet(settings.warehouse_reader_url, endless, tmp_path / "rows.parquet", parameters={})
+    ending.join()
+    assert ended == [True]
+    assert list(tmp_path.iterdir()) == []
+
+
+def end_the_reading(settings: Settings) -> bool:
+    """End the session that reads, as a crash or an operator would, as soon as it is there."""
+    end = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE state = 'active' AND query LIKE '%%pg_sleep(0.001)%%' AND pid <> %s"""
+    deadline = time.monotonic() + 30
+    with contextlib.closing(psycopg2.connect(settings.warehouse_reader_url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        while time.monotonic() < deadline:
+            cursor.execute(end, (connection.get_backend_pid(),))
+            if cursor.fetchall():
+                return True
+            time.sleep(0.02)
+    return False
+
+
+@both_ways
+@pytest.mark.parametrize(
+    ("text", "message", "next_step"),
+    [
+        (
+            "SELECT\n  carier\nFROM flights.flights",
+            'm/q.sql:2: column "carier" does not exist',
+            'reference the column "flights.carrier"',
+        ),
+        ("SELECT 1\nFROM flights.flight", 'm/q.sql:2: relation "flights.flight" does not exist', "perennial check"),
+        ("SELECT 1,\n\nFROM x", 'm/q.sql:3: syntax error at or near "FROM"', "perennial check"),
+        ("SELECT 'x'::integer AS n", 'm/q.sql:1: invalid input syntax for type integer: "x"', "perennial check"),
+        ("SELECT * FROM pg_authid", "m/q.sql: permission denied for table pg_authid", "perennial check"),
+    ],
+)
+def test_a_refused_query_is_named_with_its_line(settings, reader: Reader, text: str, message: str, next_step: str):
+    with pytest.raises(QueryError) as caught:
+        reader(settings.warehouse_reader_url, sql(text))
+    assert caught.value.what == f"the warehouse refused {message}"
+    assert next_step in caught.value.next_step
+
+
+def test_the_reader_cannot_write(settings):
+    with pytest.raises(QueryError, match="cannot execute DELETE in a read-only transaction"):
+        read_frame(settings.warehouse_reader_url, sql("DELETE FROM flights.planes RETURNING *"), parameters={})
+    with contextlib.closing(psycopg2.connect(settings.warehouse_reader_url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = off; COMMIT; BEGIN READ WRITE")
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            cursor.execute("DELETE FROM flights.planes")
+
+
+@both_ways
+def test_an_absent_warehouse_may_be_tried_again(reader: Reader):
+    with pytest.raises(UnavailableError, match="Connection refused"):
+        reader("postgresql://nobody:x@127.0.0.1:1/warehouse", sql("SELECT 1"))
+
+
+@both_ways
+def test_a_wrong_password_needs_a_person(settings, reader: Reader):
+    url = settings.warehouse_reader_url.replace(settings.secret("warehouse_reader_password"), "wrong")
+    with pytest.raises(ConfigurationError, match="password authentication failed"):
+        reader(url, sql("SELECT 1"))
+
+
+def test_describing_does_not_run_the_query(settings):
+    began = time.monotonic()
+    columns = by_describing(
+        settings.warehouse_reader_url, sql("SELECT pg_sleep(60) IS NULL AS a, 1::numeric AS b, now() AS c -- end")
+    )
+    assert columns == {"a": "boolean", "b": "numeric", "c": "timestamp with time zone"}
+    assert time.monotonic() - began < 30
+
+
+def test_the_session_is_in_utc(settings):
+    assert by_streaming(settings.warehouse_reader_url, sql("SELECT current_setting('TimeZone') AS zone"))["zone"].tolist() == [
+        "UTC"
+    ]
+
+
+def test_instants_arrive_as_bound(settings):
+    run = make_run()
+    query = sql("SELECT :as_of AS as_of, :as_of - INTERVAL '1 day' AS before")
+    frame = read_frame(settings.warehouse_reader_url, query, parameters={"as_of": run.as_of.astimezone(UTC)})
+    assert frame["as_of"][0] == run.as_of
+
+
+def test_the_examples_queries_return_what_they_say(settings):
+    run = make_run()
+    parameters = {"start": run.start, "end": run.as_of, "as_of": run.as_of}
+    for name in ("training.sql", "raw.sql"):
+        columns = describe_columns(
+            settings.warehouse_reader_url, read_query(settings.project, f"flight_delay/{name}"), parameters=parameters
+        )
+        assert "numeric" not in columns.values()
+        assert columns["scheduled_departure_at"] == "timestamp with time zone"
+
+
+def test_the_reader_is_enough_for_a_folder_that_is_there(settings, tmp_path: Path):
+    with pytest.raises(FileNotFoundError):
+        stream_to_parquet(settings.warehouse_reader_url, sql("SELECT 1 AS n"), tmp_path / "none" / "x.parquet", parameters={})
