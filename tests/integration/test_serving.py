@@ -5,7 +5,6 @@ import http.client
 import itertools
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -268,19 +267,18 @@ POINTS = (
 
 
 def test_a_promotion_killed_anywhere_is_completed_by_running_it_again(settings, spec, monkeypatch):
-    champion = register(settings, spec, seed=1)
+    champion, challenger = register(settings, spec, seed=1), register(settings, spec, seed=2)
     release_version(settings, spec, champion)
-    for seed, point in enumerate((*POINTS, *POINTS), start=2):
-        challenger = register(settings, spec, seed=seed)
-        bento = build_bento(spec, challenger, settings=settings)
-        check = release.start_and_check(spec, bento, settings=settings)
+    check = release.start_and_check(spec, build_bento(spec, challenger, settings=settings), settings=settings)
+    for point, after in itertools.product(POINTS, (False, True)):
         with monkeypatch.context() as patched, pytest.raises(Killed):
-            patched.setattr(point, _killed(point, after=seed > len(POINTS) + 1))
+            patched.setattr(point, _killed(point, after=after))
             release.promote(spec, challenger, check, dag_run_id="run", settings=settings)
         assert ask(settings, predict_path(spec), {"rows": [ROW]}).status == 200
-        release.promote(spec, challenger, check, dag_run_id="run", settings=settings)
-        assert_serves(settings, spec, challenger)
-        release.drain(spec, settings=settings)
+    release.promote(spec, challenger, check, dag_run_id="run", settings=settings)
+    assert_serves(settings, spec, challenger)
+    with StateStore(settings.state_url) as state:
+        assert state.read_release(spec.model, champion.model_version).state == "retired"
 
 
 def _killed(point: str, *, after: bool) -> Callable:
@@ -300,8 +298,13 @@ def test_a_killed_bento_comes_back_and_keeps_the_connections_that_wait(settings,
     version = register(settings, spec, seed=1)
     release_version(settings, spec, version)
     (process,) = supervisor.program_states(settings, program_of(version))
-    os.kill(process.pid, signal.SIGKILL)
-    assert ask(settings, predict_path(spec), {"rows": [ROW]}).status == 200
+    killed = psutil.Process(process.pid)
+    killed.kill()
+    killed.wait(timeout=10)
+    # One request may still go out on a connection whose end the gateway has not seen; it may have run, so it is not sent again.
+    first, second = (ask(settings, predict_path(spec), {"rows": [ROW]}) for _ in range(2))
+    assert first.status == 200 or (first.status, first.content["error"]["code"]) == (503, "unavailable")
+    assert second.status == 200
     (again,) = supervisor.program_states(settings, program_of(version))
     assert again.pid != process.pid
 

@@ -90,6 +90,12 @@ def _databases(settings: Settings) -> None:
     migrations.migrate(settings)
 
 
+def _serve_champions(settings: Settings) -> None:
+    from perennial.steps.serving import reconcile_serving
+
+    reconcile_serving(settings)
+
+
 _ALL: tuple[Service | Step, ...] = (
     Step(name="secrets", title="Secrets", run=create_secrets),
     Service(
@@ -124,6 +130,7 @@ _ALL: tuple[Service | Step, ...] = (
         ports=("smtp_port", "inbox_port"),
     ),
     Step(name="databases", title="Databases and migrations", run=_databases, needs=("postgres",)),
+    Step(name="champions", title="Champions and the routes to them", run=_serve_champions, needs=("databases", "gateway")),
     Step(name="airflow-metadata", title="Airflow's metadata", run=airflow.prepare_metadata, needs=("databases",)),
     Service(
         name="mlflow",

@@ -137,11 +137,9 @@ def promote(spec: ModelSpec, version: RegisteredVersion, check: ServingCheck, *,
         champion = state.read_champion(model)
     reconcile_champion_alias(model, settings=settings)
     if champion is None or champion.model_version != number:
-        raise ReleaseError(f"{model} version {number} was replaced as champion while it was promoted", "nothing needs to be done")
-    _logger.info("%s version %d serves at %s/v1/models/%s/predict", model, number, settings.gateway_url, model)
-    _logger.info(
-        "it replaces version %d" if before else "it is the first champion, or was it already", *([before] if before else [])
-    )
+        raise ReleaseError(f"{model} version {number} was promoted and replaced at once", "see table audit for who did it")
+    replaced = f"in place of version {before}" if before else "as before, or as the first"
+    _logger.info("%s version %d serves at %s/v1/models/%s/predict, %s", model, number, settings.gateway_url, model, replaced)
     return champion
 
 

@@ -4,6 +4,7 @@ The table `release` says which version of which model serves; programs and Envoy
 made again at any time.
 """
 
+import itertools
 import logging
 import socket
 from collections.abc import Collection, Iterator
@@ -64,9 +65,9 @@ def _choose_port(settings: Settings, state: StateStore, row: ReleaseRow, name: s
         return row.port
     others = [each for each in state.read_releases() if each.port and each.program != name]
     taken = {each.port for each in others if each.state in LIVE_STATES or each.program in running}
-    ports = [port for port in (row.port, *settings.bento_port_range) if port is not None and port not in taken]
-    for port in ports:
-        if _is_free(settings.bind, port):
+    first_choice = () if row.port is None else (row.port,)
+    for port in itertools.chain(first_choice, settings.bento_port_range):
+        if port not in taken and _is_free(settings.bind, port):
             return port
     raise ReleaseError(f"no port of {settings.bento_ports} is free", "widen PERENNIAL_BENTO_PORTS")
 
