@@ -10,8 +10,7 @@ from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, load_specs, spec_path
 from perennial.errors import ConfigurationError
 
-PROJECT = Path(__file__).parents[3]
-EXAMPLE = (PROJECT / "include" / "models" / "flight_delay.yaml").read_text()
+EXAMPLE = (Path(__file__).parent / "spec.yaml").read_text()
 
 
 def write_spec(folder: Path, *replacements: tuple[str, str], name: str = "flight_delay") -> Path:
