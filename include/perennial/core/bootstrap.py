@@ -12,7 +12,6 @@ Weights = NDArray[np.float64]
 """How often each row was drawn, shape (resamples, n)."""
 
 _CELLS = 1_000_000
-_LEAST_DEFINED = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +42,7 @@ def compute_improvement(
     Returns
     -------
     The difference on the rows themselves and the percentiles 1 − confidence and confidence of the resamples'
-    differences. None when the metric is undefined on the rows, or on more than half of the resamples.
+    differences. None when the metric is undefined on the rows or on every resample.
 
     References
     ----------
@@ -63,7 +62,7 @@ def compute_improvement(
     differences = np.concatenate([difference(_draw(generator, n_rows, size)) for size in sizes])
     defined = differences[~np.isnan(differences)]
     estimate = float(difference(np.ones((1, n_rows)))[0])
-    if np.isnan(estimate) or len(defined) < _LEAST_DEFINED * resamples:
+    if np.isnan(estimate) or not len(defined):
         return None
     lower, upper = np.quantile(defined, [1 - confidence, confidence])
     return Improvement(estimate=estimate, lower=float(lower), upper=float(upper), n_resamples=len(defined))

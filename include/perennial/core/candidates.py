@@ -52,6 +52,8 @@ def fit(pipeline: Pipeline, frame: pd.DataFrame, labels: Labels) -> Pipeline:
     """Fit in place. The fitted model predicts in one thread: a served row is too little work to share out."""
     fit_params = {}
     model = pipeline.named_steps["model"]
+    if "prepare" in pipeline.named_steps:
+        _leave_out_empty(pipeline.named_steps["prepare"], frame)
     if type(model).__name__ == "LGBMClassifier":
         n_categories = len(pipeline.named_steps["prepare"].transformers[0][2])
         fit_params["model__categorical_feature"] = list(range(n_categories))
@@ -59,6 +61,12 @@ def fit(pipeline: Pipeline, frame: pd.DataFrame, labels: Labels) -> Pipeline:
     if "n_jobs" in model.get_params():
         model.set_params(n_jobs=1)
     return pipeline
+
+
+def _leave_out_empty(prepare: ColumnTransformer, frame: pd.DataFrame) -> None:
+    # Numbers that are all missing teach nothing, and not every algorithm can take them.
+    categories, (name, transformer, numbers) = prepare.transformers
+    prepare.set_params(transformers=[categories, (name, transformer, [each for each in numbers if frame[each].notna().any()])])
 
 
 def predict(pipeline: Pipeline, frame: pd.DataFrame) -> Scores:
@@ -126,7 +134,7 @@ def _one_hot(categories: list[str], numbers: list[str]) -> ColumnTransformer:
     return ColumnTransformer(
         [
             ("categories", OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=_RARE), categories),
-            ("numbers", make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()), numbers),
+            ("numbers", make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), numbers),
         ]
     )
 

@@ -42,10 +42,17 @@ def improvement_gate(
         reason = f"the improvement of {metric} over {reference} is undefined on the rows judged"
         return GateResult(gate="improvement", passed=False, reason=reason, threshold=at_least)
     passed = improvement.lower >= at_least and improvement.upper > at_least
-    reason = (
+    found = (
         f"{metric} is better than that of {reference} by {improvement.estimate:+.4f}, and by {improvement.lower:+.4f} or more "
-        f"with {confidence:.0%} confidence; {'at least' if passed else 'too little, for at least'} {at_least:+.4f} is asked for"
+        f"with {confidence:.0%} confidence"
     )
+    if passed:
+        verdict = "at least"
+    elif improvement.lower < at_least:
+        verdict = "too little, for at least"
+    else:
+        verdict = "the two cannot be told apart, and more than"
+    reason = f"{found}; {verdict} {at_least:+.4f} is asked for"
     return GateResult(gate="improvement", passed=passed, reason=reason, value=improvement.lower, threshold=at_least)
 
 
@@ -60,9 +67,8 @@ def slice_gate(slices: Sequence[Slice], *, metric: str, reference: str, max_drop
     if worse:
         reason = f"{metric} is worse than that of {reference} by more than {max_drop:.4f} for {', '.join(worse)}"
     else:
-        reason = (
-            f"none of {len(drops)} slices is worse than {reference} by more than {max_drop:.4f}; {worst} has {drops[worst]:+.4f}"
-        )
+        largest = f"the largest drop is {drops[worst]:+.4f} ({worst})"
+        reason = f"none of {len(drops)} slices is worse than {reference} by more than {max_drop:.4f}; {largest}"
     return GateResult(gate="slices", passed=not worse, reason=reason, value=drops[worst], threshold=max_drop)
 
 

@@ -1,0 +1,75 @@
+import time
+
+import pytest
+
+from perennial.adapters.search import IsHopeless, Params, search
+from perennial.config.spec import Budget, Choices, FloatRange, IntRange
+
+SPACE = {
+    "x": FloatRange(low=-1.0, high=1.0),
+    "n": IntRange(low=1, high=9, integer=True),
+    "kind": Choices(choices=["a", "b"]),
+}
+
+
+def score(params: Params, is_hopeless: IsHopeless) -> float:
+    x = params["x"]
+    assert isinstance(x, float)
+    return -(x**2)
+
+
+def test_the_best_trial_wins_and_all_are_told() -> None:
+    result = search(score, SPACE, budget=Budget(trials=10, seconds=60), seed=1)
+    assert len(result.trials) == 10
+    assert result.score == max(trial.score for trial in result.trials if trial.score is not None)
+    assert result.params == next(trial.params for trial in result.trials if trial.score == result.score)
+
+
+def test_parameters_stay_within_their_limits() -> None:
+    result = search(score, SPACE, budget=Budget(trials=10, seconds=60), seed=1)
+    for trial in result.trials:
+        assert -1 <= trial.params["x"] <= 1
+        assert trial.params["n"] in range(1, 10) and isinstance(trial.params["n"], int)
+        assert trial.params["kind"] in ("a", "b")
+
+
+def test_the_seed_decides() -> None:
+    tried = [[trial.params for trial in search(score, SPACE, budget=Budget(trials=6), seed=seed).trials] for seed in (1, 1, 2)]
+    assert tried[0] == tried[1] != tried[2]
+
+
+def test_no_space_means_one_trial() -> None:
+    def constant(params: Params, is_hopeless: IsHopeless) -> float:
+        return 0.5
+
+    result = search(constant, {}, budget=Budget(trials=10), seed=1)
+    assert (result.params, result.score, len(result.trials)) == ({}, 0.5, 1)
+
+
+def test_no_trial_starts_after_the_seconds() -> None:
+    def slow(params: Params, is_hopeless: IsHopeless) -> float:
+        time.sleep(0.4)
+        return score(params, is_hopeless)
+
+    result = search(slow, SPACE, budget=Budget(trials=100, seconds=1), seed=1)
+    assert 1 <= len(result.trials) <= 4
+
+
+def test_a_hopeless_trial_is_given_up_and_has_no_score() -> None:
+    trials = iter(range(100))
+
+    def falling(params: Params, is_hopeless: IsHopeless) -> float | None:
+        value = -float(next(trials))
+        return None if is_hopeless(0, value) else value
+
+    result = search(falling, SPACE, budget=Budget(trials=6), seed=1)
+    assert [trial.score for trial in result.trials] == [0.0, -1.0, -2.0, None, None, None]
+    assert result.score == 0.0
+
+
+def test_a_fault_of_the_objective_comes_through() -> None:
+    def broken(params: Params, is_hopeless: IsHopeless) -> float:
+        raise ZeroDivisionError("no rows")
+
+    with pytest.raises(ZeroDivisionError, match="no rows"):
+        search(broken, SPACE, budget=Budget(trials=3), seed=1)

@@ -1,0 +1,114 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from perennial.core.bootstrap import Improvement
+from perennial.core.gates import (
+    age_gate,
+    comparable_gate,
+    floor_gates,
+    improvement_gate,
+    latency_gate,
+    slice_gate,
+    unseen_gate,
+)
+from perennial.core.slices import Slice
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "floor", "passed"),
+    [
+        ("roc_auc", 0.6, 0.6, True),
+        ("roc_auc", 0.59, 0.6, False),
+        ("calibration_error", 0.1, 0.1, True),
+        ("calibration_error", 0.11, 0.1, False),
+    ],
+)
+def test_floors_count_the_right_way_for_each_metric(metric: str, value: float, floor: float, passed: bool) -> None:
+    (gate,) = floor_gates({metric: value}, {metric: floor})
+    assert (gate.gate, gate.passed, gate.value, gate.threshold) == (f"floor_{metric}", passed, value, floor)
+
+
+def test_floor_reasons_are_sentences() -> None:
+    gates = floor_gates({"roc_auc": 0.5, "log_loss": 0.4}, {"roc_auc": 0.6, "log_loss": 0.5})
+    assert [gate.reason for gate in gates] == ["roc_auc 0.5000 is not at least 0.6000", "log_loss 0.4000 is at most 0.5000"]
+
+
+def test_an_undefined_metric_fails_its_floor() -> None:
+    (gate,) = floor_gates({}, {"roc_auc": 0.6})
+    assert (gate.passed, gate.value) == (False, None)
+    assert "undefined" in gate.reason
+
+
+def gain(lower: float, estimate: float, upper: float) -> Improvement:
+    return Improvement(estimate=estimate, lower=lower, upper=upper, n_resamples=500)
+
+
+@pytest.mark.parametrize(
+    ("improvement", "at_least", "passed", "said"),
+    [
+        (gain(0.01, 0.02, 0.03), 0.0, True, "by +0.0200, and by +0.0100 or more with 95% confidence; at least +0.0000"),
+        (gain(0.0, 0.01, 0.02), 0.0, True, "at least +0.0000 is asked for"),
+        (gain(-0.01, 0.02, 0.05), 0.0, False, "too little, for at least +0.0000"),
+        (gain(0.01, 0.02, 0.03), 0.015, False, "too little, for at least +0.0150"),
+        (gain(0.0, 0.0, 0.0), 0.0, False, "cannot be told apart, and more than +0.0000"),
+        (gain(0.0, 0.0, 0.0), -0.01, True, "at least -0.0100"),
+    ],
+    ids=["clear", "just", "unsure", "too little", "equal", "equal is enough"],
+)
+def test_improvement(improvement: Improvement, at_least: float, passed: bool, said: str) -> None:
+    gate = improvement_gate(improvement, metric="roc_auc", reference="champion v1", at_least=at_least, confidence=0.95)
+    assert (gate.passed, gate.value, gate.threshold) == (passed, improvement.lower, at_least)
+    assert said in gate.reason
+
+
+def test_an_undefined_improvement_fails() -> None:
+    gate = improvement_gate(None, metric="roc_auc", reference="champion v1", at_least=0.0, confidence=0.95)
+    assert (gate.passed, gate.value) == (False, None)
+
+
+def group(name: str, drop: float | None, *, is_judged: bool = True) -> Slice:
+    return Slice(name=name, n_rows=900, challenger=0.7, reference=0.7, drop=drop, is_judged=is_judged)
+
+
+def test_a_slice_that_is_worse_by_more_than_the_limit_fails() -> None:
+    slices = (group("origin=JFK", 0.06), group("origin=LGA", -0.1), group("origin=EWR", 0.05))
+    gate = slice_gate(slices, metric="roc_auc", reference="champion v1", max_drop=0.05)
+    assert (gate.passed, gate.value) == (False, 0.06)
+    assert gate.reason == "roc_auc is worse than that of champion v1 by more than 0.0500 for origin=JFK (0.0600)"
+
+
+def test_a_slice_that_cannot_be_judged_is_not_held_against_the_challenger() -> None:
+    slices = (group("carrier=HA", 0.5, is_judged=False), group("carrier=UA", 0.01))
+    gate = slice_gate(slices, metric="roc_auc", reference="champion v1", max_drop=0.05)
+    assert (gate.passed, gate.value) == (True, 0.01)
+
+
+@pytest.mark.parametrize("slices", [(), (group("carrier=HA", 0.5, is_judged=False),), (group("carrier=HA", None),)])
+def test_nothing_to_judge_passes_and_says_so(slices: tuple[Slice, ...]) -> None:
+    gate = slice_gate(slices, metric="roc_auc", reference="champion v1", max_drop=0.05)
+    assert (gate.passed, gate.value) == (True, None)
+    assert "no slice" in gate.reason
+
+
+@pytest.mark.parametrize(("p99", "passed"), [(50.0, True), (50.1, False)])
+def test_latency(p99: float, passed: bool) -> None:
+    assert latency_gate(p99, at_most=50).passed is passed
+
+
+@pytest.mark.parametrize(("day", "passed", "days"), [(17, False, -1), (18, True, 0), (19, True, 1)])
+def test_a_challenger_must_not_be_older(day: int, passed: bool, days: int) -> None:
+    gate = age_gate(datetime(2013, 3, day, tzinfo=UTC), datetime(2013, 3, 18, tzinfo=UTC), champion="champion v1")
+    assert (gate.gate, gate.passed, gate.value) == ("not_older", passed, days)
+
+
+@pytest.mark.parametrize(("n_unseen", "passed"), [(0, False), (1, True)])
+def test_there_must_be_rows_that_neither_saw(n_unseen: int, passed: bool) -> None:
+    gate = unseen_gate(n_unseen, 10, champion="champion v1")
+    assert (gate.passed, gate.value) == (passed, n_unseen)
+
+
+def test_a_champion_that_cannot_be_scored_fails_the_challenger() -> None:
+    gate = comparable_gate("feature 'plane_age' is absent from the rows", champion="champion v1")
+    assert not gate.passed
+    assert gate.reason == "champion v1 cannot be scored on these rows: feature 'plane_age' is absent from the rows"
