@@ -35,6 +35,8 @@ class Inbox:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        for part in ("new", "cur", "tmp"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
 
     def mails(self) -> list[tuple[str, EmailMessage]]:
         """Key and message of every mail."""
@@ -49,7 +51,7 @@ class Inbox:
 
     def _maildir(self) -> mailbox.Maildir:
         # Opened anew each time: requests come in threads, and an open one remembers what it saw.
-        return mailbox.Maildir(self._folder, create=True)
+        return mailbox.Maildir(self._folder)
 
 
 def render_list(inbox: Inbox) -> str:

@@ -1,0 +1,167 @@
+"""The whole stack: up, idempotent, mending itself, down."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from perennial.adapters import supervisor
+from perennial.errors import StackError
+from perennial.stack.processes import find_processes
+from perennial.stack.services import SERVICES
+from perennial.stack.status import Status, read_status
+from perennial.stack.waiting import wait_until
+
+pytestmark = pytest.mark.integration
+
+
+def statuses(settings) -> dict[str, Status]:
+    return {service.name: service for service in read_status(settings).services}
+
+
+def pids(settings) -> dict[str, int]:
+    return {name: status.pid for name, status in statuses(settings).items()}
+
+
+def perennial(stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).parent / "perennial"), *arguments]
+    return subprocess.run(command, env=stack.environment, capture_output=True, text=True, check=False)
+
+
+def test_everything_gets_healthy_and_up_again_changes_nothing(stack):
+    settings = stack.up()
+    assert [status.reason for status in statuses(settings).values()] == [""] * len(SERVICES)
+    before = pids(settings)
+    stack.up()
+    assert pids(settings) == before
+
+
+def test_status_is_for_people_and_for_programs(stack):
+    settings = stack.up()
+    done = perennial(stack, "status", "--json")
+    record = json.loads(done.stdout)
+    assert (done.returncode, record["is_healthy"]) == (0, True)
+    assert {service["name"] for service in record["services"]} >= set(SERVICES)
+    said = perennial(stack, "status").stdout
+    assert settings.airflow_api_url in said
+    assert str(settings.paths.secrets / "admin_password") in said.replace("\n", "")
+
+
+def test_the_admin_logs_in_with_the_secret_and_nobody_else_does(stack):
+    settings = stack.up()
+    login = {"username": "admin", "password": settings.secret("admin_password")}
+    with httpx.Client(base_url=settings.airflow_api_url) as client:
+        assert client.post("/auth/token", json=login).status_code == 201
+        assert client.post("/auth/token", json={"username": "admin", "password": "admin"}).status_code == 401
+        assert client.get("/api/v2/dags").status_code == 401
+
+
+def test_the_training_pool_has_the_slots_of_the_settings(stack):
+    settings = stack.up()
+    done = perennial(stack, "airflow", "pools", "list", "-o", "json")
+    assert done.returncode == 0, done.stderr
+    slots = {pool["pool"]: int(pool["slots"]) for pool in json.loads(done.stdout)}
+    assert slots["training"] == settings.n_training_slots
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_killed_service_comes_back(stack, name):
+    settings = stack.up()
+    before = pids(settings)[name]
+    os.kill(before, 9)
+    wait_until(lambda: pids(settings)[name] not in (0, before), seconds=30)
+    assert wait_until(lambda: read_status(settings).is_healthy, seconds=120), statuses(settings)
+    assert pids(settings)[name] != before
+
+
+def test_a_killed_scheduler_leaves_no_workers_behind(stack):
+    settings = stack.up()
+    workers = psutil.Process(pids(settings)["scheduler"]).children(recursive=True)
+    assert workers
+    os.kill(pids(settings)["scheduler"], 9)
+    assert wait_until(lambda: not any(worker.is_running() for worker in workers), seconds=60)
+    assert wait_until(lambda: read_status(settings).is_healthy, seconds=120)
+
+
+def test_down_leaves_no_process_and_up_finds_what_was_stored(make_stack):
+    stack = make_stack()
+    settings = stack.up("postgres", "inbox")
+    script = "CREATE TABLE kept AS SELECT 42 AS n"
+    assert psql(settings, script) == []
+    processes = find_processes(settings)
+    assert len(processes) > 5
+    assert stack.down() == 0
+    assert not any(process.is_running() for process in processes)
+    assert find_processes(settings) == []
+    assert perennial(stack, "status").returncode == 1
+    assert perennial(stack, "down").returncode == 0
+    stack.up("postgres")
+    assert psql(settings, "SELECT n FROM kept") == [(42,)]
+
+
+def test_up_works_when_the_supervisor_was_killed(make_stack):
+    stack = make_stack()
+    settings = stack.up("postgres", "gateway")
+    orphans = find_processes(settings)
+    (keeper,) = (process for process in orphans if process.name() == "supervisord" or "supervisord" in process.cmdline()[1])
+    keeper.kill()
+    stack.up("postgres", "gateway")
+    assert not any(orphan.is_running() for orphan in orphans)
+    assert all(statuses(settings)[name].is_healthy for name in ("postgres", "gateway"))
+
+
+def test_down_works_when_the_supervisor_was_killed(make_stack):
+    stack = make_stack()
+    settings = stack.up("postgres")
+    os.kill(int((settings.paths.supervisor / "supervisord.pid").read_text()), 9)
+    assert stack.down() > 1
+    assert find_processes(settings) == []
+
+
+def test_two_stacks_run_side_by_side(make_stack):
+    first, second = make_stack(), make_stack()
+    first.up("gateway")
+    second.up("gateway")
+    first.down()
+    assert statuses(second.settings)["gateway"].is_healthy
+    assert not statuses(first.settings)["gateway"].is_healthy
+
+
+def test_a_changed_setting_is_taken_over_by_a_running_stack(make_stack):
+    stack = make_stack()
+    stack.up("gateway")
+    moved = make_stack(PERENNIAL_VAR=stack.environment["PERENNIAL_VAR"])
+    settings = moved.up("gateway")
+    assert settings.gateway_port != stack.settings.gateway_port
+    assert statuses(settings)["gateway"].is_healthy
+    assert not statuses(stack.settings)["gateway"].is_healthy
+
+
+def test_a_stale_pid_file_does_not_matter(make_stack):
+    stack = make_stack()
+    stack.settings.paths.supervisor.mkdir(parents=True)
+    (stack.settings.paths.supervisor / "supervisord.pid").write_text(f"{os.getpid()}\n")
+    supervisor.socket_path(stack.settings).touch()
+    assert statuses(stack.up("gateway"))["gateway"].is_healthy
+
+
+def test_a_service_that_cannot_start_is_named_with_its_log(make_stack, monkeypatch):
+    monkeypatch.setattr("perennial.stack.lifecycle._HEALTHY_WITHIN_SECONDS", 3)
+    stack = make_stack()
+    stack.settings.paths.inbox.parent.mkdir(parents=True)
+    stack.settings.paths.inbox.write_text("a file where the folder of mails should be")
+    with pytest.raises(StackError, match=r"Mail inbox does not get healthy(.|\n)*NotADirectoryError(.|\n)*inbox\.log"):
+        stack.up("inbox")
+
+
+def psql(settings, statement: str) -> list[tuple[object, ...]]:
+    from perennial.stack.postgres import connect
+
+    with connect(settings, "perennial", role="perennial") as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchall() if cursor.description else []
