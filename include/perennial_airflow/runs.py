@@ -5,7 +5,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from perennial.config.spec import Duration, ModelSpec
+from perennial.config.spec import ModelSpec
+from perennial.config.spec_values import Duration
 from perennial.contracts import Run
 from perennial.errors import ConfigurationError
 

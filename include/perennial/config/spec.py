@@ -1,77 +1,12 @@
 """The spec of one model: everything that a team says about it, in one strict YAML file."""
 
-import re
 from datetime import date, datetime, timedelta
 from typing import Annotated, Literal, Self
-from zoneinfo import available_timezones
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    JsonValue,
-    Tag,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, model_validator
 
-_DURATION = re.compile(r"^(\d+)\s*(minutes?|hours?|days?|weeks?)$")
-_NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
-_EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
-_CRON = re.compile(r"^([\w*/,-]+ +){4}[\w*/,#-]+$")
-_UNITS = {"minute": 60, "hour": 3600, "day": 86400, "week": 604800}
+from perennial.config.spec_values import Column, Cron, Duration, Email, Name, Ratio, Timezone
 
-
-def _parse_duration(value: object) -> object:
-    if isinstance(value, str) and (match := _DURATION.match(value.strip())):
-        return timedelta(seconds=int(match[1]) * _UNITS[match[2].rstrip("s")])
-    if isinstance(value, timedelta):
-        return value
-    raise ValueError("expected a duration such as '90 days', '6 hours' or '30 minutes'")
-
-
-def _check_timezone(name: str) -> str:
-    if name not in available_timezones():
-        raise ValueError("expected the name of a time zone such as 'UTC' or 'America/New_York'")
-    return name
-
-
-def _check_cron(cron: str) -> str:
-    if not _CRON.match(cron):
-        raise ValueError("expected a cron expression of five fields such as '0 6 1 * *'")
-    return cron
-
-
-def _check_name(name: str) -> str:
-    if not _NAME.match(name):
-        raise ValueError("expected a name of a-z, 0-9 and _, starting with a letter, of at most 63 characters")
-    return name
-
-
-def _check_email(address: str) -> str:
-    if not _EMAIL.match(address):
-        raise ValueError("expected an email address")
-    return address
-
-
-def _search_kind(value: object) -> str:
-    given = value if isinstance(value, dict) else getattr(value, "__dict__", {})
-    if "choices" in given:
-        return "Choices"
-    return "IntRange" if given.get("integer") else "FloatRange"
-
-
-Name = Annotated[str, AfterValidator(_check_name), Field(json_schema_extra={"pattern": _NAME.pattern})]
-Column = Annotated[str, Field(min_length=1, max_length=63)]
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(_parse_duration),
-    Field(json_schema_extra={"type": "string", "pattern": _DURATION.pattern, "examples": ["90 days", "6 hours"]}),
-]
-Email = Annotated[str, AfterValidator(_check_email), Field(json_schema_extra={"pattern": _EMAIL.pattern})]
-Ratio = Annotated[float, Field(ge=0, le=1)]
 Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "calibration_error"]
 Algorithm = Literal["prior", "logistic_regression", "random_forest", "extra_trees", "hist_gradient_boosting", "lightgbm"]
 
@@ -90,8 +25,8 @@ class Owner(_Strict):
 class Schedule(_Strict):
     """When `retrain__<model>` runs by itself."""
 
-    cron: Annotated[str, AfterValidator(_check_cron)] = Field(description="Cron expression of five fields, in `timezone`.")
-    timezone: Annotated[str, AfterValidator(_check_timezone)] = "UTC"
+    cron: Cron = Field(description="Cron expression of five fields, in `timezone`.")
+    timezone: Timezone = "UTC"
     timetable: Literal["interval", "trigger"] = Field(
         "interval", description="`interval`: a run covers the time between two ticks. `trigger`: a run has an instant only."
     )
@@ -221,6 +156,13 @@ def _check_range(low: float, high: float, *, log: bool) -> None:
         raise ValueError(f"low ({low}) must be under high ({high})")
     if log and low <= 0:
         raise ValueError(f"low ({low}) must be over 0 where log is true")
+
+
+def _search_kind(value: object) -> str:
+    given = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    if "choices" in given:
+        return "Choices"
+    return "IntRange" if given.get("integer") else "FloatRange"
 
 
 # The discriminator keeps an error to the kind that was meant, instead of one per kind.

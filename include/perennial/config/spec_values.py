@@ -1,0 +1,60 @@
+"""The kinds of value in a model spec, each refused in words that say what was expected."""
+
+import re
+from datetime import timedelta
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+_DURATION = re.compile(r"^(\d+)\s*(minutes?|hours?|days?|weeks?)$")
+_NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+_EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
+_CRON = re.compile(r"^([\w*/,-]+ +){4}[\w*/,#-]+$")
+_UNITS = {"minute": 60, "hour": 3600, "day": 86400, "week": 604800}
+
+
+def _parse_duration(value: object) -> object:
+    if isinstance(value, str) and (match := _DURATION.match(value.strip())):
+        return timedelta(seconds=int(match[1]) * _UNITS[match[2].rstrip("s")])
+    if isinstance(value, timedelta):
+        return value
+    raise ValueError("expected a duration such as '90 days', '6 hours' or '30 minutes'")
+
+
+def _check_timezone(name: str) -> str:
+    try:
+        return ZoneInfo(name).key
+    except (KeyError, ValueError, OSError):
+        raise ValueError("expected the name of a time zone such as 'UTC' or 'America/New_York'") from None
+
+
+def _check_cron(cron: str) -> str:
+    if not _CRON.match(cron):
+        raise ValueError("expected a cron expression of five fields such as '0 6 1 * *'")
+    return cron
+
+
+def _check_name(name: str) -> str:
+    if not _NAME.match(name):
+        raise ValueError("expected a name of a-z, 0-9 and _, starting with a letter, of at most 63 characters")
+    return name
+
+
+def _check_email(address: str) -> str:
+    if not _EMAIL.match(address):
+        raise ValueError("expected an email address")
+    return address
+
+
+Name = Annotated[str, AfterValidator(_check_name), Field(json_schema_extra={"pattern": _NAME.pattern})]
+Column = Annotated[str, Field(min_length=1, max_length=63)]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_parse_duration),
+    Field(json_schema_extra={"type": "string", "pattern": _DURATION.pattern, "examples": ["90 days", "6 hours"]}),
+]
+Email = Annotated[str, AfterValidator(_check_email), Field(json_schema_extra={"pattern": _EMAIL.pattern})]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+Cron = Annotated[str, AfterValidator(_check_cron)]
+Timezone = Annotated[str, AfterValidator(_check_timezone)]
