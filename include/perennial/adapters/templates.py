@@ -1,7 +1,7 @@
 """Texts from the Jinja templates under `perennial/templates`: mails in HTML and plain text, model cards."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from math import isnan
 from pathlib import Path
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).parents[1] / "templates"
 _UNDEFINED = "–"
 _MINUS = "−"
+_UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 def render(template: str, values: Mapping[str, object]) -> str:
@@ -34,22 +35,22 @@ def _environment() -> "Environment":
     )
     environment.filters |= {
         "number": format_number, "signed": format_signed, "count": format_count, "ratio": format_ratio, "instant": format_instant,
-        "cell": escape_cell,
+        "duration": format_duration, "cell": escape_cell,
     }  # fmt: skip
     return environment
 
 
 def format_number(value: float | None) -> str:
-    """Three digits after the point for shares and scores, fewer for larger numbers.
+    """Three digits after the point for shares and scores, fewer for larger numbers, none for whole ones.
 
     Examples
     --------
-    >>> format_number(0.70249), format_number(7.4), format_number(50000.0), format_number(None)
+    >>> format_number(0.70249), format_number(7.44), format_number(50000.0), format_number(None)
     ('0.702', '7.4', '50,000', '–')
     """
     if value is None or isnan(value):
         return _UNDEFINED
-    digits = 3 if abs(value) < 2 else 1 if abs(value) < 1000 else 0
+    digits = 0 if abs(value) >= 1000 or value == round(value) else 1 if abs(value) >= 2 else 3
     return f"{value:,.{digits}f}".replace("-", _MINUS)
 
 
@@ -90,6 +91,21 @@ def format_instant(value: datetime) -> str:
     ('2013-04-01', '2013-04-01 06:05 UTC')
     """
     return value.strftime("%Y-%m-%d" if (value.hour, value.minute, value.second) == (0, 0, 0) else "%Y-%m-%d %H:%M UTC")
+
+
+def format_duration(value: timedelta) -> str:
+    """In the largest of days, hours and minutes that it is a whole number of; hours up to two days.
+
+    Examples
+    --------
+    >>> format_duration(timedelta(days=1)), format_duration(timedelta(days=90)), format_duration(timedelta(minutes=30))
+    ('24 hours', '90 days', '30 minutes')
+    """
+    seconds = int(value.total_seconds())
+    n, unit = next(
+        (seconds // size, unit) for size, unit in _UNITS if seconds % size == 0 and (size < 86400 or seconds > 172_800)
+    )
+    return f"{n:,} {unit}{'' if n == 1 else 's'}"
 
 
 def escape_cell(value: object) -> str:

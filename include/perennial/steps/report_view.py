@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from perennial.adapters.templates import format_instant
+from perennial.adapters.templates import format_duration, format_instant
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import Decision, GateResult, Run, TrainedCandidate
@@ -209,7 +209,7 @@ def build_slices_note(spec: ModelSpec, decision: Decision) -> str:
 def build_data_rows(spec: ModelSpec, run: Run, evidence: Evidence) -> list[tuple[str, str, str]]:
     """Label, value and note of each line of the data section."""
     training_set, evaluation = evidence.training_set, evidence.evaluation
-    days = f"{(run.as_of - run.start).days} days"
+    days = format_duration(run.as_of - run.start)
     rows = [
         ("Window", f"{format_instant(run.start)} to {format_instant(run.as_of)}", days),
         ("Extracted", f"{evidence.extract.n_rows:,} rows", f"in {evidence.extract.seconds:.1f} s"),
@@ -220,7 +220,7 @@ def build_data_rows(spec: ModelSpec, run: Run, evidence: Evidence) -> list[tuple
     rows.append(("Immature labels", f"{training_set.n_immature:,} rows", immature))
     positive = f"{spec.label.column} in {100 * training_set.positive_ratio:.1f} % of them"
     rows.append(("Training set", f"{training_set.n_rows:,} rows", positive))
-    embargo = f"events at least {spec.label.delay} before the holdout, whose outcome was known when it began"
+    embargo = f"events at least {format_duration(spec.label.delay)} before the holdout, whose outcome was known when it began"
     rows.append(("Learned from", f"{evaluation.n_train_rows:,} rows", embargo))
     rows.append(("Holdout", f"{evaluation.n_holdout_rows:,} rows", f"from {format_instant(evidence.snapshot.holdout_start)}"))
     return rows
