@@ -14,6 +14,7 @@ _TRACEBACK_LINES = 30
 _TRACEBACK_LETTERS = 4000
 _WHAT_LETTERS = 2000
 _SUBJECT_LETTERS = 110
+_MOST_EXPECTATIONS = 30
 _NO_ERROR = "The task left no error: its process was killed, it ran out of time, or somebody marked it failed."
 
 
@@ -87,7 +88,7 @@ def build_failure_values(
         "next_step": known.next_step if known else "",
         "champion": champion if isinstance(champion, str) else describe_champion(task.model, champion),
         "links": _links(task, validation, settings=settings),
-        "failed": validation.failed if validation else (),
+        "failed": validation.failed[:_MOST_EXPECTATIONS] if validation else (),
         "failed_note": _failed_note(validation) if validation else "",
         "traceback": "" if known or not isinstance(task.error, BaseException) else format_traceback(task.error),
     }
@@ -110,10 +111,10 @@ def failed_validation(task: FailedTask) -> Validation | None:
 
 
 def _failed_note(validation: Validation) -> str:
-    return (
-        f"{len(validation.failed)} of the {validation.n_expectations} expectations of the {validation.point} suite "
-        f"({validation.suite}), on {validation.n_rows:,} rows."
-    )
+    n_failed = len(validation.failed)
+    more = f" The first {_MOST_EXPECTATIONS}; Data Docs have all." if n_failed > _MOST_EXPECTATIONS else ""
+    suite = f"of the {validation.point} suite ({validation.suite}), on {validation.n_rows:,} rows"
+    return f"{n_failed} of the {validation.n_expectations} expectations {suite}.{more}"
 
 
 def _links(task: FailedTask, validation: Validation | None, *, settings: Settings) -> list[Link]:

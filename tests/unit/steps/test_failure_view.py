@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 import pytest
 
 from html_checks import check_html
-from perennial.adapters.mail import Mail
+from perennial.adapters.mail import Mail, build_message
 from perennial.config.settings import Settings
 from perennial.contracts import Champion
 from perennial.errors import DataFault, ImmatureLabels, UnavailableError
@@ -79,6 +79,15 @@ def test_a_data_fault_lists_what_failed_with_sample_keys_and_data_docs():
     assert "Traceback" not in checker.words
     assert "the second" not in mail.text
     assert mail.subject.endswith("(raw data fails two expectations)")
+
+
+def test_very_many_failed_expectations_do_not_make_a_mail_too_large():
+    fault, validation = DataFault("all is broken"), build_failed_validation()
+    failed = replace(validation.failed[0], observed="x" * 10_000, sample_keys=("k" * 1000,) * 100)
+    fault.validation = replace(validation, failed=(failed,) * 500)
+    mail = failure_mail(fault)
+    assert len(build_message(mail).as_bytes()) < 200_000
+    assert "Data Docs have all" in mail.text
 
 
 def test_a_foreseen_error_gives_its_next_step_and_no_traceback():
