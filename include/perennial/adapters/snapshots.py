@@ -153,8 +153,15 @@ def _commit(registry: Path, paths: list[Path], message: str) -> None:
 
 
 def _git(registry: Path, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-    # Nobody's own configuration: it may sign commits, run hooks or know no identity.
-    return _run(["git", *arguments], registry, {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}, check=check)
+    environment = {
+        # Named outright: from a folder that is no repository git would look further up and find somebody else's.
+        "GIT_DIR": str(registry / ".git"),
+        "GIT_WORK_TREE": str(registry),
+        # Nobody's own configuration: it may sign commits, run hooks or know no identity.
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+    }
+    return _run(["git", *arguments], registry, environment, check=check)
 
 
 def _run(

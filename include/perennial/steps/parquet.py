@@ -16,7 +16,10 @@ def write_frame(frame: "pd.DataFrame", path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1).replace_schema_metadata(None)
+    table = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
+    # pandas has several kinds of text, which must not make a difference.
+    fields = [field.with_type(pa.large_string()) if pa.types.is_string(field.type) else field for field in table.schema]
+    table = table.cast(pa.schema(fields))
     part = path.with_name(f".{path.name}.part")
     try:
         pq.write_table(table, part, compression="zstd", row_group_size=1 << 17, version="2.6")

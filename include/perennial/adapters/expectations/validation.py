@@ -1,4 +1,4 @@
-"""Great Expectations: a suite against a query where its rows lie, or against a frame; one page of Data Docs for each.
+"""A suite against a query where its rows lie, or against a frame; one page of Data Docs for each.
 
 A suite runs twice at most. The first pass only counts; failed expectations run again for values and keys of the rows in
 question. So the usual case asks Postgres for aggregates alone.
@@ -6,12 +6,12 @@ question. So the usual case asks Postgres for aggregates alone.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
-from string import Template
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
+from perennial.adapters.expectations.wording import N_SAMPLES, OWN_SQL, describe, messages, short
 from perennial.config.suite_file import Expectation, Suite
 from perennial.contracts import FailedExpectation
 from perennial.errors import ConfigurationError, UnavailableError
@@ -29,9 +29,7 @@ Parameters = Mapping[str, datetime]
 Numbered = Sequence[tuple[int, Expectation]]
 
 _POSITION = "position"
-_N_SAMPLES = 5
 _COUNTS = {"result_format": "BASIC", "partial_unexpected_count": 0}
-_OWN_SQL = "unexpected_rows_expectation"
 # Stands for the query in what Great Expectations writes.
 _ROWS = "perennial_rows_of_the_query"
 # The statistics of a table just filled are wrong, and by them a nested loop over a whole window may look quick.
@@ -102,7 +100,7 @@ def validate_frame(suite: Suite, frame: "pd.DataFrame", *, parameters: Parameter
     """Check the rows of a frame; otherwise as `validate_query`."""
     asset = _open_context().data_sources.add_pandas("memory").add_dataframe_asset(suite.name)
     batch = asset.add_batch_definition_whole_dataframe("frame").get_batch({"dataframe": frame})
-    return _validate(suite, batch, parameters=parameters, key=key, page=page)
+    return replace(_validate(suite, batch, parameters=parameters, key=key, page=page), n_rows=len(frame))
 
 
 def _open_context() -> "EphemeralDataContext":
@@ -146,7 +144,7 @@ def _validate(suite: Suite, batch: "Batch", *, parameters: Parameters, key: Sequ
         outcome.results = [found.get(_position(each), each) for each in outcome.results]
     _check_reached(outcome.results)
     _write_page(outcome, page)
-    described = [(suite.expectations[i], _describe(suite.expectations[i], found[i], key=key)) for i, _ in failed]
+    described = [(suite.expectations[i], describe(suite.expectations[i], found[i], key=key)) for i, _ in failed]
     return SuiteResult(
         n_rows=_count_rows(outcome.results),
         n_expectations=len(suite.expectations),
@@ -159,10 +157,10 @@ def _look_closer(
     name: str, failed: Numbered, batch: "Batch", *, parameters: Parameters, key: Sequence[str]
 ) -> "dict[int, Outcome]":
     """Run failed expectations again, for values and keys. Those in SQL of their own give rows in one format only."""
-    samples = {"partial_unexpected_count": _N_SAMPLES, "unexpected_index_column_names": list(key)}
+    samples = {"partial_unexpected_count": N_SAMPLES, "unexpected_index_column_names": list(key)}
     found: dict[int, Outcome] = {}
     for result_format, is_own_sql in (("SUMMARY", False), ("COMPLETE", True)):
-        if chosen := [each for each in failed if (each[1].type == _OWN_SQL) == is_own_sql]:
+        if chosen := [each for each in failed if (each[1].type == OWN_SQL) == is_own_sql]:
             how = samples | {"result_format": result_format}
             outcome = _run(name, chosen, batch, parameters=parameters, how=how)
             found |= {_position(each): each for each in outcome.results}
@@ -213,72 +211,9 @@ def _count_rows(outcomes: "Sequence[Outcome]") -> int:
 def _check_reached(outcomes: "Sequence[Outcome]") -> None:
     """An expectation that could not be asked because the warehouse was away says nothing about the data."""
     for outcome in outcomes:
-        for message in _messages(outcome):
+        for message in messages(outcome):
             if any(name in message for name in _AWAY):
-                raise UnavailableError(f"the warehouse went away during validation: {_short(message)}", "see: perennial status")
-
-
-def _messages(outcome: "Outcome") -> list[str]:
-    """What was raised instead of a result, if anything."""
-    info = outcome.exception_info or {}
-    raised = [info] if "raised_exception" in info else list(info.values())
-    return [str(each["exception_message"]) for each in raised if each["raised_exception"]]
-
-
-def _short(message: str) -> str:
-    """The first line that says something, without a stack of exception classes before it."""
-    return message.partition("\n")[0].removeprefix("Error: ").rpartition(") ")[2].strip()
-
-
-def _describe(expectation: Expectation, outcome: "Outcome", *, key: Sequence[str]) -> FailedExpectation:
-    about = expectation.columns or tuple(str(name) for name in [expectation.meta.get("column")] if name)
-    return FailedExpectation(
-        expectation=expectation.type,
-        column=", ".join(about),
-        expected=expectation.description or _expected(outcome),
-        observed=_observed(outcome),
-        sample_keys=_sample_keys(outcome, key),
-    )
-
-
-def _expected(outcome: "Outcome") -> str:
-    """Great Expectations' own sentence for an expectation."""
-    from great_expectations.render.renderer.inline_renderer import InlineRenderer
-
-    value = InlineRenderer(render_object=outcome.expectation_config).get_rendered_content()[0].value
-    params = {name: _text(each["value"]) for name, each in (value.params or {}).items()}
-    return Template(value.template or outcome.expectation_config.type).safe_substitute(params).rstrip(".")
-
-
-def _observed(outcome: "Outcome") -> str:
-    result = outcome.result
-    if messages := _messages(outcome):
-        return f"cannot be asked: {_short(messages[0])}"
-    if mismatched := (result.get("details") or {}).get("mismatched"):
-        return "; ".join(f"{kind} {', '.join(names)}" for kind, names in mismatched.items())
-    if "unexpected_count" not in result:
-        return _text(result.get("observed_value")) + (" rows" if outcome.expectation_config.type == _OWN_SQL else "")
-    ratio = f"{result['unexpected_count']:,} of {result['element_count']:,} rows ({result['unexpected_percent']:.2f} %)"
-    values = dict.fromkeys(_text(each) for each in result.get("partial_unexpected_list", ()) if each is not None)
-    return f"{ratio}: {', '.join(values)}" if values else ratio
-
-
-def _sample_keys(outcome: "Outcome", key: Sequence[str]) -> tuple[str, ...]:
-    result = outcome.result
-    rows = result.get("partial_unexpected_index_list") or (result.get("details") or {}).get("unexpected_rows")
-    rows = rows or result.get("partial_unexpected_list") or []
-    keyed = [cast("Mapping[str, object]", row) for row in rows if isinstance(row, Mapping) and set(key) <= set(row)]
-    return tuple(dict.fromkeys(", ".join(_text(row[name]) for name in key) for row in keyed))[:_N_SAMPLES]
-
-
-def _text(value: object) -> str:
-    if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    if isinstance(value, Mapping | tuple):
-        return f"({', '.join(_text(each) for each in (value.values() if isinstance(value, Mapping) else value))})"
-    if isinstance(value, float):
-        return f"{value:,.6g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+                raise UnavailableError(f"the warehouse went away during validation: {short(message)}", "see: perennial status")
 
 
 def _write_page(outcome: "SuiteOutcome", page: Path) -> None:
