@@ -26,6 +26,7 @@ from perennial.errors import StackError, UnavailableError
 _MAX_SOCKET_PATH = 90
 # From supervisor.xmlrpc.Faults, which is costly to import.
 _BAD_NAME, _ALREADY_STARTED, _NOT_RUNNING, _ALREADY_ADDED = 10, 60, 70, 90
+_LISTENING_WITHIN_SECONDS = 10.0
 # Process 0 of a listening program holds its socket open and does nothing else: supervisord closes the socket of a
 # program whose last process has ended, so without it a killed server would lose the connections that wait in the queue.
 _HOLDER = '[ "$0" = 0 ] && exec sleep 2147483647; exec "$@"'
@@ -157,6 +158,8 @@ def render_program(program: Program) -> str:
 def add_program(settings: Settings, program: Program) -> None:
     """Keep a program running from now on, across restarts of the stack. Adding the same program again changes nothing.
 
+    When this returns, a program that listens takes connections; they wait until one of its processes accepts them.
+
     Raises
     ------
     StackError
@@ -177,6 +180,7 @@ def add_program(settings: Settings, program: Program) -> None:
     with _rpc(settings, tolerate={_ALREADY_ADDED}) as supervisor:
         supervisor.reloadConfig()
         supervisor.addProcessGroup(program.name)
+    _wait_until_listening(settings, program)
 
 
 def remove_program(settings: Settings, name: str) -> None:
@@ -262,6 +266,16 @@ def shut_down(settings: Settings) -> int:
     return pid
 
 
+def _wait_until_listening(settings: Settings, program: Program) -> None:
+    """supervisord opens the socket when it starts the first process, up to a second later."""
+    deadline = time.monotonic() + _LISTENING_WITHIN_SECONDS
+    while program.listen and program.autostart and time.monotonic() < deadline:
+        with _rpc(settings) as supervisor:
+            if supervisor.getProcessInfo(f"{program.name}:{program.name}_0")["pid"]:
+                return
+        time.sleep(0.05)
+
+
 def _process_state(info: Mapping[str, object], *, now: float) -> ProcessState:
     is_running = info["statename"] == "RUNNING"
     started_at = float(str(info["start"]))
@@ -315,8 +329,9 @@ def _check_port_is_free(program: Program) -> None:
 def _environment(program: Program) -> Iterator[str]:
     for name, value in program.environment.items():
         quote = "'" if '"' in value else '"'
-        if quote in value:
-            raise StackError(f"{program.name}: variable {name} holds both kinds of quotation marks: {value!r}")
+        if quote in value or value.strip("'\"") != value:
+            what = f"{program.name}: supervisord cannot hold the quotation marks of variable {name}: {value!r}"
+            raise StackError(what, "use one kind only, and not at the ends")
         yield f"{name}={quote}{_escape(value)}{quote}"
 
 

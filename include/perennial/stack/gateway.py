@@ -5,10 +5,10 @@ while it runs.
 """
 
 import json
-from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 
+from perennial.adapters.gateway import write_config
 from perennial.adapters.supervisor import runtime_folder
 from perennial.config.settings import Settings
 from perennial.errors import StackError
@@ -32,11 +32,14 @@ _ACCESS_LOG = {
 }
 # Only for errors that Envoy itself meets; what a bento or a route answers passes through. Of the same form as a bento's.
 _MESSAGES = {
-    404: ("not_found", "no model is released at this path; predictions are at POST /v1/models/<model>/predict"),
+    400: ("bad_request", "this is not a valid HTTP request"),
+    408: ("timeout", "the request did not arrive in time"),
     413: ("body_too_large", f"the request is larger than {_MAX_BODY_BYTES} bytes; send fewer rows at a time"),
     503: ("unavailable", "the model is starting or restarting; try again in a few seconds"),
     504: ("timeout", "the model did not answer in time; try again, or send fewer rows at a time"),
 }
+# Statuses that a route's own answer may have as well; only an error that Envoy met raises a flag.
+_FLAGGED = (503, 504)
 
 
 def binary() -> Path:
@@ -53,15 +56,12 @@ def command(settings: Settings) -> list[str]:
 
 
 def write_files(settings: Settings) -> None:
-    """Write the bootstrap, and empty routes and clusters where there are none yet."""
+    """Write the bootstrap, and routes and clusters of no model where there are none yet."""
     folder = settings.paths.gateway
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "bootstrap.yaml", build_bootstrap(settings))
-    empty_routes = {"name": "models", "virtual_hosts": [{"name": "models", "domains": ["*"], "routes": []}]}
-    resource = {"@type": f"{_TYPES}.config.route.v3.RouteConfiguration", **empty_routes}
-    for name, resources in (("routes.yaml", [resource]), ("clusters.yaml", [])):
-        if not (folder / name).exists():
-            _write(folder / name, {"resources": resources})
+    if not all((folder / name).exists() for name in ("routes.yaml", "clusters.yaml")):
+        write_config(settings, {})
 
 
 def build_bootstrap(settings: Settings) -> dict[str, object]:
@@ -129,8 +129,7 @@ def _reply(status: int, code: str, message: str) -> dict[str, object]:
     """Envoy's own answer of one status, as JSON with the request's id."""
     comparison = {"op": "EQ", "value": {"default_value": status, "runtime_key": f"reply_{status}"}}
     filters: list[dict[str, object]] = [{"status_code_filter": {"comparison": comparison}}]
-    # A route that answers directly raises no flag, and neither does the buffer's 413.
-    filters += [{"response_flag_filter": {}}] if status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE else []
+    filters += [{"response_flag_filter": {}}] if status in _FLAGGED else []
     body = {"error": {"code": code, "message": message, "details": []}, "request_id": "%REQ(X-REQUEST-ID)%"}
     chosen = {"and_filter": {"filters": filters}} if len(filters) > 1 else filters[0]
     return {"filter": chosen, "body_format_override": {"json_format": body}}

@@ -43,9 +43,10 @@ def test_what_the_format_cannot_hold_is_refused(text):
         render_program(program(environment={"X": text}))
 
 
-def test_a_value_with_both_quotation_marks_is_refused():
-    with pytest.raises(StackError, match="variable X"):
-        render_program(program(environment={"X": "\"'"}))
+@pytest.mark.parametrize("value", ["a \"b\" and 'c' d", "'a'", 'a"'])
+def test_quotation_marks_that_would_get_lost_are_refused(value):
+    with pytest.raises(StackError, match="quotation marks of variable X"):
+        render_program(program(environment={"X": value}))
 
 
 def test_a_deep_folder_gets_a_short_one_for_its_sockets(tmp_path: Path):
