@@ -4,6 +4,7 @@ Written straight to ASGI, because every layer between the socket and the model c
 """
 
 import asyncio
+import math
 import re
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -109,6 +110,8 @@ class Front:
         rows = read_rows(body, model.description.features)
         started = perf_counter()
         probabilities = model.probabilities(rows)
+        if not all(map(math.isfinite, probabilities)):
+            raise ArithmeticError("the model gave a probability that is no number")
         metrics.count_rows(len(rows), seconds=perf_counter() - started, unseen=count_unseen(rows, model.categories))
         content = {
             "request_id": request_id,

@@ -9,6 +9,7 @@ import argparse
 import gc
 import socket
 from pathlib import Path
+from typing import Any
 
 import bentoml
 import uvicorn
@@ -35,10 +36,12 @@ def main() -> None:
 def _build_config() -> uvicorn.Config:
     # One process counts in memory; files shared between processes would mix the bentos of one machine.
     BentoMLContainer.metrics_client.set(PrometheusClient(multiproc=False))
-    service = bentoml.load(str(Path(__file__).resolve().parents[2]))
+    service: Any = bentoml.load(str(Path(__file__).resolve().parents[2]))
     server_context.service_type, server_context.service_name = "entry_service", service.name
     server_context.bento_name, server_context.bento_version = service.bento.tag.name, service.bento.tag.version
-    app = Front(service.to_asgi(), served=_served())
+    from perennial_bento.service import SERVED
+
+    app: Any = Front(service.to_asgi(), served=SERVED)
     gc.collect()
     gc.freeze()
     return uvicorn.Config(
@@ -52,12 +55,6 @@ def _build_config() -> uvicorn.Config:
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
-
-
-def _served():
-    from perennial_bento.service import SERVED
-
-    return SERVED
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import bentoml
 
@@ -27,4 +28,5 @@ class ModelService:
         return SERVED.model is not None
 
 
-ModelService.add_asgi_middleware(Front, served=SERVED)
+# The decorator has made a BentoML service of the class.
+cast("Any", ModelService).add_asgi_middleware(Front, served=SERVED)

@@ -25,7 +25,7 @@ _BUILD_SECONDS = 120
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a bento answered. `content` is the decoded JSON; empty where the body is none."""
+    """What a bento answered. Names of headers are in lower case; `content` is empty where the body is not JSON."""
 
     status: int
     headers: Mapping[str, str]
@@ -149,29 +149,27 @@ class BentoClient:
         self._connection.close()
 
     def get(self, path: str) -> Answer:
-        return self._ask("GET", path, None)
+        return self.ask("GET", path)
 
-    def predict(self, body: object) -> Answer:
-        """Post a body to `/predict`.
+    def predict(self, rows: Sequence[object]) -> Answer:
+        return self.ask("POST", "/predict", json.dumps({"rows": rows}).encode())
+
+    def ask(self, method: str, path: str, body: bytes | None = None, *, headers: Mapping[str, str] | None = None) -> Answer:
+        """Ask anything.
 
         Raises
         ------
         UnavailableError
             When no answer comes.
         """
-        return self._ask("POST", "/predict", json.dumps(body))
-
-    def _ask(self, method: str, path: str, body: str | None) -> Answer:
         try:
-            self._connection.request(method, path, body=body, headers={"content-type": "application/json"})
+            self._connection.request(method, path, body=body, headers=dict(headers or {}))
             response = self._connection.getresponse()
             text = response.read()
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
-            host, port = self._connection.host, self._connection.port
-            raise UnavailableError(
-                f"no answer to {method} http://{host}:{port}{path}: {error or type(error).__name__}"
-            ) from error
+            where = f"http://{self._connection.host}:{self._connection.port}{path}"
+            raise UnavailableError(f"no answer to {method} {where}: {error or type(error).__name__}") from error
         is_json = response.headers.get_content_type() == "application/json"
-        headers = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(status=response.status, headers=headers, content=json.loads(text) if is_json else {})
+        answered = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(status=response.status, headers=answered, content=json.loads(text) if is_json else {})

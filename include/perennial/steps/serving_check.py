@@ -59,9 +59,9 @@ def check_answers(path: Path, host: str, port: int, *, spec: Release) -> Measure
     rows, offline = golden["rows"], [float(str(each)) for each in golden["probabilities"]]
     with BentoClient(host, port) as client:
         _check_identity(client.get("/metadata"), read_model_file(path))
-        together = _probabilities(client.predict({"rows": rows}))
+        together = _probabilities(client.predict(rows))
         largest = _check_parity(together, offline, tolerance=spec.parity_tolerance)
-        _check_refusal(client.predict({"rows": [{}]}))
+        _check_refusal(client.predict([{}]))
         alone, seconds = _time_single_rows(client, rows)
         expected = [offline[number % len(rows)] for number in range(len(alone))]
         largest = max(largest, _check_parity(alone, expected, tolerance=spec.parity_tolerance))
@@ -106,7 +106,7 @@ def _time_single_rows(client: BentoClient, rows: Sequence[object]) -> tuple[list
     deadline = time.perf_counter() + _MAX_TIMED_SECONDS
     while len(seconds) < _MAX_TIMED_ROWS and (time.perf_counter() < deadline or len(seconds) < len(rows)):
         started = time.perf_counter()
-        answer = client.predict({"rows": [rows[len(seconds) % len(rows)]]})
+        answer = client.predict([rows[len(seconds) % len(rows)]])
         seconds.append(time.perf_counter() - started)
         probabilities += _probabilities(answer)
     return probabilities, seconds

@@ -1,0 +1,108 @@
+"""A small model, packaged by the recipe, and a way to run its bento in a process of its own."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import skops.io
+import yaml
+
+from perennial.adapters import bentos
+from perennial.config.settings import Settings
+from perennial.core.candidates import build_pipeline, fit, predict
+from perennial.core.frames import features_frame
+from perennial.steps.package import complete_context
+
+FEATURES = {
+    "carrier": ("category", False),
+    "engine": ("category", True),
+    "miles": ("integer", False),
+    "seats": ("integer", True),
+    "wind": ("float", False),
+    "is_holiday": ("boolean", False),
+}
+ROW = {"carrier": "UA", "engine": None, "miles": 500, "seats": None, "wind": 3.5, "is_holiday": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningBento:
+    """A bento, the process that runs it and the log it writes."""
+
+    path: Path
+    port: int
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    def ask(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> bentos.Answer:
+        with bentos.BentoClient("127.0.0.1", self.port) as client:
+            return client.ask(method, path, body, headers=headers)
+
+    def metrics(self) -> dict[str, float]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics") as answer:
+            lines = [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+    def predict(self, *rows: object) -> bentos.Answer:
+        return self.ask("POST", "/predict", json.dumps({"rows": rows}).encode())
+
+
+def build_sample(context: Path, var: Path) -> Path:
+    """Build the bento; returns its folder."""
+    _write_model(context)
+    features = {name: {"type": kind, "nullable": nullable} for name, (kind, nullable) in FEATURES.items()}
+    facts = {"snapshot_id": "s1", "mlflow_run_id": "r1", "metrics": {"roc_auc": 0.7}}
+    settings = Settings.load({"PERENNIAL_VAR": str(var)})
+    description = {"model": "late", "version": 3, "features": features, **facts}
+    complete_context(context, template=settings.project / "bentos", description=description)
+    return bentos.build(settings, "late", 3, context=context)
+
+
+def _write_model(context: Path) -> None:
+    random = np.random.default_rng(1)
+    n = 300
+    frame = pd.DataFrame({"carrier": random.choice(["UA", "DL"], n), "engine": random.choice(["jet", None], n)})
+    frame["miles"] = random.integers(100, 900, n)
+    frame["seats"] = np.where(random.random(n) < 0.5, np.nan, 150.0)
+    frame["wind"] = random.normal(10, 3, n)
+    frame["is_holiday"] = random.random(n) < 0.1
+    labels = (frame["miles"] > 500).to_numpy().astype("int8")
+    pipeline = build_pipeline("logistic_regression", features=FEATURES, params={}, seed=1)
+    fit(pipeline, features_frame(frame, FEATURES), labels)
+    (context / "model").mkdir()
+    skops.io.dump(pipeline, context / "model" / "model.skops")
+    trusted = skops.io.get_untrusted_types(file=context / "model" / "model.skops")
+    flavor = {"pickled_model": "model.skops", "serialization_format": "skops", "skops_trusted_types": trusted}
+    (context / "model" / "MLmodel").write_text(yaml.safe_dump({"flavors": {"sklearn": flavor}}))
+    (context / "model" / "requirements.txt").write_text("mlflow==3.17.2\nscikit-learn==1.9.1\n")
+    golden = {"rows": [ROW], "probabilities": predict(pipeline, features_frame([ROW], FEATURES)).tolist()}
+    (context / "golden.json").write_text(json.dumps(golden))
+
+
+@contextlib.contextmanager
+def run_bento(path: Path, folder: Path) -> Iterator[RunningBento]:
+    """Run a bento as supervisord does: the listening socket is its file descriptor 0."""
+    settings = Settings.load({"PERENNIAL_VAR": str(folder)})
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    log = folder / "bento.log"
+    with socket.create_server(("127.0.0.1", 0)) as listening, log.open("wb") as output:
+        process = subprocess.Popen(
+            bentos.serve_command(),
+            cwd=path / "src",
+            env=environment | bentos.serve_environment(settings),
+            stdin=listening,
+            stdout=output,
+            stderr=output,
+        )
+        try:
+            yield RunningBento(path=path, port=listening.getsockname()[1], log=log, process=process)
+        finally:
+            process.terminate()
+            process.wait(timeout=20)

@@ -1,0 +1,79 @@
+"""Faults in the rows of a request."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perennial.core.frames import features_frame
+from perennial.core.rows import count_unseen, find_faults
+
+FEATURES = {
+    "carrier": ("category", False),
+    "engine": ("category", True),
+    "miles": ("integer", False),
+    "seats": ("integer", True),
+    "wind": ("float", False),
+    "gust": ("float", True),
+    "is_holiday": ("boolean", False),
+}
+ROW = {"carrier": "UA", "engine": None, "miles": 5, "seats": None, "wind": 1.5, "gust": None, "is_holiday": True}
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+ALMOST_ROWS = st.fixed_dictionaries({name: JSON | st.just(ROW[name]) for name in ROW})
+
+
+@pytest.mark.parametrize("row", [ROW, {**ROW, "wind": 3}, {**ROW, "miles": 5.0}, {**ROW, "seats": 2**53}, {**ROW, "carrier": ""}])
+def test_a_sound_row_has_no_faults(row):
+    assert find_faults([row, ROW], FEATURES) == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 10**400])
+def test_a_number_must_be_one_that_json_and_floats_can_hold(value):
+    (fault,) = find_faults([{**ROW, "wind": value}], FEATURES)
+    assert (fault.field, fault.expected) == ("wind", "a number")
+
+
+def test_the_order_of_fields_does_not_matter():
+    assert find_faults([dict(reversed(ROW.items()))], FEATURES) == []
+
+
+def test_faults_are_bounded_however_long_names_and_values_are():
+    rows = [{**ROW, "x" * 10_000: 1, "carrier": ["y" * 10_000]}, *[{str(n): 1 for n in range(1000)}] * 20]
+    faults = find_faults(rows, FEATURES, max_bad_rows=3, max_faults=50)
+    assert len(faults) == 50
+    assert max(len(fault.found) + len(fault.field) + len(fault.expected) for fault in faults) < 300
+
+
+def test_a_row_that_is_no_object_is_named():
+    (fault,) = find_faults([ROW, [1, 2]], FEATURES)
+    assert (fault.row, fault.field, fault.found) == (1, "", "a list")
+
+
+@given(st.lists(ALMOST_ROWS, min_size=1, max_size=4))
+def test_rows_without_a_fault_always_become_a_frame(rows):
+    if not find_faults(rows, FEATURES):
+        assert len(features_frame(rows, FEATURES)) == len(rows)
+
+
+@given(st.lists(ALMOST_ROWS, min_size=1, max_size=4))
+def test_looking_at_rows_together_or_alone_finds_the_same(rows):
+    together = {fault.row for fault in find_faults(rows, FEATURES)}
+    assert together == {number for number, row in enumerate(rows) if find_faults([row], FEATURES)}
+
+
+@given(st.lists(JSON, max_size=4))
+def test_anything_that_json_can_say_is_judged_without_an_error(rows):
+    for fault in find_faults(rows, FEATURES):
+        assert json.dumps([fault.field, fault.expected, fault.found])
+
+
+def test_unseen_values_are_counted_and_missing_ones_are_not():
+    rows = [{"carrier": "UA"}, {"carrier": "XX"}, {"carrier": "YY"}, {"carrier": None}]
+    assert count_unseen(rows, {"carrier": frozenset({"UA"})}) == {"carrier": 2}
+    assert count_unseen(rows[:1], {"carrier": frozenset({"UA"})}) == {}
