@@ -28,10 +28,8 @@ def build_dag(spec: ModelSpec) -> DAG:
             snapshot = tasks.take_snapshot(run, extracted, training_set, validations)
 
         with TaskGroup("train", tooltip="One task per candidate, each within its budget"):
-            parent_run_id = tasks.open_mlflow_run(run, snapshot)
-            trained = tasks.train_candidate.partial(run=run, snapshot=snapshot, parent_run_id=parent_run_id).expand(
-                candidate=list(spec.candidates)
-            )
+            trainings = tasks.open_mlflow_run(run, snapshot)
+            trained = tasks.train_candidate.partial(run=run, snapshot=snapshot).expand_kwargs(trainings)
 
         decision = tasks.evaluate(trained)
         version = tasks.register(run, snapshot, decision)

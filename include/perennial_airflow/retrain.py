@@ -109,12 +109,18 @@ def take_snapshot(run: Packed, extracted: Packed, training_set: Packed, validati
 
 
 @task
-def open_mlflow_run(run: Packed, snapshot: Packed) -> str:
-    """Open the MLflow run that the candidates' runs hang under."""
+def open_mlflow_run(run: Packed, snapshot: Packed) -> list[dict[str, str]]:
+    """Open the MLflow run that the candidates' runs hang under, and list what is to be trained."""
     from perennial.steps.train import open_parent_run
 
     spec, settings = load_model(run["model"])
-    return open_parent_run(spec, unpack(Run, run), unpack(Snapshot, snapshot), settings=settings)
+    parent_run_id = open_parent_run(spec, unpack(Run, run), unpack(Snapshot, snapshot), settings=settings)
+    return [{"candidate": name, "parent_run_id": parent_run_id} for name in run["candidates"]]
+
+
+def _pull_parent_run_id() -> str:
+    trainings: list[dict[str, str]] = get_current_context()["ti"].xcom_pull(task_ids="train.open_mlflow_run")
+    return trainings[0]["parent_run_id"]
 
 
 @task(pool="training", map_index_template="{{ candidate }}")
@@ -123,14 +129,12 @@ def train_candidate(candidate: str, run: Packed, snapshot: Packed, parent_run_id
     from perennial.steps.train import train_candidate as step
 
     get_current_context()["candidate"] = candidate  # type: ignore[typeddict-unknown-key]
-    if candidate not in run["candidates"]:
-        raise AirflowSkipException(f"this run does not ask for {candidate}")
     spec, settings = load_model(run["model"])
     trained = step(spec, unpack(Run, run), unpack(Snapshot, snapshot), candidate, parent_run_id=parent_run_id, settings=settings)
     return pack(trained)
 
 
-# One success is enough, so that a candidate whose process died does not sink the others. The rule looks at direct
+# One success is enough, so that a candidate whose process died does not sink the others. The rule counts direct
 # upstreams, so the training tasks must stay the only ones: run and snapshot are pulled, not passed.
 @task(trigger_rule="all_done_min_one_success")
 def evaluate(trained: Iterable[Packed]) -> Packed:
@@ -145,7 +149,7 @@ def evaluate(trained: Iterable[Packed]) -> Packed:
         unpack(Run, run),
         unpack(Snapshot, snapshot),
         tuple(unpack(TrainedCandidate, each) for each in trained),
-        parent_run_id=pull(task_ids="train.open_mlflow_run"),
+        parent_run_id=_pull_parent_run_id(),
         settings=settings,
     )
     return pack(decision)
@@ -200,6 +204,6 @@ def report(
         validations=tuple(unpack(Validation, each) for each in validations),
         decision=unpack(Decision, decision),
         version=unpack(RegisteredVersion, version) if version else None,
-        parent_run_id=get_current_context()["ti"].xcom_pull(task_ids="train.open_mlflow_run"),
+        parent_run_id=_pull_parent_run_id(),
         settings=settings,
     )
