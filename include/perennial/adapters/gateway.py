@@ -213,6 +213,7 @@ def _cluster(model: str, upstream: Upstream) -> Json:
         "@type": f"{_TYPES}.config.cluster.v3.Cluster",
         "name": name,
         "type": "STATIC" if _is_ip_address(upstream.host) else "STRICT_DNS",
+        "dns_lookup_family": "V4_PREFERRED",
         "connect_timeout": "1s",
         "load_assignment": {
             "cluster_name": name,
