@@ -52,6 +52,7 @@ def evaluate(
     MLflow, which it closes, and last the decision row.
     """
     registry = Registry(settings.mlflow_tracking_url)
+    _close_abandoned(registry, run, parent_run_id=parent_run_id)
     best = select_candidate(spec, candidates)
     champion = read_champion_model(spec.model, registry=registry, settings=settings)
     with limited_threads(settings):
@@ -87,6 +88,14 @@ def select_candidate(spec: ModelSpec, candidates: Sequence[TrainedCandidate]) ->
     best = max(scores, key=lambda name: scores[name])
     _logger.info("%d of %d candidates were trained; %s is best over the folds", len(scores), len(candidates), best)
     return next(each for each in candidates if each.name == best)
+
+
+def _close_abandoned(registry: Registry, run: Run, *, parent_run_id: str) -> None:
+    """Close the runs of training tasks that were killed and not tried again."""
+    for found in registry.find_runs(run.model, {"dag_run_id": run.dag_run_id}):
+        if found.status == "RUNNING" and found.mlflow_run_id != parent_run_id:
+            registry.finish_run(found.mlflow_run_id, status="KILLED", tags={"abandoned": "true"})
+            _logger.warning("MLflow run %s of candidate %s was abandoned", found.mlflow_run_id, found.tags.get("candidate"))
 
 
 def _score(candidate: TrainedCandidate, rows: Rows) -> "Scores":

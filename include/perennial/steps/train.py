@@ -29,10 +29,12 @@ def open_parent_run(spec: ModelSpec, run: Run, snapshot: Snapshot, *, settings: 
     registry = Registry(settings.mlflow_tracking_url)
     tags = run_tags(run, task=_PARENT_TASK)
     wanted = {name: tags[name] for name in ("dag_run_id", "task")}
+    provenance = provenance_tags(run, snapshot, settings=settings)
     if found := registry.find_runs(spec.model, wanted):
         _logger.info("MLflow run %s of this Dag run is there already", found[0].mlflow_run_id)
+        registry.log(found[0].mlflow_run_id, tags=provenance)
         return found[0].mlflow_run_id
-    run_id = registry.start_run(spec.model, run.dag_run_id, tags={**tags, **provenance_tags(run, snapshot, settings=settings)})
+    run_id = registry.start_run(spec.model, run.dag_run_id, tags={**tags, **provenance})
     _logger.info("opened MLflow run %s in experiment %s", run_id, spec.model)
     return run_id
 
@@ -55,8 +57,8 @@ def train_candidate(
 
     Notes
     -----
-    Idempotent by Dag run, candidate and everything the training depends on: what finished before is taken as it is, an MLflow
-    run left open by a killed task is closed as KILLED and tagged `superseded`.
+    Idempotent by Dag run, candidate and everything the training depends on: what was completed before is taken as it is, an
+    MLflow run left open by a killed task is closed as KILLED and tagged `superseded`.
     """
     if name not in spec.candidates:
         raise ConfigurationError(f"{spec.model} has no candidate {name!r}", f"candidates: {', '.join(spec.candidates)}")
@@ -135,13 +137,15 @@ def _training_digest(spec: ModelSpec, snapshot: Snapshot, name: str) -> str:
 
 
 def _take_earlier(registry: Registry, spec: ModelSpec, record: Path, tags: Mapping[str, str]) -> TrainedCandidate | None:
-    """A finished earlier try of this very training; other earlier tries are marked as superseded."""
+    """A completed earlier try of this very training; other earlier tries are marked as superseded."""
     earlier = registry.find_runs(spec.model, {name: tags[name] for name in ("dag_run_id", "candidate")})
     trained = TrainedCandidate(**json.loads(record.read_text())) if record.exists() else None
     for found in earlier:
-        is_ours = trained is not None and found.mlflow_run_id == trained.mlflow_run_id and Path(trained.model_path).exists()
-        if is_ours and found.status == "FINISHED" and found.tags.get("training_digest") == tags["training_digest"]:
+        is_recorded = trained is not None and trained.mlflow_run_id == found.mlflow_run_id and Path(trained.model_path).exists()
+        if is_recorded and found.tags.get("training_digest") == tags["training_digest"]:
             _logger.info("candidate %s was trained before, MLflow run %s: taken as it is", tags["candidate"], found.mlflow_run_id)
+            if found.status == "RUNNING":  # killed between its record, which comes last, and the end of its run
+                registry.finish_run(found.mlflow_run_id)
             return trained
         if "superseded" not in found.tags:
             status = "KILLED" if found.status == "RUNNING" else found.status

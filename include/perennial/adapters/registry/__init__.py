@@ -70,10 +70,15 @@ class Registry:
     def _client(self) -> "MlflowClient":
         for name, value in _CLIENT_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
+        from mlflow import MlflowClient
+
+        return MlflowClient(self._url)
+
+    def _lead_models_here(self) -> None:
+        """Saving and loading a model know no other way to name a server than the process's setting."""
         import mlflow
 
-        mlflow.set_tracking_uri(self._url)  # loading and logging a model know no other way
-        return mlflow.MlflowClient(self._url)
+        mlflow.set_tracking_uri(self._url)
 
     # runs
 
@@ -137,6 +142,7 @@ class Registry:
         Safe serialization (skops) where the model allows it, else cloudpickle.
         """
         with self._translated():
+            self._lead_models_here()
             return log_pipeline(run_id, pipeline, features=features, example=example, packages=packages)
 
     def create_version(self, model: str, logged: LoggedModel, *, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
@@ -180,6 +186,7 @@ class Registry:
     def load_model(self, model: str, model_version: int) -> object:
         """The fitted pipeline of a version."""
         with self._translated():
+            self._lead_models_here()
             import mlflow.sklearn
 
             return mlflow.sklearn.load_model(f"models:/{model}/{model_version}")
