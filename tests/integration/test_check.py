@@ -64,6 +64,7 @@ def test_a_right_model_is_right_but_what_is_away_is_skipped(settings):
         ("flight_delay", "spec"): "ok",
         ("flight_delay", "query"): "ok",
         ("flight_delay", "raw query"): "ok",
+        ("flight_delay", "candidates"): "ok",
         ("flight_delay", "raw suite"): "ok",
         ("flight_delay", "clean suite"): "ok",
         ("flight_delay", "features suite"): "ok",
@@ -131,7 +132,7 @@ def test_without_a_stack_the_rest_is_checked(project, tmp_path):
     assert [(check.subject, check.message) for check in found(settings, "fault")] == [
         ("raw query", "flight_delay/raw.sql does not bind :end")
     ]
-    assert [check.subject for check in found(settings, "ok")] == ["spec", "features suite"]
+    assert [check.subject for check in found(settings, "ok")] == ["spec", "candidates", "features suite"]
     assert [check.subject for check in found(settings, "skipped")] == ["query", "raw suite", "clean suite"]
 
 

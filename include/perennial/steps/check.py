@@ -18,6 +18,7 @@ from perennial.config.spec_file import load_specs, spec_folder
 from perennial.config.suite_file import read_suite
 from perennial.contracts import Point
 from perennial.errors import ConfigurationError, PerennialError, UnavailableError
+from perennial.steps.modelling import check_candidates
 
 Status = Literal["ok", "fault", "skipped"]
 
@@ -81,6 +82,7 @@ def _check_model(spec: ModelSpec, settings: Settings) -> Iterator[Check]:
     yield _attempt(spec.model, "query", lambda: _check_query(source.query, _wanted_columns(spec), settings))
     if source.raw:
         yield _attempt(spec.model, "raw query", lambda: _check_query(source.raw or "", key, settings))
+    yield _attempt(spec.model, "candidates", lambda: check_candidates(spec))
     columns_of: dict[Point, Callable[[], Collection[str]]] = {
         "raw": lambda: _describe(source.raw or source.query, settings),
         "clean": lambda: _describe(source.query, settings),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import Run, Snapshot
-from perennial.errors import TrainingError
+from perennial.errors import ConfigurationError, TrainingError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,6 +92,26 @@ def _git_commit(project: Path) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     return answer.stdout.strip() or "unknown"  # an installed copy without its history has no commit to name
+
+
+def check_candidates(spec: ModelSpec) -> str:
+    """Check that every candidate sets and searches parameters that its algorithm has; says how many there are.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the candidate, the parameter and the ones there are.
+    """
+    from perennial.core.candidates import check_params
+
+    for name, candidate in spec.candidates.items():
+        if both := sorted(candidate.params.keys() & candidate.search.keys()):
+            raise ConfigurationError(f"candidate {name!r} both sets and searches {both[0]!r}", "keep it in params or in search")
+        try:
+            check_params(candidate.algorithm, {*candidate.params, *candidate.search})
+        except ConfigurationError as error:
+            raise ConfigurationError(f"candidate {name!r}: {error.what}", error.next_step) from error
+    return f"{len(spec.candidates)} candidates"
 
 
 @contextmanager
