@@ -173,7 +173,7 @@ def test_a_broken_repository_is_an_error_and_not_the_one_around_it(registry):
     around = (registry.parent / ".git" / "config").read_text()
     keep(registry)
     (registry / ".git" / "HEAD").write_text("nonsense")
-    with pytest.raises(RetryableError, match="not a git repository") as caught:
+    with pytest.raises(RetryableError, match="not in a git directory") as caught:
         keep(registry, b"other rows")
     assert str(registry) in caught.value.next_step
     assert (registry.parent / ".git" / "config").read_text() == around

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult as SuiteOutcome
     from great_expectations.core.expectation_validation_result import ExpectationValidationResult as Outcome
     from great_expectations.data_context import EphemeralDataContext
+    from great_expectations.datasource.fluent import PostgresDatasource
     from great_expectations.datasource.fluent.interfaces import Batch
     from sqlalchemy.engine import Engine
 
@@ -80,13 +81,7 @@ def validate_query(suite: Suite, sql: str, *, url: str, parameters: Parameters, 
     UnavailableError
         When the warehouse goes away meanwhile; a retry may help.
     """
-    source = _open_context().data_sources.add_postgres(
-        "warehouse",
-        connection_string="postgresql+psycopg2" + url[url.index("://") :],
-        kwargs={"connect_args": _CONNECTION},
-        create_temp_table=False,
-    )
-    asset = source.add_query_asset(suite.name, query=f"SELECT * FROM {_ROWS}")
+    asset = _open_source(url).add_query_asset(suite.name, query=f"SELECT * FROM {_ROWS}")
     batch = asset.add_batch_definition_whole_table("window").get_batch()
     engine = batch.data.execution_engine
     _put_in(sql, engine.engine)
@@ -115,6 +110,20 @@ def _open_context() -> "EphemeralDataContext":
         progress_bars=ProgressBarsConfig(globally=False),
     )
     return gx.get_context(mode="ephemeral", project_config=config)
+
+
+def _open_source(url: str) -> "PostgresDatasource":
+    from great_expectations.datasource.fluent.interfaces import TestConnectionError
+
+    try:
+        return _open_context().data_sources.add_postgres(
+            "warehouse",
+            connection_string="postgresql+psycopg2" + url[url.index("://") :],
+            kwargs={"connect_args": _CONNECTION},
+            create_temp_table=False,
+        )
+    except TestConnectionError as error:
+        raise UnavailableError(f"the warehouse does not answer: {error.__cause__ or error}", "see: perennial status") from error
 
 
 def _put_in(sql: str, engine: "Engine") -> None:

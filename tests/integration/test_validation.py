@@ -1,0 +1,328 @@
+"""Validation on real flights: sound ones pass at every point; each way to corrupt them stops the run and is named."""
+
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import psycopg2
+import pytest
+
+from perennial.adapters.expectations import validate_query
+from perennial.adapters.state import StateStore
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec
+from perennial.config.spec_file import load_spec, spec_path
+from perennial.config.suite_file import Expectation, Suite
+from perennial.contracts import Cleaned, Run, Snapshot, Validation
+from perennial.errors import DataFault, QueryError, UnavailableError
+from perennial.stack.postgres import connect
+from perennial.steps.clean import clean
+from perennial.steps.extract import extract
+from perennial.steps.features import build_features
+from perennial.steps.parquet import write_frame
+from perennial.steps.validate import validate_clean, validate_features, validate_raw
+from warehouse_flights import load, make_run
+
+pytestmark = pytest.mark.integration
+
+COPY = "validation_copy"
+MARCH = "scheduled_departure_at >= '2013-03-01' AND scheduled_departure_at < '2013-04-01'"
+
+
+@pytest.fixture(scope="module")
+def settings(stack) -> Settings:
+    settings = stack.up("postgres")
+    load(settings)
+    return settings
+
+
+@pytest.fixture(scope="module")
+def spec(settings) -> ModelSpec:
+    return load_spec(spec_path(settings, "flight_delay"))
+
+
+@pytest.fixture(scope="module")
+def cleaned(settings, spec) -> Cleaned:
+    run = make_run("validation__cleaned")
+    return clean(spec, run, extract(spec, run, settings=settings), settings=settings)
+
+
+@pytest.fixture
+def corrupted(settings) -> Iterator[Settings]:
+    """A copy of the warehouse to spoil, and the settings that lead to it."""
+    with connect(settings, "postgres") as admin, admin.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'warehouse'")
+        cursor.execute(f"CREATE DATABASE {COPY} TEMPLATE warehouse OWNER warehouse STRATEGY file_copy")
+        cursor.execute(f"GRANT CONNECT ON DATABASE {COPY} TO warehouse_reader")
+    yield settings.model_copy(update={"warehouse_url": settings.database_url(COPY, role="warehouse_reader")})
+    with connect(settings, "postgres") as admin, admin.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE {COPY} WITH (FORCE)")
+
+
+def spoil(settings: Settings, sql: str) -> None:
+    url = settings.database_url(COPY, role="warehouse")
+    with contextlib.closing(psycopg2.connect(url)) as opened, opened, opened.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def audits(settings: Settings, run: Run) -> list[dict[str, object]]:
+    with connect(settings, "perennial") as opened, opened.cursor() as cursor:
+        cursor.execute(
+            "SELECT detail FROM audit WHERE action = 'validation failed' AND subject LIKE %s", (f"{run.dag_run_id}:%",)
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+def test_sound_flights_pass_at_every_point(settings, spec, cleaned, caplog):
+    run = make_run("validation__sound")
+    with caplog.at_level(logging.INFO):
+        raw = validate_raw(spec, run, settings=settings)
+        after_cleaning = validate_clean(spec, run, cleaned, settings=settings)
+        training_set = build_features(spec, run, cleaned, settings=settings)
+        built = validate_features(spec, run, training_set, settings=settings)
+    assert [each.success for each in (raw, after_cleaning, built)] == [True] * 3
+    assert (raw.n_rows, after_cleaning.n_rows, built.n_rows) == (80_687, cleaned.n_rows, training_set.n_rows)
+    # Cancelled and diverted flights are dropped; those of the last day wait for their label.
+    assert cleaned.n_rows == 80_687 - sum(cleaned.dropped.values())
+    assert training_set.n_rows == cleaned.n_rows - training_set.n_immature
+    for validation in (raw, after_cleaning, built):
+        page = settings.paths.reports / validation.data_docs
+        assert validation.suite in page.read_text()
+    assert "80,687 rows meet" in caplog.text
+    assert "No earlier snapshot covers 90 days" in caplog.text
+    assert audits(settings, run) == []
+
+
+CORRUPTIONS = [
+    pytest.param(
+        "UPDATE flights.flights SET carrier = NULL WHERE {march} AND abs(hashtext(flight_id)) % 10 < 3",
+        ["expect_column_values_to_not_be_null(carrier)", "carrier values must never be null", " values (30."],
+        "2013",
+        id="30 % nulls in carrier",
+    ),
+    pytest.param(
+        """ALTER TABLE flights.flights DROP CONSTRAINT flights_pkey;
+           INSERT INTO flights.flights SELECT * FROM flights.flights
+           WHERE scheduled_departure_at BETWEEN '2013-03-05' AND '2013-03-06'""",
+        ["expect_column_values_to_be_unique(flight_id)", "flight_id values must be unique"],
+        "201303",
+        id="duplicated keys",
+    ),
+    pytest.param(
+        "UPDATE flights.flights SET distance = distance * 10 WHERE {march}",
+        ["expect_column_values_to_be_between(distance)", "less than or equal to 5,500"],
+        "2013",
+        id="10 x distance",
+    ),
+    pytest.param(
+        "UPDATE flights.flights SET distance = distance * 10 WHERE {march} AND carrier = '9E'",
+        ["unexpected_rows_expectation(distance)", "No flight is scheduled faster than 700 miles an hour"],
+        "-9E",
+        id="10 x distance of short flights only",
+    ),
+    pytest.param(
+        """UPDATE flights.flights SET scheduled_departure_at = scheduled_departure_at + INTERVAL '10 years',
+                                      scheduled_arrival_at = scheduled_arrival_at + INTERVAL '10 years'
+           WHERE {march} AND carrier = 'HA'""",
+        ["expect_column_values_to_be_between(scheduled_departure_at)", "less than 2013-04-01 00:00 UTC", "2023-"],
+        "-HA",
+        id="departures in the future",
+    ),
+    pytest.param(
+        "UPDATE flights.flights SET arrived_at = arrived_at + INTERVAL '1 year' WHERE {march} AND carrier = 'HA'",
+        ["unexpected_rows_expectation(arrived_at)", "within three days of its schedule"],
+        "-HA",
+        id="arrivals in the future",
+    ),
+    pytest.param(
+        """UPDATE flights.flights SET scheduled_arrival_at = scheduled_arrival_at + INTERVAL '5 years'
+           WHERE {march} AND carrier = 'HA'""",
+        ["unexpected_rows_expectation(scheduled_arrival_at)", "less than a day"],
+        "-HA",
+        id="schedules into the future",
+    ),
+    pytest.param(
+        "DELETE FROM flights.flights WHERE {march} AND scheduled_departure_at >= '2013-03-20'",
+        ["expect_column_max_to_be_between(scheduled_departure_at)", "observed: 2013-03-19 23:59 UTC"],
+        "",
+        id="stale",
+    ),
+    pytest.param(
+        "UPDATE flights.flights SET origin = 'XXX' WHERE {march} AND origin = 'LGA'",
+        ["expect_column_values_to_be_in_set(origin)", "EWR JFK LGA", "XXX"],
+        "-LGA",
+        id="an unknown airport",
+    ),
+    pytest.param(
+        "UPDATE flights.flights SET arr_delay = NULL, arrived_at = NULL WHERE {march} AND hashtext(flight_id) % 2 = 0",
+        ["expect_column_values_to_not_be_null(arr_delay)", "at least 70 % of the time"],
+        "2013",
+        id="labels that never came",
+    ),
+    pytest.param(
+        "ALTER TABLE flights.flights ALTER distance TYPE text",
+        ["expect_column_values_to_be_between(distance)", "cannot be asked: operator does not exist: text >="],
+        "",
+        id="a number that became text",
+    ),
+]
+
+
+@pytest.mark.parametrize(("sql", "words", "in_keys"), CORRUPTIONS)
+def test_corrupt_flights_stop_the_run_and_are_named(corrupted, spec, caplog, request, sql, words, in_keys):
+    run = make_run(f"validation__{request.node.callspec.id}", window=timedelta(days=31))
+    spoil(corrupted, sql.format(march=MARCH))
+    with pytest.raises(DataFault) as caught, caplog.at_level(logging.INFO):
+        validate_raw(spec, run, settings=corrupted)
+    for word in words:
+        assert word in caught.value.what
+        assert word in caplog.text
+    validation = caught.value.validation
+    assert isinstance(validation, Validation)
+    assert not validation.success
+    failed = next(each for each in validation.failed if words[0].startswith(f"{each.expectation}({each.column})"))
+    assert all(in_keys in key for key in failed.sample_keys)
+    assert bool(failed.sample_keys) == bool(in_keys)
+    assert "Data Docs" in caught.value.next_step
+    assert (corrupted.paths.reports / validation.data_docs).exists()
+    (audit,) = audits(corrupted, run)
+    assert json.dumps(audit["failed"]).count(failed.expectation) >= 1
+
+
+def test_a_renamed_column_is_named(corrupted, spec):
+    spoil(corrupted, "ALTER TABLE flights.flights RENAME COLUMN carrier TO airline")
+    with pytest.raises(QueryError, match=r'raw\.sql:\d+: column "carrier" does not exist'):
+        validate_raw(spec, make_run("validation__renamed"), settings=corrupted)
+
+
+def test_an_empty_window_is_called_empty(settings, spec):
+    run = make_run("validation__empty", as_of=datetime(2015, 6, 1, tzinfo=UTC))
+    with pytest.raises(DataFault) as caught:
+        validate_raw(spec, run, settings=settings)
+    headline = caught.value.what.splitlines()[0]
+    assert headline == "flight_delay: the raw data is empty from 2015-03-03 00:00 to 2015-06-01 00:00 UTC"
+    assert "expect_table_row_count_to_be_between" in caught.value.what
+
+
+def test_corrupt_joins_are_found_after_cleaning(settings, spec, cleaned):
+    """What the raw suite cannot see: values that come from the other tables."""
+    spoilt = rewrite(cleaned, "joins", lambda rows: rows.assign(humidity=rows["humidity"].mask(rows["carrier"] == "HA", 400.0)))
+    with pytest.raises(DataFault, match=r"clean data fails expect_column_values_to_be_between\(humidity\)") as caught:
+        validate_clean(spec, make_run("validation__joins"), spoilt, settings=settings)
+    assert "-HA" in caught.value.what
+
+
+def test_a_training_set_of_one_class_does_not_get_far(settings, spec, cleaned):
+    run = make_run("validation__one_class")
+    spoilt = rewrite(cleaned, "one_class", lambda rows: rows.assign(is_late=0.0))
+    training_set = build_features(spec, run, spoilt, settings=settings)
+    with pytest.raises(DataFault, match=r"features data fails expect_column_mean_to_be_between\(is_late\): observed 0"):
+        validate_features(spec, run, training_set, settings=settings)
+
+
+def rewrite(cleaned: Cleaned, name: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Cleaned:
+    path = Path(cleaned.path).with_name(f"{name}.parquet")
+    write_frame(change(pd.read_parquet(cleaned.path)), path)
+    return replace(cleaned, path=str(path))
+
+
+@pytest.mark.parametrize(("earlier", "message"), [(400_000, "less than or equal to 800,000 rows"), (20_000, "40,000 rows")])
+def test_the_row_count_is_held_against_earlier_snapshots(settings, spec, earlier, message):
+    run = replace(make_run(f"validation__band_{earlier}"), model=f"band_{earlier}")
+    write_history(settings, run, n_rows=earlier)
+    with pytest.raises(DataFault, match=r"expect_table_row_count_to_be_between: observed 80,687") as caught:
+        validate_raw(spec, run, settings=settings)
+    assert message in caught.value.what
+
+
+def test_a_row_count_near_earlier_ones_passes(settings, spec, caplog):
+    run = replace(make_run("validation__band"), model="band")
+    write_history(settings, run, n_rows=78_000)
+    with caplog.at_level(logging.INFO):
+        assert validate_raw(spec, run, settings=settings).success
+    assert "The window must have 39,000 to 156,000 rows: 0.5 to 2.0 times the median of 1 earlier snapshots" in caplog.text
+
+
+def test_snapshots_of_another_window_are_no_history(settings, spec, caplog):
+    run = replace(make_run("validation__other_window"), model="other_window")
+    write_history(settings, replace(run, start=run.start + timedelta(days=60)), n_rows=1)
+    with caplog.at_level(logging.INFO):
+        assert validate_raw(spec, run, settings=settings).success
+    assert "No earlier snapshot covers 90 days" in caplog.text
+
+
+def write_history(settings: Settings, run: Run, *, n_rows: int) -> None:
+    """A snapshot of a month before, whose raw suite saw `n_rows`; fewer were left in the training set."""
+    month = timedelta(days=30)
+    snapshot = Snapshot(
+        snapshot_id=f"{run.model}__before",
+        model=run.model,
+        as_of=run.as_of - month,
+        start=run.start - month,
+        holdout_start=run.as_of - 1.5 * month,
+        n_rows=10,
+        digest="d",
+        sql_digest="s",
+        dvc_revision="r",
+        path="",
+    )
+    raw = Validation(point="raw", suite="s", success=True, n_expectations=1, n_rows=n_rows)
+    with StateStore(settings.state_url) as store:
+        store.write_snapshot(snapshot, (raw,))
+
+
+def suite_of(*expectations: Expectation) -> Suite:
+    return Suite(name="adapter", expectations=expectations)
+
+
+def test_the_query_arrives_as_it_was_written(settings, tmp_path):
+    """Signs that a driver or a template might take for its own."""
+    sql = "SELECT 7 % 4 AS number, '50% :off {x}' AS text -- 100 %\n"
+    suite = suite_of(
+        Expectation(type="expect_column_values_to_be_in_set", kwargs={"column": "number", "value_set": [3]}),
+        Expectation(type="expect_column_values_to_be_in_set", kwargs={"column": "text", "value_set": ["50% :off {x}"]}),
+    )
+    url = settings.warehouse_reader_url
+    result = validate_query(suite, sql, url=url, parameters={}, key=["number"], page=tmp_path / "page.html")
+    assert (result.failed, result.n_rows) == ((), 1)
+
+
+def test_no_row_is_read_to_learn_the_columns(settings, tmp_path):
+    """Great Expectations would read all of a query for the names of its columns; here the last row cannot be read."""
+    sql = "SELECT n, 1 / (n - 1000) AS broken FROM generate_series(1, 1000) AS n"
+    suite = suite_of(
+        Expectation(type="expect_column_to_exist", kwargs={"column": "broken"}),
+        Expectation(type="expect_column_values_to_be_unique", kwargs={"column": "n"}),
+    )
+    url = settings.warehouse_reader_url
+    result = validate_query(suite, sql, url=url, parameters={}, key=["n"], page=tmp_path / "page.html")
+    assert (result.failed, result.n_rows) == ((), 1000)
+
+
+def test_a_query_that_would_write_is_refused(settings, tmp_path):
+    suite = suite_of(Expectation(type="expect_table_row_count_to_be_between", kwargs={"min_value": 0}))
+    sql = "SELECT lo_create(0) AS n"
+    url = settings.database_url("warehouse")
+    (failed,) = validate_query(suite, sql, url=url, parameters={}, key=["n"], page=tmp_path / "page.html").failed
+    assert "read-only transaction" in failed.observed
+
+
+def test_a_warehouse_that_is_away_says_nothing_about_the_data(settings, tmp_path):
+    suite = suite_of(Expectation(type="expect_table_row_count_to_be_between", kwargs={"min_value": 1}))
+    url = settings.warehouse_reader_url.replace(f":{settings.postgres_port}/", ":1/")
+    with pytest.raises(UnavailableError, match="Connection refused"):
+        validate_query(suite, "SELECT 1 AS n", url=url, parameters={}, key=["n"], page=tmp_path / "page.html")
+
+
+@pytest.mark.parametrize("month", [2, 7, 12])
+def test_sound_flights_of_other_months_pass_as_well(settings, spec, month):
+    """What the raw suite calls impossible never happened in 2013."""
+    as_of = datetime(2013, month, 15, tzinfo=UTC)
+    window = min(timedelta(days=90), as_of - datetime(2013, 1, 1, tzinfo=UTC))
+    run = make_run(f"validation__month_{month}", as_of=as_of, window=window)
+    assert validate_raw(spec, run, settings=settings).success
