@@ -80,8 +80,13 @@ def _read_release(state: StateStore, model: str, model_version: int) -> ReleaseR
 def _start_and_measure(spec: ModelSpec, bento: Bento, state: StateStore, *, settings: Settings) -> ServingCheck:
     program = program_name(bento.model, bento.model_version)
     port = start_bento(settings, state, bento)
-    log = log_path(settings, program)
-    ready_seconds = wait_until_ready(settings.serving_host, port, deadline_seconds=spec.release.ready_seconds, log=log)
+    ready_seconds = wait_until_ready(
+        settings.serving_host,
+        port,
+        deadline_seconds=spec.release.ready_seconds,
+        read_process_id=lambda: sum(process.pid for process in supervisor.program_states(settings, program)),
+        log=log_path(settings, program),
+    )
     _logger.info("%s was ready on port %d after %.1f s", bento.bento_tag, port, ready_seconds)
     measured = check_answers(Path(bento.path), settings.serving_host, port, spec=spec.release)
     _logger.info(

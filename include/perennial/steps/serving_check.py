@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,9 @@ from perennial.config.spec import Release
 from perennial.errors import ReleaseError, UnavailableError
 
 _POLL_SECONDS = 0.1
+_ASK_SECONDS = 1.0
+# A process may be killed once by somebody else; a bento that ends twice while it starts will do so for ever.
+_MAX_ENDS = 2
 _MAX_TIMED_ROWS = 200
 _MAX_TIMED_SECONDS = 3.0
 
@@ -22,29 +25,43 @@ class Measured:
     p99_ms: float
 
 
-def wait_until_ready(host: str, port: int, *, deadline_seconds: float, log: Path) -> float:
-    """Wait for a bento's first answer; returns how long it took.
+def wait_until_ready(host: str, port: int, *, deadline_seconds: float, read_process_id: Callable[[], int], log: Path) -> float:
+    """Wait until a bento answers ready; returns how long it took.
+
+    Parameters
+    ----------
+    read_process_id
+        Process that runs the bento now; 0 while none does.
 
     Raises
     ------
     ReleaseError
-        When the deadline passes, with the end of the bento's log.
+        When the deadline passes or the bento ends again and again, with the end of its log.
     """
     started = time.monotonic()
+    seen: set[int] = set()
     found = "it was never asked"
-    while (left := deadline_seconds - (time.monotonic() - started)) > 0:
-        # The socket listens before the bento does, so one question waits in the queue until it is ready.
-        with BentoClient(host, port, timeout_seconds=left) as client:
-            try:
-                if (answer := client.get("/readyz")).status == 200:
-                    return time.monotonic() - started
-                found = f"it answers {answer.status}"
-            except UnavailableError as error:
-                found = error.what
+    while time.monotonic() - started < deadline_seconds:
+        if not (found := _ask_ready(host, port)):
+            return time.monotonic() - started
+        running = read_process_id()
+        seen |= {running} - {0}
+        if len(seen - {running}) >= _MAX_ENDS:
+            found = f"it ended {len(seen - {running})} times"
+            break
         time.sleep(_POLL_SECONDS)
-    raise ReleaseError(
-        f"the bento was not ready within {deadline_seconds:.0f} s: {found}; its log ends: {_tail(log)}", f"see {log}"
-    )
+    limit = f"within {deadline_seconds:.0f} s"
+    raise ReleaseError(f"the bento was not ready {limit}: {found}; its log ends: {_tail(log)}", f"see {log}")
+
+
+def _ask_ready(host: str, port: int) -> str:
+    """What is wrong; nothing when the bento is ready. While it starts, its socket listens and nobody answers."""
+    with BentoClient(host, port, timeout_seconds=_ASK_SECONDS) as client:
+        try:
+            status = client.get("/readyz").status
+        except UnavailableError as error:
+            return error.what
+    return "" if status == 200 else f"it answers {status}"
 
 
 def check_answers(path: Path, host: str, port: int, *, spec: Release) -> Measured:
