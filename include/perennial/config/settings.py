@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -24,6 +25,7 @@ class Settings(BaseModel):
     project: Path
     var: Path
     secrets: Path | None
+    stack: Literal["embedded", "external"]
     bind: str
     airflow_host: str
     airflow_port: int = Field(ge=1, le=65535)

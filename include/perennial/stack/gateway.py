@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from perennial.adapters.gateway import write_config
-from perennial.adapters.supervisor import runtime_folder
+from perennial.adapters.supervisor import make_runtime_folder, runtime_folder
 from perennial.config.settings import Settings
 from perennial.errors import StackError
 
@@ -59,6 +59,7 @@ def write_files(settings: Settings) -> None:
     """Write the bootstrap, and routes and clusters of no model where there are none yet."""
     folder = settings.paths.gateway
     folder.mkdir(parents=True, exist_ok=True)
+    make_runtime_folder(settings)
     _write(folder / "bootstrap.yaml", build_bootstrap(settings))
     if not all((folder / name).exists() for name in ("routes.yaml", "clusters.yaml")):
         write_config(settings, {})

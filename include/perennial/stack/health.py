@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from perennial.adapters.supervisor import is_answering, socket_path
 from perennial.config.settings import Settings
 from perennial.errors import PerennialError
 from perennial.stack.postgres import connect
 
 _TIMEOUT_SECONDS = 3.0
 # Airflow's components write a heartbeat every five seconds.
-_MAX_HEARTBEAT_AGE_SECONDS = 30.0
+MAX_HEARTBEAT_AGE_SECONDS = 30.0
 
 # What is wrong, in words; empty when the service is healthy. The second argument is how long its process has run.
 HealthCheck = Callable[[Settings, float], str]
@@ -46,7 +47,7 @@ def check_inbox(settings: Settings, _: float) -> str:
             smtp.noop()
     except (OSError, smtplib.SMTPException) as error:
         return f"no mail server at {settings.smtp_host}:{settings.smtp_port}: {error}"
-    return _check_http(f"http://{settings.smtp_host}:{settings.inbox_port}/health")
+    return _check_http(f"http://{settings.smtp_host}:{settings.inbox_port}/readyz")
 
 
 def check_scheduler(settings: Settings, uptime_seconds: float) -> str:
@@ -59,6 +60,11 @@ def check_dag_processor(settings: Settings, uptime_seconds: float) -> str:
 
 def check_triggerer(settings: Settings, uptime_seconds: float) -> str:
     return _check_heartbeat(settings, "TriggererJob", uptime_seconds)
+
+
+def check_serving(settings: Settings) -> str:
+    """Whether the supervisor of the bentos answers; in Compose it has a container of its own."""
+    return "" if is_answering(settings) else f"no supervisor answers at {socket_path(settings)}"
 
 
 def _check_http(url: str) -> str:
@@ -83,7 +89,7 @@ def _check_heartbeat(settings: Settings, job_type: str, uptime_seconds: float) -
             ((age,),) = cursor.fetchall()
     except PerennialError as error:
         return error.what
-    limit = min(_MAX_HEARTBEAT_AGE_SECONDS, uptime_seconds)
+    limit = min(MAX_HEARTBEAT_AGE_SECONDS, uptime_seconds)
     if age is None or age > limit:
         return f"no heartbeat of a {job_type} in the last {limit:.0f} s"
     return ""
@@ -93,7 +99,8 @@ def main() -> int:
     """`python -m perennial.stack.health SERVICE`: exit 0 when healthy, else say what is wrong. For containers."""
     from perennial.stack.services import SERVICES
 
-    fault = SERVICES[sys.argv[1]].health(Settings.load(), _MAX_HEARTBEAT_AGE_SECONDS)
+    settings, name = Settings.load(), sys.argv[1]
+    fault = check_serving(settings) if name == "serving" else SERVICES[name].health(settings, MAX_HEARTBEAT_AGE_SECONDS)
     sys.stdout.write(json.dumps({"healthy": not fault, "reason": fault}) + "\n")
     return 1 if fault else 0
 

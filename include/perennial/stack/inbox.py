@@ -128,7 +128,7 @@ async def _serve_smtp(settings: Settings) -> None:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """`/`, `/mail/KEY`, `/mail/KEY/html`, `/health`; nothing can be changed."""
+    """`/`, `/mail/KEY`, `/mail/KEY/html`, and `/readyz` as Mailpit has it; nothing can be changed."""
 
     inbox: Inbox
     server_version = "perennial-inbox"
@@ -137,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
         match [unquote(part) for part in self.path.split("?")[0].split("/")[1:]]:
             case [""]:
                 self._answer(render_list(self.inbox))
-            case ["health"]:
+            case ["readyz"]:
                 self._answer("ok")
             case ["mail", key] if mail := self.inbox.mail(key):
                 self._answer(render_mail(key, mail))

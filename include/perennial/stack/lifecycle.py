@@ -2,7 +2,7 @@
 
 import fcntl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ from perennial.adapters import supervisor
 from perennial.config.settings import Settings
 from perennial.errors import StackError, UnavailableError
 from perennial.stack import preflight
+from perennial.stack.health import MAX_HEARTBEAT_AGE_SECONDS
 from perennial.stack.processes import end_processes, find_processes
 from perennial.stack.services import SERVICES, Service, Step, with_needs
 from perennial.stack.supervision import start_supervisor, tail, write_configuration
@@ -37,6 +38,9 @@ def up(settings: Settings, *, names: tuple[str, ...] = (), report: Report = _sil
         When something is in the way or a service does not get healthy; what runs by then keeps running.
     """
     preflight.check_python()
+    if settings.stack == "external":
+        _wait_for_external(settings, with_needs(names), report)
+        return
     preflight.check_disk(settings)
     with _alone(settings):
         _ensure_supervisor(settings, report)
@@ -45,6 +49,8 @@ def up(settings: Settings, *, names: tuple[str, ...] = (), report: Report = _sil
 
 def down(settings: Settings, *, report: Report = _silent) -> int:
     """Stop everything of this stack, bentos included; returns how many processes had to be ended by hand."""
+    if settings.stack == "external":
+        raise StackError("the services of this stack are kept by somebody else", "stop them there, such as: docker compose down")
     if not settings.paths.supervisor.exists():
         return 0
     with _alone(settings):
@@ -59,6 +65,20 @@ def down(settings: Settings, *, report: Report = _silent) -> int:
         leftovers = end_processes(find_processes(settings))
         supervisor.remove_sockets(settings)
         return leftovers
+
+
+def _wait_for_external(settings: Settings, units: Iterable[Service | Step], report: Report) -> None:
+    for service in (unit for unit in units if isinstance(unit, Service)):
+        began = time.monotonic()
+
+        def fault(service: Service = service) -> str:
+            return service.health(settings, MAX_HEARTBEAT_AGE_SECONDS)
+
+        if not wait_until(lambda: not fault(), seconds=_HEALTHY_WITHIN_SECONDS):
+            raise StackError(
+                f"{service.title} is not healthy: {fault()}", "see its log where it runs, such as: docker compose logs"
+            )
+        report(service.title, "healthy", time.monotonic() - began)
 
 
 def _stop_services(settings: Settings) -> None:

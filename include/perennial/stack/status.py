@@ -7,6 +7,7 @@ from pathlib import Path
 from perennial.adapters import supervisor
 from perennial.config.settings import Settings
 from perennial.errors import UnavailableError
+from perennial.stack.health import MAX_HEARTBEAT_AGE_SECONDS
 from perennial.stack.services import SERVICES
 
 
@@ -57,7 +58,9 @@ def read_status(settings: Settings) -> StackStatus:
 
 def _service_status(settings: Settings, name: str, state: supervisor.ProcessState | None) -> Status:
     service = SERVICES[name]
-    if state is None or not state.is_running:
+    if settings.stack == "external":
+        fault = service.health(settings, MAX_HEARTBEAT_AGE_SECONDS)
+    elif state is None or not state.is_running:
         fault = state.reason or "not running" if state else "the stack is down"
     else:
         fault = service.health(settings, state.uptime_seconds)
@@ -73,7 +76,7 @@ def _status(settings: Settings, name: str, title: str, *, url: str, state: super
     return Status(
         name=name,
         title=title,
-        state=state.state if state else "STOPPED",
+        state=state.state if state else ("EXTERNAL" if settings.stack == "external" else "STOPPED"),
         is_healthy=not fault,
         reason=fault,
         url=url,
