@@ -15,13 +15,19 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from loop import AS_OF, MODEL, RELEASE, RETRAIN, Loop, poll
+from perennial.adapters.airflow_api import AirflowApi, DagRunState
+from perennial.adapters.flights import load_flights
 from perennial.config.settings import Settings
+from perennial.config.spec_file import load_spec, spec_path
 from perennial.stack.lifecycle import down, up
 from perennial.stack.preflight import is_free
+from perennial.steps.rows import read_feature_rows
 
 # Below the ports that the kernel gives to outgoing connections.
 _PORTS = range(20_000, 32_000)
@@ -71,6 +77,35 @@ def make_stack() -> Iterator[StackFactory]:
 def stack(make_stack: StackFactory) -> Stack:
     """The stack that the tests of a session share. Nothing runs until a test calls its `up`."""
     return make_stack()
+
+
+@pytest.fixture(scope="session")
+def loop(stack: Stack) -> Iterator[Loop]:
+    """The stack with the example's warehouse and Dags."""
+    settings = stack.up()
+    load_flights(settings.database_url("warehouse"), settings.project, progress=lambda *_: None)
+    api = AirflowApi(settings.airflow_api_url, user="admin", password=settings.secret("admin_password"))
+    poll(lambda: api.has_dag(RETRAIN) and api.has_dag(RELEASE), what="Airflow parses the Dags", seconds=120)
+    assert api.read_import_errors() == []
+    yield Loop(settings=settings, api=api)
+    api.close()
+
+
+@pytest.fixture(scope="session")
+def first(loop: Loop) -> DagRunState:
+    """The first retraining of all candidates, released."""
+    run = loop.start("first", as_of=AS_OF)
+    assert loop.finish(run) == "success", loop.task_states(run)
+    assert loop.finish_release(run) == "success"
+    return run
+
+
+@pytest.fixture(scope="session")
+def row(loop: Loop) -> dict[str, object]:
+    """A real flight of April, as a caller would send it."""
+    spec = load_spec(spec_path(loop.settings, MODEL))
+    noon = datetime(2013, 4, 1, 16, tzinfo=UTC)
+    return read_feature_rows(spec, noon, noon + timedelta(hours=1), settings=loop.settings, limit=1)[0]
 
 
 @pytest.fixture(autouse=True)

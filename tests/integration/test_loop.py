@@ -1,0 +1,130 @@
+"""The whole loop through real services: Airflow runs it, MLflow registers, a bento serves, Envoy routes, SMTP delivers."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg2
+import pytest
+
+from loop import AS_OF, MODEL, RETRAIN, Loop, text_of
+from perennial.adapters.airflow_api import DagRunState
+from perennial.adapters.registry import Registry
+from perennial.config.spec_file import load_spec, spec_path
+
+pytestmark = pytest.mark.integration
+
+
+def test_a_champion_serves_after_the_first_run(loop: Loop, first: DagRunState, row: dict[str, object]) -> None:
+    champion, decision = loop.champion(), loop.decision(first.dag_run_id)
+    assert champion is not None
+    assert decision is not None
+    assert decision.challenger_metrics["roc_auc"] > 0.6
+    answer = loop.predict({"rows": [row]})
+    assert answer.status_code == 200
+    body = answer.json()
+    assert (body["model"], body["version"]) == (MODEL, champion.model_version)
+    assert 0 < body["predictions"][0]["probability"] < 1
+    assert answer.headers["x-model-version"] == str(champion.model_version)
+    aliases = Registry(loop.settings.mlflow_tracking_url)
+    assert aliases.read_alias(MODEL, "champion") == champion.model_version
+
+
+def test_every_candidate_was_trained_and_the_report_says_which_won(loop: Loop, first: DagRunState) -> None:
+    spec = load_spec(spec_path(loop.settings, MODEL))
+    states = loop.task_states(first)
+    assert {name: states.get(f"train.train_candidate[{name}]") for name in spec.candidates} == dict.fromkeys(
+        spec.candidates, "success"
+    )
+    [mail] = loop.mails(first.dag_run_id)
+    decision = loop.decision(first.dag_run_id)
+    assert decision is not None
+    assert "accepted" in mail["Subject"]
+    assert decision.candidate in text_of(mail)
+    assert len(mail.as_bytes()) <= 200_000
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "named"),
+    [
+        ({"carrier": ...}, 422, "carrier"),  # a missing field
+        ({"distance": "far"}, 422, "distance"),
+        ({"carrier": None}, 422, "carrier"),
+        ({"colour": "red"}, 422, "colour"),
+        ({"carrier": "ZZ"}, 200, "probability"),  # a category never seen is a fact of life, not a fault
+    ],
+    ids=["missing", "wrong type", "null", "unknown field", "unknown category"],
+)
+def test_a_row_is_answered_or_its_fault_named(
+    loop: Loop, first: DagRunState, row: dict[str, object], change: dict[str, object], status: int, named: str
+) -> None:
+    changed = {name: value for name, value in (row | change).items() if value is not ...}
+    answer = loop.predict({"rows": [row, changed]})
+    assert (answer.status_code, named in answer.text) == (status, True), answer.text
+
+
+@pytest.mark.parametrize(
+    ("content", "status"), [(b'{"rows": []}', 422), (b'{"rows": [', 400), (b"[]", 422), (b"", 400), (b'{"rows": 1}', 422)]
+)
+def test_a_body_that_makes_no_sense_is_refused(loop: Loop, first: DagRunState, content: bytes, status: int) -> None:
+    answer = loop.predict(content=content)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"]["message"]
+
+
+def test_ten_thousand_rows_are_answered_in_order(loop: Loop, first: DagRunState, row: dict[str, object]) -> None:
+    other = row | {"carrier": "EV", "scheduled_hour": 20, "scheduled_minute_of_day": 1200}
+    answer = loop.predict(content=json.dumps({"rows": [row, other] * 5_000}).encode())
+    assert answer.status_code == 200
+    probabilities = [each["probability"] for each in answer.json()["predictions"]]
+    assert len(probabilities) == 10_000
+    assert probabilities[0::2] == pytest.approx([probabilities[0]] * 5_000)
+    assert probabilities[1::2] == pytest.approx([probabilities[1]] * 5_000)
+    assert probabilities[0] != pytest.approx(probabilities[1])
+
+
+def test_the_same_interval_again_makes_nothing_twice(loop: Loop, first: DagRunState) -> None:
+    before = loop.champion()
+    again = loop.start("again", as_of=AS_OF, candidates=["baseline", "logistic"])
+    assert loop.finish(again) == "success"
+    earlier, later = loop.decision(first.dag_run_id), loop.decision(again.dag_run_id)
+    assert earlier is not None
+    assert later is not None
+    assert (later.snapshot_id, later.outcome) == (earlier.snapshot_id, "rejected")
+    with psycopg2.connect(loop.settings.state_url) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM snapshot WHERE model = %s AND as_of = %s", (MODEL, AS_OF))
+        assert cursor.fetchone() == (1,)
+    connection.close()
+    assert loop.task_states(again)["register"] == "skipped"
+    assert loop.api.find_triggered(RETRAIN, again.dag_run_id) == []
+    assert loop.champion() == before
+
+
+def test_a_renamed_column_stops_the_run_is_mailed_and_the_champion_serves(
+    loop: Loop, first: DagRunState, row: dict[str, object]
+) -> None:
+    before = loop.champion()
+    with renamed(loop, "carrier", "airline"):
+        run = loop.start("renamed", as_of=AS_OF)
+        assert loop.finish(run) == "failed"
+    states = loop.task_states(run)
+    assert (states["ingest.validate_raw"], states["ingest.extract"]) == ("failed", "upstream_failed")
+    [mail] = loop.mails(run.dag_run_id)
+    assert "carrier" in text_of(mail)
+    assert loop.champion() == before
+    assert loop.predict({"rows": [row]}).status_code == 200
+
+
+@contextmanager
+def renamed(loop: Loop, column: str, name: str) -> Iterator[None]:
+    """A column of the flights under another name for a while."""
+    _rename_column(loop, column, name)
+    yield
+    _rename_column(loop, name, column)
+
+
+def _rename_column(loop: Loop, column: str, name: str) -> None:
+    connection = psycopg2.connect(loop.settings.database_url("warehouse"))
+    with connection, connection.cursor() as cursor:
+        cursor.execute(f'ALTER TABLE flights.flights RENAME COLUMN "{column}" TO "{name}"')
+    connection.close()

@@ -1,0 +1,62 @@
+"""`kill -9` of one service at a time while a run is under way: the run ends well, and callers are served again by themselves."""
+
+import os
+import signal
+
+import httpx
+import psycopg2
+import pytest
+
+from loop import AS_OF, MODEL, Loop, poll
+from perennial.adapters import supervisor
+from perennial.adapters.airflow_api import DagRunState
+
+pytestmark = pytest.mark.integration
+
+
+def kill(loop: Loop, program: str) -> None:
+    [state] = [each for each in supervisor.program_states(loop.settings) if each.program.startswith(program)]
+    assert state.pid
+    os.kill(state.pid, signal.SIGKILL)
+
+
+def is_training(loop: Loop, run: DagRunState) -> bool:
+    return any("train_candidate" in task for task, state in loop.task_states(run).items() if state == "running")
+
+
+def answers(loop: Loop, row: dict[str, object]) -> bool:
+    try:
+        return loop.predict({"rows": [row]}).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize("service", ["scheduler", "postgres", "mlflow"])
+def test_a_run_survives_the_end_of(loop: Loop, first: DagRunState, row: dict[str, object], service: str) -> None:
+    before = loop.champion()
+    run = loop.start(f"without-{service}", as_of=AS_OF, candidates=["baseline", "logistic"])
+    poll(lambda: is_training(loop, run), what="training begins")
+    kill(loop, service)
+    assert answers(loop, row), "callers need none of these services"
+    assert loop.finish(run) == "success", loop.task_states(run)
+    decision = loop.decision(run.dag_run_id)
+    assert decision is not None
+    assert decision.outcome == "rejected"
+    assert (loop.champion(), count_snapshots(loop)) == (before, 1)
+
+
+@pytest.mark.parametrize("program", ["gateway", f"bento__{MODEL}"])
+def test_serving_recovers_from_the_end_of(loop: Loop, first: DagRunState, row: dict[str, object], program: str) -> None:
+    assert answers(loop, row)
+    kill(loop, program)
+    poll(lambda: answers(loop, row), what=f"the gateway answers after {program} was killed", seconds=60)
+
+
+def count_snapshots(loop: Loop) -> int:
+    """Snapshots of the interval that every run here trains on."""
+    connection = psycopg2.connect(loop.settings.state_url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM snapshot WHERE model = %s AND as_of = %s", (MODEL, AS_OF))
+        [(count,)] = cursor.fetchall()
+    connection.close()
+    return int(count)
