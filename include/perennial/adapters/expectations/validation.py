@@ -7,7 +7,7 @@ question. So the usual case asks Postgres for aggregates alone.
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Parameters = Mapping[str, datetime]
 Numbered = Sequence[tuple[int, Expectation]]
+
+# It tells of its inner life, from the import on; what matters comes back as a result.
+logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
 
 _POSITION = "position"
 _COUNTS = {"result_format": "BASIC", "partial_unexpected_count": 0}
@@ -99,8 +102,7 @@ def validate_frame(suite: Suite, frame: "pd.DataFrame", *, parameters: Parameter
 
 
 def _open_context() -> "EphemeralDataContext":
-    """In memory alone: nothing on disk, no progress bars, no word of its inner life in the task's log."""
-    logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
+    """In memory alone: nothing on disk, no progress bars."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults, ProgressBarsConfig
 
@@ -227,9 +229,11 @@ def _check_reached(outcomes: "Sequence[Outcome]") -> None:
 
 def _write_page(outcome: "SuiteOutcome", page: Path) -> None:
     """One page of Data Docs, and nothing built anew for other validations."""
+    from great_expectations.core.run_identifier import RunIdentifier
     from great_expectations.render.renderer import ValidationResultsPageRenderer
     from great_expectations.render.view import DefaultJinjaPageView
 
+    outcome.meta["run_id"] = RunIdentifier(run_name=page.parent.name, run_time=datetime.now(UTC))
     html = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(outcome))
     page.parent.mkdir(parents=True, exist_ok=True)
     part = page.with_name(f".{page.name}.part")
