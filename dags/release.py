@@ -13,12 +13,9 @@ switches the gateway and stops the old one. If anything fails, the champion keep
 def build_dag(spec: ModelSpec) -> DAG:
     schedule = [challenger_asset(spec.model)] if spec.release.automatic else None
     with loop_dag("release", spec, doc=DOC, params=release_params(), schedule=schedule, max_active_runs=1) as dag:
-        version = tasks.choose_version(spec.model)
-        bento = tasks.build_bento(version)
-        check = tasks.check_serving(bento)
-        champion = tasks.promote(version, check)
-        tasks.drain(champion)
-        [bento, check, champion] >> tasks.withdraw(spec.model)
+        bento, check, promoted = tasks.build_bento(), tasks.check_serving(), tasks.promote()
+        tasks.choose_version(spec.model) >> bento >> check >> promoted >> tasks.drain(spec.model)
+        [bento, check, promoted] >> tasks.withdraw(spec.model)
     return dag
 
 

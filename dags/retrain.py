@@ -12,29 +12,21 @@ Every outcome is mailed. A registered challenger starts `release__<model>`; a ba
 
 def build_dag(spec: ModelSpec) -> DAG:
     with loop_dag("retrain", spec, doc=DOC, params=retrain_params(spec), **schedule_options(spec.schedule)) as dag:
-        run = tasks.plan(spec.model)
+        plan = tasks.plan(spec.model)
 
-        with TaskGroup("ingest", tooltip="From the warehouse to Parquet"):
-            raw = tasks.validate_raw(run)
-            extracted = tasks.extract(run)
-            raw >> extracted
+        with TaskGroup("ingest", tooltip="From the warehouse to Parquet") as ingest:
+            tasks.validate_raw() >> tasks.extract()
 
-        with TaskGroup("prepare", tooltip="From rows to an immutable training set"):
-            cleaned = tasks.clean(run, extracted)
-            clean = tasks.validate_clean(run, cleaned)
-            training_set = tasks.build_features(run, cleaned)
-            features = tasks.validate_features(run, training_set)
-            validations = [raw, clean, features]
-            snapshot = tasks.take_snapshot(run, extracted, training_set, validations)
+        with TaskGroup("prepare", tooltip="From rows to an immutable training set") as prepare:
+            cleaned, snapshot = tasks.clean(), tasks.take_snapshot()
+            cleaned >> tasks.validate_clean() >> snapshot
+            cleaned >> tasks.build_features() >> tasks.validate_features() >> snapshot
 
-        with TaskGroup("train", tooltip="One task per candidate, each within its budget"):
-            trainings = tasks.open_mlflow_run(run, snapshot)
-            trained = tasks.train_candidate.partial(run=run, snapshot=snapshot).expand_kwargs(trainings)
+        with TaskGroup("train", tooltip="One task per candidate, each within its budget") as train:
+            trained = tasks.train_candidate.expand_kwargs(tasks.open_mlflow_run())
 
-        decision = tasks.evaluate(trained)
-        version = tasks.register(run, snapshot, decision)
-        tasks.announce_challenger(spec.model, run, version)
-        tasks.report(run, extracted, cleaned, training_set, snapshot, validations, decision, version)
+        plan >> ingest >> prepare >> train
+        tasks.evaluate(trained) >> tasks.register() >> [tasks.announce_challenger(spec.model), tasks.report()]
     return dag
 
 

@@ -8,7 +8,7 @@ from perennial.contracts import Bento, RegisteredVersion, ServingCheck
 from perennial.errors import ConfigurationError
 from perennial_airflow.assets import challenger_asset
 from perennial_airflow.factory import load_model
-from perennial_airflow.xcom import pack, unpack
+from perennial_airflow.xcom import pack, pull, pull_optional
 
 Packed = dict[str, Any]
 
@@ -30,41 +30,41 @@ def choose_version(model: str) -> Packed:
 
 
 @task
-def build_bento(version: Packed) -> Packed:
+def build_bento() -> Packed:
     """Package the model version as a bento."""
     from perennial.steps.package import build_bento as step
 
-    spec, settings = load_model(version["model"])
-    return pack(step(spec, unpack(RegisteredVersion, version), settings=settings))
+    version = pull(RegisteredVersion, "choose_version")
+    spec, settings = load_model(version.model)
+    return pack(step(spec, version, settings=settings))
 
 
 @task
-def check_serving(bento: Packed) -> Packed:
+def check_serving() -> Packed:
     """Start the bento on a port of its own and require golden rows to get the offline predictions."""
     from perennial.steps.release import start_and_check
 
-    spec, settings = load_model(bento["model"])
-    return pack(start_and_check(spec, unpack(Bento, bento), settings=settings))
+    bento = pull(Bento, "build_bento")
+    spec, settings = load_model(bento.model)
+    return pack(start_and_check(spec, bento, settings=settings))
 
 
 @task
-def promote(version: Packed, check: Packed) -> Packed:
+def promote() -> Packed:
     """Switch the gateway to the new bento and make its version the champion."""
     from perennial.steps.release import promote as step
 
-    spec, settings = load_model(version["model"])
-    dag_run_id = get_current_context()["dag_run"].run_id
-    return pack(
-        step(spec, unpack(RegisteredVersion, version), unpack(ServingCheck, check), dag_run_id=dag_run_id, settings=settings)
-    )
+    version, check = pull(RegisteredVersion, "choose_version"), pull(ServingCheck, "check_serving")
+    spec, settings = load_model(version.model)
+    return pack(step(spec, version, check, dag_run_id=get_current_context()["dag_run"].run_id, settings=settings))
 
 
 @task
-def drain(champion: Packed) -> None:
+def drain(model: str) -> None:
     """Stop the bentos that no longer serve, once their last requests are answered."""
     from perennial.steps.release import drain as step
 
-    spec, settings = load_model(champion["model"])
+    spec, settings = load_model(model)
     step(spec, settings=settings)
 
 
@@ -73,6 +73,6 @@ def withdraw(model: str) -> None:
     """A step failed: stop the challenger's bento and record the rejection; the champion keeps serving."""
     from perennial.steps.release import withdraw as step
 
-    version = get_current_context()["ti"].xcom_pull(task_ids="choose_version")
+    version = pull_optional(RegisteredVersion, "choose_version")
     spec, settings = load_model(model)
-    step(spec, version["model_version"] if version else None, settings=settings)
+    step(spec, version.model_version if version else None, settings=settings)

@@ -20,9 +20,19 @@ from perennial.contracts import (
 from perennial_airflow.assets import challenger_asset
 from perennial_airflow.factory import load_model
 from perennial_airflow.runs import resolve_run
-from perennial_airflow.xcom import pack, unpack
+from perennial_airflow.xcom import pack, pull, pull_optional, unpack
 
 Packed = dict[str, Any]
+
+VALIDATIONS = ("ingest.validate_raw", "prepare.validate_clean", "prepare.validate_features")
+
+
+def _pull_run() -> Run:
+    return pull(Run, "plan")
+
+
+def _pull_validations() -> tuple[Validation, ...]:
+    return tuple(pull(Validation, task_id) for task_id in VALIDATIONS)
 
 
 @task
@@ -38,84 +48,92 @@ def plan(model: str) -> Packed:
 
 
 @task
-def validate_raw(run: Packed) -> Packed:
+def validate_raw() -> Packed:
     """Check the window's rows where they lie, in Postgres, against the raw suite."""
     from perennial.steps.validate import validate_raw as step
 
-    spec, settings = load_model(run["model"])
-    return pack(step(spec, unpack(Run, run), settings=settings))
+    run = _pull_run()
+    spec, settings = load_model(run.model)
+    return pack(step(spec, run, settings=settings))
 
 
 @task
-def extract(run: Packed) -> Packed:
+def extract() -> Packed:
     """Stream the window from Postgres to Parquet, through a role that can only read."""
     from perennial.steps.extract import extract as step
 
-    spec, settings = load_model(run["model"])
-    return pack(step(spec, unpack(Run, run), settings=settings))
+    run = _pull_run()
+    spec, settings = load_model(run.model)
+    return pack(step(spec, run, settings=settings))
 
 
 @task
-def clean(run: Packed, extracted: Packed) -> Packed:
+def clean() -> Packed:
     """Apply the spec's cleaning rules and count what was dropped and mended."""
     from perennial.steps.clean import clean as step
 
-    spec, settings = load_model(run["model"])
-    return pack(step(spec, unpack(Run, run), unpack(Extract, extracted), settings=settings))
+    run = _pull_run()
+    spec, settings = load_model(run.model)
+    return pack(step(spec, run, pull(Extract, "ingest.extract"), settings=settings))
 
 
 @task
-def validate_clean(run: Packed, cleaned: Packed) -> Packed:
+def validate_clean() -> Packed:
     """Check the cleaned rows against the clean suite."""
     from perennial.steps.validate import validate_clean as step
 
-    spec, settings = load_model(run["model"])
-    return pack(step(spec, unpack(Run, run), unpack(Cleaned, cleaned), settings=settings))
+    run = _pull_run()
+    spec, settings = load_model(run.model)
+    return pack(step(spec, run, pull(Cleaned, "prepare.clean"), settings=settings))
 
 
 @task
-def build_features(run: Packed, cleaned: Packed) -> Packed:
+def build_features() -> Packed:
     """Build the typed training set from rows whose label is mature."""
     from perennial.steps.features import build_features as step
 
-    spec, settings = load_model(run["model"])
-    return pack(step(spec, unpack(Run, run), unpack(Cleaned, cleaned), settings=settings))
+    run = _pull_run()
+    spec, settings = load_model(run.model)
+    return pack(step(spec, run, pull(Cleaned, "prepare.clean"), settings=settings))
 
 
 @task
-def validate_features(run: Packed, training_set: Packed) -> Packed:
+def validate_features() -> Packed:
     """Check the training set against the features suite."""
     from perennial.steps.validate import validate_features as step
 
-    spec, settings = load_model(run["model"])
-    return pack(step(spec, unpack(Run, run), unpack(TrainingSet, training_set), settings=settings))
+    run = _pull_run()
+    spec, settings = load_model(run.model)
+    return pack(step(spec, run, pull(TrainingSet, "prepare.build_features"), settings=settings))
 
 
 @task
-def take_snapshot(run: Packed, extracted: Packed, training_set: Packed, validations: list[Packed]) -> Packed:
+def take_snapshot() -> Packed:
     """Version the training set with DVC, addressed by its content, and record it."""
     from perennial.steps.snapshot import take_snapshot as step
 
-    spec, settings = load_model(run["model"])
+    run = _pull_run()
+    spec, settings = load_model(run.model)
     snapshot = step(
         spec,
-        unpack(Run, run),
-        unpack(TrainingSet, training_set),
-        sql_digest=unpack(Extract, extracted).sql_digest,
-        validations=tuple(unpack(Validation, each) for each in validations),
+        run,
+        pull(TrainingSet, "prepare.build_features"),
+        sql_digest=pull(Extract, "ingest.extract").sql_digest,
+        validations=_pull_validations(),
         settings=settings,
     )
     return pack(snapshot)
 
 
 @task
-def open_mlflow_run(run: Packed, snapshot: Packed) -> list[dict[str, str]]:
+def open_mlflow_run() -> list[dict[str, str]]:
     """Open the MLflow run that the candidates' runs hang under, and list what is to be trained."""
     from perennial.steps.train import open_parent_run
 
-    spec, settings = load_model(run["model"])
-    parent_run_id = open_parent_run(spec, unpack(Run, run), unpack(Snapshot, snapshot), settings=settings)
-    return [{"candidate": name, "parent_run_id": parent_run_id} for name in run["candidates"]]
+    run = _pull_run()
+    spec, settings = load_model(run.model)
+    parent_run_id = open_parent_run(spec, run, pull(Snapshot, "prepare.take_snapshot"), settings=settings)
+    return [{"candidate": name, "parent_run_id": parent_run_id} for name in run.candidates]
 
 
 def _pull_parent_run_id() -> str:
@@ -124,30 +142,29 @@ def _pull_parent_run_id() -> str:
 
 
 @task(pool="training", map_index_template="{{ candidate }}")
-def train_candidate(candidate: str, run: Packed, snapshot: Packed, parent_run_id: str) -> Packed:
+def train_candidate(candidate: str, parent_run_id: str) -> Packed:
     """Search one candidate's parameters over time-ordered folds within its budget, then fit it on all training rows."""
     from perennial.steps.train import train_candidate as step
 
     get_current_context()["candidate"] = candidate  # type: ignore[typeddict-unknown-key]
-    spec, settings = load_model(run["model"])
-    trained = step(spec, unpack(Run, run), unpack(Snapshot, snapshot), candidate, parent_run_id=parent_run_id, settings=settings)
-    return pack(trained)
+    run = _pull_run()
+    spec, settings = load_model(run.model)
+    snapshot = pull(Snapshot, "prepare.take_snapshot")
+    return pack(step(spec, run, snapshot, candidate, parent_run_id=parent_run_id, settings=settings))
 
 
-# One success is enough, so that a candidate whose process died does not sink the others. The rule counts direct
-# upstreams, so the training tasks must stay the only ones: run and snapshot are pulled, not passed.
+# One success is enough, so that a candidate whose process died does not sink the others.
 @task(trigger_rule="all_done_min_one_success")
 def evaluate(trained: Iterable[Packed]) -> Packed:
     """Score the best candidate and the champion on the holdout neither saw, apply the gates, record the decision."""
     from perennial.steps.evaluate import evaluate as step
 
-    pull = get_current_context()["ti"].xcom_pull
-    run, snapshot = pull(task_ids="plan"), pull(task_ids="prepare.take_snapshot")
-    spec, settings = load_model(run["model"])
+    run = _pull_run()
+    spec, settings = load_model(run.model)
     decision = step(
         spec,
-        unpack(Run, run),
-        unpack(Snapshot, snapshot),
+        run,
+        pull(Snapshot, "prepare.take_snapshot"),
         tuple(unpack(TrainedCandidate, each) for each in trained),
         parent_run_id=_pull_parent_run_id(),
         settings=settings,
@@ -156,54 +173,49 @@ def evaluate(trained: Iterable[Packed]) -> Packed:
 
 
 @task
-def register(run: Packed, snapshot: Packed, decision: Packed) -> Packed:
+def register() -> Packed:
     """Register the accepted challenger in MLflow; a rejected one skips this."""
     from perennial.steps.register import register as step
 
-    if decision["outcome"] != "accepted":
+    run, decision = _pull_run(), pull(Decision, "evaluate")
+    if decision.outcome != "accepted":
         raise AirflowSkipException("the gates rejected the challenger, so there is nothing to register")
-    spec, settings = load_model(run["model"])
-    return pack(step(spec, unpack(Run, run), unpack(Snapshot, snapshot), unpack(Decision, decision), settings=settings))
+    spec, settings = load_model(run.model)
+    return pack(step(spec, run, pull(Snapshot, "prepare.take_snapshot"), decision, settings=settings))
 
 
-def announce_challenger(model: str, run: Any, version: Any) -> None:
+def announce_challenger(model: str) -> Any:
     """Tell the release Dag that there is a challenger, by an Asset event; a backfill tells nobody."""
 
     @task(task_id="announce_challenger", outlets=[challenger_asset(model)], doc_md=announce_challenger.__doc__)
-    def announce(run: Packed, version: Packed) -> None:
-        if run["mode"] == "backfill":
+    def announce() -> None:
+        run, version = _pull_run(), pull(RegisteredVersion, "register")
+        if run.mode == "backfill":
             raise AirflowSkipException("a backfill registers and never releases")
-        get_current_context()["outlet_events"][challenger_asset(model)].extra = {"version": version, "as_of": run["as_of"]}
+        event = get_current_context()["outlet_events"][challenger_asset(model)]
+        event.extra = {"version": pack(version), "as_of": run.as_of.isoformat()}
 
-    announce(run, version)
+    return announce()
 
 
 # A rejection skips `register`; the report goes out all the same.
 @task(trigger_rule="none_failed")
-def report(
-    run: Packed,
-    extracted: Packed,
-    cleaned: Packed,
-    training_set: Packed,
-    snapshot: Packed,
-    validations: list[Packed],
-    decision: Packed,
-    version: Packed | None,
-) -> None:
+def report() -> None:
     """Mail the decision and why, and leave a model card in MLflow."""
     from perennial.steps.report import report_decision
 
-    spec, settings = load_model(run["model"])
+    run = _pull_run()
+    spec, settings = load_model(run.model)
     report_decision(
         spec,
-        unpack(Run, run),
-        extract=unpack(Extract, extracted),
-        cleaned=unpack(Cleaned, cleaned),
-        training_set=unpack(TrainingSet, training_set),
-        snapshot=unpack(Snapshot, snapshot),
-        validations=tuple(unpack(Validation, each) for each in validations),
-        decision=unpack(Decision, decision),
-        version=unpack(RegisteredVersion, version) if version else None,
+        run,
+        extract=pull(Extract, "ingest.extract"),
+        cleaned=pull(Cleaned, "prepare.clean"),
+        training_set=pull(TrainingSet, "prepare.build_features"),
+        snapshot=pull(Snapshot, "prepare.take_snapshot"),
+        validations=_pull_validations(),
+        decision=pull(Decision, "evaluate"),
+        version=pull_optional(RegisteredVersion, "register"),
         parent_run_id=_pull_parent_run_id(),
         settings=settings,
     )

@@ -1,8 +1,13 @@
-"""Records as XCom: plain JSON, so that the UI shows them and no class has to be trusted on the way back."""
+"""Records as XCom: plain JSON, so that the UI shows them and no class has to be trusted on the way back.
+
+Tasks pull the records of earlier tasks by task id. Passing them as arguments would draw an edge for every one of them, and
+nobody could read the graph.
+"""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from airflow.sdk import get_current_context
 from pydantic import TypeAdapter
 
 Record = TypeVar("Record")
@@ -17,3 +22,17 @@ def pack(record: object) -> dict[str, Any]:
 def unpack(record_type: type[Record], packed: Mapping[str, Any]) -> Record:
     """The record that `pack` made JSON of."""
     return TypeAdapter(record_type).validate_python(packed)
+
+
+def pull(record_type: type[Record], task_id: str) -> Record:
+    """The record that an earlier task of this run returned."""
+    record = pull_optional(record_type, task_id)
+    if record is None:
+        raise LookupError(f"task {task_id} left nothing in XCom: clear it, so that it runs again")
+    return record
+
+
+def pull_optional(record_type: type[Record], task_id: str) -> Record | None:
+    """The record that an earlier task of this run returned; None where it was skipped or failed."""
+    packed = get_current_context()["ti"].xcom_pull(task_ids=task_id)
+    return None if packed is None else unpack(record_type, packed)
