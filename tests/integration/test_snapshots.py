@@ -82,6 +82,14 @@ def test_the_same_interval_again_changes_nothing(settings, run):
     assert len(log(settings)) == 2
 
 
+def test_another_holdout_on_the_same_rows_holds_for_its_run(settings, run):
+    first = take(settings, run)
+    longer = replace(built(settings, run), holdout_start=AS_OF - timedelta(days=10))
+    again = step.take_snapshot(small_spec(), run, longer, sql_digest="q", validations=VALIDATIONS, settings=settings)
+    assert again == replace(first, holdout_start=longer.holdout_start)
+    assert len(rows(settings, run)) == 1
+
+
 def test_late_rows_make_another_snapshot_of_the_same_interval(settings, run):
     first = take(settings, run)
     second = take(settings, run, small_frame(301))

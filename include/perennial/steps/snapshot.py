@@ -44,7 +44,8 @@ def take_snapshot(
         recorded = store.read_snapshot(snapshot.snapshot_id)
         if recorded and _is_kept(registry, recorded, path):
             log.info("The same %s rows are snapshot %s already", f"{snapshot.n_rows:,}", recorded.snapshot_id)
-            return replace(recorded, path=str(path))
+            # Where the holdout starts is the spec's say, not the rows': it may have changed since.
+            return replace(recorded, path=str(path), holdout_start=snapshot.holdout_start)
         stored = snapshots.store(
             registry,
             f"{run.model}/{_interval(run)}",
