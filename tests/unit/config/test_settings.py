@@ -1,5 +1,6 @@
 """Settings: one file of defaults, the environment over it, and errors that name key and value."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def test_every_setting_is_explained_in_the_env_file() -> None:
     lines = (PROJECT / ".env").read_text().splitlines()
     unexplained = [
         line
-        for before, line in zip(lines, lines[1:], strict=False)
+        for before, line in pairwise(lines)
         if line.startswith("PERENNIAL_") and not before.startswith(("#", "PERENNIAL_"))
     ]
     assert unexplained == []
