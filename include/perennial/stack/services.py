@@ -63,12 +63,17 @@ def _command(*command: str) -> Callable[[Settings], list[str]]:
     return lambda _: [str(Path(executable).parent / command[0]), *command[1:]]
 
 
+def _preloaded(*arguments: str) -> Callable[[Settings], list[str]]:
+    """An Airflow command whose children find the libraries of the tasks loaded."""
+    return lambda _: [executable, "-m", "perennial_airflow.preloaded", *arguments]
+
+
 def _airflow(name: str, title: str, *, check: health.HealthCheck, arguments: tuple[str, ...] = ()) -> Service:
     is_server = name == "api-server"
     return Service(
         name=name,
         title=title,
-        command=_command("airflow", name, *arguments),
+        command=_preloaded(name, *arguments) if name == "scheduler" else _command("airflow", name, *arguments),
         environment=environment.airflow_environment,
         health=check,
         url=lambda settings: settings.airflow_link if is_server else "",
