@@ -31,10 +31,11 @@ def _print(status: "StackStatus") -> None:
     console, table = Console(highlight=False), Table(box=None, pad_edge=False)
     for column in ("", "Service", "URL", "PID", "Uptime"):
         table.add_column(column, no_wrap=True)
-    table.add_column("")
     for service in status.services:
         sign = "[green]✓[/]" if service.is_healthy else "[red]✗[/]"
         running = (str(service.pid), str(timedelta(seconds=service.uptime_seconds))) if service.pid else ("", "")
-        table.add_row(sign, service.title, service.url, *running, service.reason)
+        table.add_row(sign, service.title, service.url, *running)
     console.print(table)
+    for service in (service for service in status.services if not service.is_healthy):
+        console.print(f"\n[red]✗[/] {service.title}: {service.reason}\n  → {service.log}", soft_wrap=True)
     console.print(f"\nLogin for Airflow: user {status.login_user}, password in {status.login_file}", soft_wrap=True)
