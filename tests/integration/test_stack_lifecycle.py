@@ -47,6 +47,8 @@ def test_status_is_for_people_and_for_programs(stack):
     record = json.loads(done.stdout)
     assert (done.returncode, record["is_healthy"]) == (0, True)
     assert {service["name"] for service in record["services"]} >= set(SERVICES)
+    assert record["login"]["url"] == settings.airflow_link
+    assert Path(record["login"]["password_file"]).read_text() == settings.secret("admin_password")
     said = perennial(stack, "status").stdout
     assert settings.airflow_api_url in said
     assert str(settings.paths.secrets / "admin_password") in said.replace("\n", "")

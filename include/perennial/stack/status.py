@@ -29,6 +29,7 @@ class Status:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackStatus:
     services: tuple[Status, ...]
+    login_url: str
     login_user: str
     login_file: Path
 
@@ -39,7 +40,7 @@ class StackStatus:
     def to_record(self) -> dict[str, object]:
         """As data for JSON."""
         services = [{**asdict(service), "log": str(service.log)} for service in self.services]
-        login = {"url": SERVICES["api-server"].title, "user": self.login_user, "password_file": str(self.login_file)}
+        login = {"url": self.login_url, "user": self.login_user, "password_file": str(self.login_file)}
         return {"is_healthy": self.is_healthy, "services": services, "login": login}
 
 
@@ -53,7 +54,8 @@ def read_status(settings: Settings) -> StackStatus:
         services = list(pool.map(lambda name: _service_status(settings, name, states.get(name)), SERVICES))
     bentos = [_bento_status(settings, state) for name, state in sorted(states.items()) if name not in SERVICES]
     login_file = settings.paths.secrets / "admin_password"
-    return StackStatus(services=(*services, *bentos), login_user="admin", login_file=login_file)
+    everything = (*services, *bentos)
+    return StackStatus(services=everything, login_url=settings.airflow_link, login_user="admin", login_file=login_file)
 
 
 def _service_status(settings: Settings, name: str, state: supervisor.ProcessState | None) -> Status:
