@@ -10,6 +10,10 @@ UV     := $(shell command -v uv 2>/dev/null)
 # Compiled bytecode is a third of the stack's start and of every task's.
 unexport PYTHONDONTWRITEBYTECODE
 
+# LightGBM wants the system's OpenMP library. Where there is none, it gets the one that scikit-learn carries.
+OPENMP := $(CURDIR)/$(VENV)/lib/openmp
+export LD_LIBRARY_PATH := $(OPENMP)$(if $(LD_LIBRARY_PATH),:$(LD_LIBRARY_PATH))
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test up down status lint bench lock clean
 
@@ -68,4 +72,7 @@ else
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 endif
 	@$(BIN)/python -m compileall -q include
+	@$(BIN)/python -c 'import lightgbm' 2>/dev/null || { mkdir -p $(OPENMP); \
+	  ln -sf $(CURDIR)/$(VENV)/lib/python3*/site-packages/scikit_learn.libs/libgomp-*.so* $(OPENMP)/libgomp.so.1; \
+	  $(BIN)/python -c 'import lightgbm'; }
 	@touch $@

@@ -50,9 +50,19 @@ def base_environment(settings: Settings, environ: Mapping[str, str] | None = Non
         "PYTHONUNBUFFERED": "1",
         # A proxy for the internet is none for our own services.
         **dict.fromkeys(("NO_PROXY", "no_proxy"), _no_proxy(settings, inherited)),
+        **_openmp(inherited),
         # setproctitle would write the title over the environment that the kernel shows, and with it over the mark.
         "SPT_NOENV": "1",
     }
+
+
+def _openmp(inherited: Mapping[str, str]) -> dict[str, str]:
+    """The way to the OpenMP library that the Makefile puts into the environment where the system has none for LightGBM."""
+    folder = Path(sys.prefix) / "lib" / "openmp"
+    if not folder.exists():
+        return {}
+    given = [path for path in inherited.get("LD_LIBRARY_PATH", "").split(":") if path and path != str(folder)]
+    return {"LD_LIBRARY_PATH": ":".join([str(folder), *given])}
 
 
 def airflow_environment(settings: Settings) -> dict[str, str]:
