@@ -192,3 +192,20 @@ class Champion:
     model: str
     model_version: int
     valid_from: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseRow:
+    """One row of the table `release`: how far a version is on its way to callers. What its bento brings is empty before."""
+
+    model: str
+    model_version: int
+    state: str
+    dag_run_id: str
+    snapshot_id: str
+    mlflow_run_id: str
+    training_end: datetime
+    bento_tag: str
+    program: str
+    port: int | None
+    reason: str

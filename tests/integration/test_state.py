@@ -60,17 +60,20 @@ def decision(model: str, outcome: str = "accepted") -> Decision:
     )
 
 
-def release(state: StateStore, model: str, version: int) -> None:
-    state.write_snapshot(snapshot(model), ())
-    registered = RegisteredVersion(
+def registered(model: str, version: int, *, mlflow_run_id: str = "") -> RegisteredVersion:
+    return RegisteredVersion(
         model=model,
         model_version=version,
-        mlflow_run_id=f"m{version}",
+        mlflow_run_id=mlflow_run_id or f"m{version}",
         model_uri="u",
         snapshot_id=snapshot(model).snapshot_id,
         training_end=APRIL,
     )
-    state.write_release(registered, dag_run_id=f"run{version}")
+
+
+def release(state: StateStore, model: str, version: int) -> None:
+    state.write_snapshot(snapshot(model), ())
+    state.write_release(registered(model, version), dag_run_id=f"run{version}")
 
 
 def promote(state: StateStore, model: str, version: int) -> int | None:
@@ -113,6 +116,52 @@ def test_a_version_that_was_not_checked_cannot_serve(state: StateStore, model: s
     with pytest.raises(ReleaseError, match="champion cannot follow registered"):
         promote(state, model, 1)
     assert state.read_champion(model) is None
+
+
+def test_a_release_is_recorded_once(state: StateStore, model: str) -> None:
+    for _ in range(2):
+        release(state, model, 1)
+    assert [(row.model_version, row.mlflow_run_id, row.training_end) for row in state.read_releases(model)] == [(1, "m1", APRIL)]
+
+
+@pytest.mark.parametrize(
+    ("version", "mlflow_run_id", "dag_run_id"),
+    [(1, "another", "run9"), (1, "another", "run1"), (2, "m2", "run1")],
+    ids=["number taken", "number taken by this run", "another version of this run"],
+)
+def test_a_registry_that_disagrees_is_noticed(
+    state: StateStore, model: str, version: int, mlflow_run_id: str, dag_run_id: str
+) -> None:
+    release(state, model, 1)
+    with pytest.raises(ReleaseError, match="run1 recorded version 1 of MLflow run m1"):
+        state.write_release(registered(model, version, mlflow_run_id=mlflow_run_id), dag_run_id=dag_run_id)
+    assert len(state.read_releases(model)) == 1
+
+
+def test_a_rejection_and_its_reason_are_one_write(state: StateStore, model: str) -> None:
+    release(state, model, 1)
+    state.reject(model, 1, reason="too slow", actor="test")
+    row = state.read_release(model, 1)
+    assert row is not None
+    assert (row.state, row.reason) == ("rejected", "too slow")
+    assert state.has_audit("reject", model=model, subject="version 1")
+    with pytest.raises(ReleaseError, match="no release"):
+        state.reject(model, 2, reason="too slow", actor="test")
+    assert not state.has_audit("reject", model=model, subject="version 2")
+
+
+def test_instants_are_utc_whatever_the_server_says(stack: "Stack", state: StateStore, model: str) -> None:
+    with psycopg2.connect(stack.settings.state_url) as connection, connection.cursor() as cursor:
+        cursor.execute("ALTER ROLE perennial SET timezone = 'Asia/Tokyo'")
+    try:
+        release(state, model, 1)
+        with StateStore(stack.settings.state_url) as another:
+            (row,) = another.read_releases(model)
+        assert str(row.training_end) == "2013-04-01 00:00:00+00:00"
+    finally:
+        with connection, connection.cursor() as cursor:
+            cursor.execute("ALTER ROLE perennial RESET timezone")
+        connection.close()
 
 
 def test_an_unknown_release_cannot_move(state: StateStore, model: str) -> None:

@@ -1,39 +1,24 @@
 """The business state in our own Postgres database. Tables and their constraints are in `sql/migrations`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import psycopg2
 from psycopg2.extras import Json, RealDictCursor
 
-from perennial.contracts import Champion, Decision, GateResult, RegisteredVersion, Snapshot, Validation
+from perennial.contracts import Champion, Decision, GateResult, RegisteredVersion, ReleaseRow, Snapshot, Validation
 from perennial.errors import PermanentError, ReleaseError, UnavailableError
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReleaseRow:
-    """One row of the release table."""
-
-    model: str
-    model_version: int
-    state: str
-    dag_run_id: str
-    snapshot_id: str
-    mlflow_run_id: str
-    training_end: datetime
-    bento_tag: str
-    program: str
-    port: int | None
-    reason: str
-
-
+# Instants come back in the session's time zone: whatever the server's is, they are to be UTC.
+_CONNECTION: dict[str, Any] = {"connect_timeout": 10, "application_name": "perennial", "options": "-c timezone=UTC"}
 _RELEASE_COLUMNS = ", ".join(ReleaseRow.__dataclass_fields__)
+_UNCHANGED = {"reason": "", "bento_tag": "", "program": "", "port": None}
 _DECISION_COLUMNS = ", ".join(Decision.__dataclass_fields__)
 _SNAPSHOT_COLUMNS = "snapshot_id, model, as_of, window_start AS start, holdout_start, n_rows, digest, sql_digest, dvc_revision"
 
@@ -53,7 +38,7 @@ class StateStore:
 
     def __enter__(self) -> Self:
         try:
-            self._connection = psycopg2.connect(self._url, connect_timeout=10, application_name="perennial")
+            self._connection = psycopg2.connect(self._url, **_CONNECTION)
         except psycopg2.OperationalError as error:
             raise UnavailableError(f"the state database does not answer: {error}".strip(), "see: perennial status") from error
         return self
@@ -71,6 +56,11 @@ class StateStore:
                 yield cursor
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
             raise UnavailableError(f"the state database went away: {error}".strip(), "see: perennial status") from error
+
+    def _fetch(self, sql: str, values: tuple[object, ...] | Mapping[str, object]) -> Sequence[Mapping[str, Any]]:
+        with self._transaction() as cursor:
+            cursor.execute(sql, values)
+            return cursor.fetchall()
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
@@ -101,24 +91,21 @@ class StateStore:
 
     def read_snapshot(self, snapshot_id: str) -> Snapshot | None:
         """One snapshot, without a readable copy (`path` is empty)."""
-        with self._transaction() as cursor:
-            cursor.execute(f"SELECT {_SNAPSHOT_COLUMNS} FROM snapshot WHERE snapshot_id = %s", (snapshot_id,))
-            row = cursor.fetchone()
-        return Snapshot(**row, path="") if row else None
+        rows = self._fetch(f"SELECT {_SNAPSHOT_COLUMNS} FROM snapshot WHERE snapshot_id = %s", (snapshot_id,))
+        return Snapshot(**rows[0], path="") if rows else None
 
     def read_snapshot_row_counts(self, model: str, before: datetime, *, window: timedelta, limit: int = 10) -> list[int]:
         """Rows that the raw suite saw for the latest snapshots of windows as long, with `as_of` before `before`; newest first."""
-        with self._transaction() as cursor:
-            cursor.execute(
-                """SELECT coalesce((SELECT (each ->> 'n_rows')::bigint FROM jsonb_array_elements(validation) AS each
-                                    WHERE each ->> 'point' = 'raw' LIMIT 1), n_rows) AS n_rows
-                   FROM (SELECT DISTINCT ON (as_of) * FROM snapshot
-                         WHERE model = %s AND as_of < %s AND as_of - window_start = %s
-                         ORDER BY as_of DESC, created_at DESC LIMIT %s) AS latest
-                   ORDER BY as_of DESC""",
-                (model, before, window, limit),
-            )
-            return [row["n_rows"] for row in cursor.fetchall()]
+        rows = self._fetch(
+            """SELECT coalesce((SELECT (each ->> 'n_rows')::bigint FROM jsonb_array_elements(validation) AS each
+                                WHERE each ->> 'point' = 'raw' LIMIT 1), n_rows) AS n_rows
+               FROM (SELECT DISTINCT ON (as_of) * FROM snapshot
+                     WHERE model = %s AND as_of < %s AND as_of - window_start = %s
+                     ORDER BY as_of DESC, created_at DESC LIMIT %s) AS latest
+               ORDER BY as_of DESC""",
+            (model, before, window, limit),
+        )
+        return [row["n_rows"] for row in rows]
 
     # decisions
 
@@ -146,50 +133,57 @@ class StateStore:
 
     def read_decision(self, model: str, dag_run_id: str) -> Decision | None:
         """The recorded decision of a Dag run, or none."""
-        with self._transaction() as cursor:
-            cursor.execute(
-                f"SELECT {_DECISION_COLUMNS} FROM decision WHERE model = %s AND dag_run_id = %s", (model, dag_run_id)
-            )
-            row = cursor.fetchone()
-        return Decision(**row | {"gates": tuple(GateResult(**gate) for gate in row["gates"])}) if row else None
+        sql = f"SELECT {_DECISION_COLUMNS} FROM decision WHERE model = %s AND dag_run_id = %s"
+        rows = self._fetch(sql, (model, dag_run_id))
+        return Decision(**{**rows[0], "gates": tuple(GateResult(**gate) for gate in rows[0]["gates"])}) if rows else None
 
     # releases
 
     def write_release(self, version: RegisteredVersion, dag_run_id: str) -> None:
-        """Record a registered version as `registered`; the same one again changes nothing."""
+        """Record a registered version as `registered`; the same one again changes nothing.
+
+        Raises
+        ------
+        ReleaseError
+            When another training has this version's number, or this Dag run another version.
+        """
+        values = (
+            version.model, version.model_version, dag_run_id, version.snapshot_id, version.mlflow_run_id, version.training_end,
+        )  # fmt: skip
         with self._transaction() as cursor:
             cursor.execute(
                 """INSERT INTO release (model, model_version, dag_run_id, snapshot_id, mlflow_run_id, training_end)
-                   VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (model, model_version) DO NOTHING""",
-                (
-                    version.model,
-                    version.model_version,
-                    dag_run_id,
-                    version.snapshot_id,
-                    version.mlflow_run_id,
-                    version.training_end,
-                ),
+                   VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
+                values,
             )
+            cursor.execute(
+                """SELECT model_version, dag_run_id, mlflow_run_id FROM release
+                   WHERE model = %s AND (model_version = %s OR dag_run_id = %s)
+                       AND (model_version, mlflow_run_id) <> (%s, %s)""",
+                (version.model, version.model_version, dag_run_id, version.model_version, version.mlflow_run_id),
+            )
+            if other := cursor.fetchone():
+                raise ReleaseError(
+                    f"{version.model} version {version.model_version} of MLflow run {version.mlflow_run_id} cannot be recorded: "
+                    f"{other['dag_run_id']} recorded version {other['model_version']} of MLflow run {other['mlflow_run_id']}",
+                    "the model registry and the table release disagree; was one of them restored or emptied alone?",
+                )
 
     def read_release(self, model: str, model_version: int) -> ReleaseRow | None:
         """One release, or none."""
-        with self._transaction() as cursor:
-            cursor.execute(
-                f"SELECT {_RELEASE_COLUMNS} FROM release WHERE model = %s AND model_version = %s", (model, model_version)
-            )
-            row = cursor.fetchone()
-        return ReleaseRow(**row) if row else None
+        sql = f"SELECT {_RELEASE_COLUMNS} FROM release WHERE model = %s AND model_version = %s"
+        rows = self._fetch(sql, (model, model_version))
+        return ReleaseRow(**rows[0]) if rows else None
 
     def read_releases(self, model: str | None = None, *, state: str | None = None) -> list[ReleaseRow]:
         """Releases by model and state, the newest version first; None means any."""
-        with self._transaction() as cursor:
-            cursor.execute(
-                f"""SELECT {_RELEASE_COLUMNS} FROM release
-                    WHERE (%(model)s IS NULL OR model = %(model)s) AND (%(state)s IS NULL OR state = %(state)s)
-                    ORDER BY model, model_version DESC""",
-                {"model": model, "state": state},
-            )
-            return [ReleaseRow(**row) for row in cursor.fetchall()]
+        rows = self._fetch(
+            f"""SELECT {_RELEASE_COLUMNS} FROM release
+                WHERE (%(model)s IS NULL OR model = %(model)s) AND (%(state)s IS NULL OR state = %(state)s)
+                ORDER BY model, model_version DESC""",
+            {"model": model, "state": state},
+        )
+        return [ReleaseRow(**row) for row in rows]
 
     def move_release(
         self,
@@ -210,29 +204,23 @@ class StateStore:
             When the state machine does not allow the move, or there is no such release.
         """
         with self._transaction() as cursor:
-            try:
-                cursor.execute(
-                    """UPDATE release SET state = %s, reason = coalesce(nullif(%s, ''), reason),
-                           bento_tag = coalesce(nullif(%s, ''), bento_tag), program = coalesce(nullif(%s, ''), program),
-                           port = coalesce(%s, port)
-                       WHERE model = %s AND model_version = %s""",
-                    (state, reason, bento_tag, program, port, model, model_version),
-                )
-            except psycopg2.errors.CheckViolation as error:
-                raise ReleaseError(str(error).splitlines()[0]) from error
-            if cursor.rowcount == 0:
-                raise ReleaseError(f"there is no release of {model} version {model_version}")
+            recorded = {"reason": reason, "bento_tag": bento_tag, "program": program, "port": port}
+            _move_release(cursor, model, model_version, state, recorded)
+
+    def reject(self, model: str, model_version: int, *, reason: str, actor: str) -> None:
+        """Move one release to `rejected` and say so in the audit trail, in one transaction. Raises as `move_release` does."""
+        with self._transaction() as cursor:
+            _move_release(cursor, model, model_version, "rejected", {"reason": reason})
+            _insert_audit(cursor, actor, "reject", model, f"version {model_version}", {"reason": reason})
 
     # champions
 
     def read_champion(self, model: str) -> Champion | None:
         """Who serves now; None where nobody ever did."""
-        with self._transaction() as cursor:
-            cursor.execute(
-                "SELECT model, model_version, valid_from FROM champion WHERE model = %s AND valid_to IS NULL", (model,)
-            )
-            row = cursor.fetchone()
-        return Champion(**row) if row else None
+        rows = self._fetch(
+            "SELECT model, model_version, valid_from FROM champion WHERE model = %s AND valid_to IS NULL", (model,)
+        )
+        return Champion(**rows[0]) if rows else None
 
     def promote(self, model: str, model_version: int, *, dag_run_id: str, reason: str, actor: str) -> int | None:
         """Make a checked version the champion and retire the one before, in one transaction.
@@ -253,7 +241,10 @@ class StateStore:
             before = row["model_version"] if row else None
             if before == model_version:
                 return None
-            self._replace_champion(cursor, model, model_version, before)
+            if before is not None:
+                cursor.execute("UPDATE champion SET valid_to = clock_timestamp() WHERE model = %s AND valid_to IS NULL", (model,))
+                _move_release(cursor, model, before, "retired")
+            _move_release(cursor, model, model_version, "champion")
             cursor.execute(
                 "INSERT INTO champion (model, model_version, dag_run_id, reason) VALUES (%s, %s, %s, %s)",
                 (model, model_version, dag_run_id, reason),
@@ -261,31 +252,35 @@ class StateStore:
             _insert_audit(cursor, actor, "promote", model, f"version {model_version}", {"before": before, "reason": reason})
         return before
 
-    def _replace_champion(self, cursor: RealDictCursor, model: str, model_version: int, before: int | None) -> None:
-        if before is not None:
-            cursor.execute("UPDATE champion SET valid_to = clock_timestamp() WHERE model = %s AND valid_to IS NULL", (model,))
-            cursor.execute("UPDATE release SET state = 'retired' WHERE model = %s AND model_version = %s", (model, before))
-        try:
-            cursor.execute(
-                "UPDATE release SET state = 'champion' WHERE model = %s AND model_version = %s", (model, model_version)
-            )
-        except psycopg2.errors.CheckViolation as error:
-            raise ReleaseError(str(error).splitlines()[0]) from error
-
     # audit
 
     def has_audit(self, action: str, *, model: str, subject: str) -> bool:
         """Whether the audit trail holds this action on this subject."""
-        with self._transaction() as cursor:
-            cursor.execute(
-                "SELECT 1 FROM audit WHERE model = %s AND action = %s AND subject = %s LIMIT 1", (model, action, subject)
-            )
-            return cursor.fetchone() is not None
+        sql = "SELECT 1 FROM audit WHERE model = %s AND action = %s AND subject = %s LIMIT 1"
+        return bool(self._fetch(sql, (model, action, subject)))
 
     def write_audit(self, actor: str, action: str, *, model: str, subject: str, detail: Mapping[str, object]) -> None:
         """Append to the audit trail."""
         with self._transaction() as cursor:
             _insert_audit(cursor, actor, action, model, subject, detail)
+
+
+def _move_release(
+    cursor: RealDictCursor, model: str, model_version: int, state: str, recorded: Mapping[str, object] | None = None
+) -> None:
+    values = {"model": model, "model_version": model_version, "state": state, **_UNCHANGED, **(recorded or {})}
+    try:
+        cursor.execute(
+            """UPDATE release SET state = %(state)s, reason = coalesce(nullif(%(reason)s, ''), reason),
+                   bento_tag = coalesce(nullif(%(bento_tag)s, ''), bento_tag),
+                   program = coalesce(nullif(%(program)s, ''), program), port = coalesce(%(port)s, port)
+               WHERE model = %(model)s AND model_version = %(model_version)s""",
+            values,
+        )
+    except psycopg2.errors.CheckViolation as error:
+        raise ReleaseError(str(error).splitlines()[0]) from error
+    if cursor.rowcount == 0:
+        raise ReleaseError(f"there is no release of {model} version {model_version}")
 
 
 def _insert_audit(

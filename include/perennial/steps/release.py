@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from perennial.adapters import gateway, supervisor
-from perennial.adapters.state import ReleaseRow, StateStore
+from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Bento, Champion, RegisteredVersion, ServingCheck
+from perennial.contracts import Bento, Champion, RegisteredVersion, ReleaseRow, ServingCheck
 from perennial.errors import PermanentError, ReleaseError, RetryableError, UnavailableError
 from perennial.steps.serving import (
     LIVE_STATES,
@@ -62,8 +62,7 @@ def start_and_check(spec: ModelSpec, bento: Bento, *, settings: Settings) -> Ser
 def _open_release(state: StateStore, model: str, model_version: int) -> ReleaseRow:
     """The release to work on; one that was stopped earlier is taken up again."""
     row = _read_release(state, model, model_version)
-    if row.state == "retired":
-        raise ReleaseError(f"{model} version {model_version} was the champion once and was replaced", "release a newer version")
+    _refuse_retired(row)
     if row.state in ("rejected", "rolled_back"):
         _logger.info("%s version %d was %s (%s); it is tried again", model, model_version, row.state, row.reason)
         state.move_release(model, model_version, state="registered")
@@ -75,6 +74,13 @@ def _read_release(state: StateStore, model: str, model_version: int) -> ReleaseR
     if (row := state.read_release(model, model_version)) is None:
         raise ReleaseError(f"{model} version {model_version} was never registered for release", "run retrain first")
     return row
+
+
+def _refuse_retired(row: ReleaseRow) -> None:
+    if row.state == "retired":
+        raise ReleaseError(
+            f"{row.model} version {row.model_version} was the champion once and was replaced", "release a newer version"
+        )
 
 
 def _start_and_measure(spec: ModelSpec, bento: Bento, state: StateStore, *, settings: Settings) -> ServingCheck:
@@ -133,27 +139,32 @@ def promote(spec: ModelSpec, version: RegisteredVersion, check: ServingCheck, *,
 
     model, number = version.model, version.model_version
     with StateStore(settings.state_url) as state, state.lock(f"serving/{model}"):
-        _check_may_serve(state, version)
+        before = state.read_champion(model)
+        _check_may_serve(state, version, before)
         write_gateway(settings, state)
         gateway.wait_until_reachable(settings, model, number)
         reason = f"{check.n_rows} golden rows within {spec.release.parity_tolerance:g}, p99 {check.p99_ms:.1f} ms"
-        before = state.promote(model, number, dag_run_id=dag_run_id, reason=reason, actor=f"release__{model}")
+        state.promote(model, number, dag_run_id=dag_run_id, reason=reason, actor=f"release__{model}")
         write_gateway(settings, state)
         champion = state.read_champion(model)
-    reconcile_champion_alias(model, settings=settings)
     if champion is None or champion.model_version != number:
         raise ReleaseError(f"{model} version {number} was promoted and replaced at once", "see table audit for who did it")
-    replaced = f"in place of version {before}" if before else "as before, or as the first"
-    _logger.info("%s version %d serves at %s/v1/models/%s/predict, %s", model, number, settings.gateway_url, model, replaced)
+    reconcile_champion_alias(model, settings=settings)
+    url = f"{settings.gateway_url}/v1/models/{model}/predict"
+    _logger.info("%s version %d serves at %s, %s", model, number, url, _name_predecessor(before, number))
     return champion
 
 
-def _check_may_serve(state: StateStore, version: RegisteredVersion) -> None:
+def _name_predecessor(before: Champion | None, model_version: int) -> str:
+    if before is None:
+        return "the model's first champion"
+    return "as it did before" if before.model_version == model_version else f"in place of version {before.model_version}"
+
+
+def _check_may_serve(state: StateStore, version: RegisteredVersion, champion: Champion | None) -> None:
     """A challenger that learned from older data than the champion needs a person's word, given at its retraining."""
     row = _read_release(state, version.model, version.model_version)
-    champion = state.read_champion(version.model)
-    if row.state == "retired":
-        raise ReleaseError(f"{row.model} version {row.model_version} was the champion once and was replaced")
+    _refuse_retired(row)
     if champion is None or champion.model_version == row.model_version:
         return
     serving = _read_release(state, champion.model, champion.model_version)
@@ -209,9 +220,7 @@ def reject(spec: ModelSpec, model_version: int, reason: str, *, settings: Settin
         if row.state == "rejected":
             _logger.info("%s version %d was rejected before: %s", spec.model, model_version, row.reason)
             return
-        state.move_release(spec.model, model_version, state="rejected", reason=reason)
-        actor, subject = f"release__{spec.model}", f"version {model_version}"
-        state.write_audit(actor, "reject", model=spec.model, subject=subject, detail={"reason": reason})
+        state.reject(spec.model, model_version, reason=reason, actor=f"release__{spec.model}")
         _logger.info("%s version %d is rejected: %s", spec.model, model_version, reason)
 
 

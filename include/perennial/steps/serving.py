@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from perennial.adapters import bentos, gateway, supervisor
-from perennial.adapters.state import ReleaseRow, StateStore
+from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec_file import spec_folder
-from perennial.contracts import Bento
+from perennial.contracts import Bento, ReleaseRow
 from perennial.errors import ReleaseError
 
 _logger = logging.getLogger(__name__)
