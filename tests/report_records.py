@@ -76,9 +76,8 @@ def build_decision(*, accepted: bool, champion: bool, forced_reason: str = "") -
         passed=accepted,
         value=0.011 if accepted else -0.004,
         threshold=0.0,
-        reason=f"roc_auc is better than that of {reference} by {'+0.0190' if accepted else '+0.0021'}, and by "
-        f"{'+0.0110' if accepted else '-0.0040'} or more with 95% confidence; "
-        f"{'at least' if accepted else 'too little, for at least'} +0.0000 is asked for",
+        reason=f"roc_auc is better than that of {reference} by {'0.0190' if accepted else '0.0021'}; with 95% confidence it "
+        f"gains at least {'+0.0110' if accepted else '-0.0040'}, and at least +0.0000 is asked for",
     )
     gates = (
         GateResult(gate="floor_roc_auc", passed=True, value=0.7021, threshold=0.6, reason="roc_auc 0.7021 is at least 0.6000"),
@@ -95,7 +94,7 @@ def build_decision(*, accepted: bool, champion: bool, forced_reason: str = "") -
             passed=True,
             value=0.0132,
             threshold=0.05,
-            reason=f"none of 12 slices is worse than {reference} by more than 0.0500; carrier=B6 has +0.0132",
+            reason=f"none of 12 slices is worse than {reference} by more than 0.0500; the largest drop is 0.0132 (carrier=B6)",
         ),
         GateResult(
             gate="latency",

@@ -42,17 +42,15 @@ def improvement_gate(
         reason = f"the improvement of {metric} over {reference} is undefined on the rows judged"
         return GateResult(gate="improvement", passed=False, reason=reason, threshold=at_least)
     passed = improvement.lower >= at_least and improvement.upper > at_least
+    how = "better" if improvement.estimate >= 0 else "worse"
     found = (
-        f"{metric} is better than that of {reference} by {improvement.estimate:+.4f}, and by {improvement.lower:+.4f} or more "
-        f"with {confidence:.0%} confidence"
+        f"{metric} is {how} than that of {reference} by {abs(improvement.estimate):.4f}; with {confidence:.0%} confidence it "
+        f"gains at least {improvement.lower:+.4f}"
     )
-    if passed:
-        verdict = "at least"
-    elif improvement.lower < at_least:
-        verdict = "too little, for at least"
-    else:
-        verdict = "the two cannot be told apart, and more than"
-    reason = f"{found}; {verdict} {at_least:+.4f} is asked for"
+    if improvement.lower >= at_least and not passed:
+        found = f"{metric} is about that of {reference}: the two cannot be told apart"
+    wanted = "at least" if passed or improvement.lower < at_least else "more than"
+    reason = f"{found}, and {wanted} {at_least:+.4f} is asked for"
     return GateResult(gate="improvement", passed=passed, reason=reason, value=improvement.lower, threshold=at_least)
 
 
@@ -67,8 +65,8 @@ def slice_gate(slices: Sequence[Slice], *, metric: str, reference: str, max_drop
     if worse:
         reason = f"{metric} is worse than that of {reference} by more than {max_drop:.4f} for {', '.join(worse)}"
     else:
-        largest = f"the largest drop is {drops[worst]:+.4f} ({worst})"
-        reason = f"none of {len(drops)} slices is worse than {reference} by more than {max_drop:.4f}; {largest}"
+        least = f"the largest drop is {drops[worst]:.4f}" if drops[worst] > 0 else f"the least gain is {-drops[worst]:.4f}"
+        reason = f"none of {len(drops)} slices is worse than {reference} by more than {max_drop:.4f}; {least} ({worst})"
     return GateResult(gate="slices", passed=not worse, reason=reason, value=drops[worst], threshold=max_drop)
 
 

@@ -1,5 +1,6 @@
 """From the records of a run to the values that the report templates name. Pure: same records, same report."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -62,7 +63,7 @@ def build_decision_values(spec: ModelSpec, run: Run, evidence: Evidence, *, sett
         "metric_label": METRICS[spec.metric][0],
         "headline": f"Challenger {decision.outcome}{' by force' if decision.forced_reason else ''}",
         "lead": build_lead(spec, evidence),
-        "next_step": describe_next_step(spec, evidence),
+        "next_step": describe_next_step(spec, run, evidence),
         "holdout_note": build_holdout_note(run, evidence),
         "gates": [_in_words(gate) for gate in decision.gates],
         "comparisons": compare_metrics(decision, evaluation.baseline_metrics),
@@ -95,17 +96,18 @@ def build_lead(spec: ModelSpec, evidence: Evidence) -> list[str]:
 
 
 def _in_words(gate: GateResult) -> GateResult:
-    return replace(gate, gate=_words(gate.gate.replace("floor_", "floor: ")), reason=f"{_words(gate.reason)}.")
+    name = gate.gate.replace("floor_", "floor: ")
+    return replace(gate, gate=_with_labels(name).replace("_", " "), reason=f"{_with_labels(gate.reason).rstrip('.')}.")
 
 
-def _words(text: str) -> str:
-    """Text with metrics by their labels, beginning with a capital."""
+def _with_labels(text: str) -> str:
+    """Text with metrics by their labels, beginning with a capital. Names of columns stay as they are."""
     for name, (label, _, _) in METRICS.items():
-        text = text.replace(name, label)
-    return (text[:1].upper() + text[1:]).replace("_", " ").rstrip(".")
+        text = re.sub(rf"\b{name}\b", label, text)
+    return text[:1].upper() + text[1:]
 
 
-def describe_next_step(spec: ModelSpec, evidence: Evidence) -> str:
+def describe_next_step(spec: ModelSpec, run: Run, evidence: Evidence) -> str:
     """What happens now, in one sentence."""
     decision = evidence.decision
     if decision.outcome == "rejected":
@@ -114,7 +116,7 @@ def describe_next_step(spec: ModelSpec, evidence: Evidence) -> str:
             "No model serves yet; the next retraining tries again." if stays is None else f"Version {stays} stays the champion."
         )
     named = f"version {evidence.version.model_version}" if evidence.version else "the challenger"
-    if spec.release.automatic:
+    if run.mode == "live" and spec.release.automatic:
         return f"release__{spec.model} now checks {named} and, where it holds, makes it the champion."
     return f"{named.capitalize()} waits until a person starts release__{spec.model}."
 
@@ -192,7 +194,9 @@ def build_holdout_note(run: Run, evidence: Evidence) -> str:
     evaluation, start = evidence.evaluation, format_instant(evidence.snapshot.holdout_start)
     holdout = f"{evaluation.n_holdout_rows:,} holdout rows from {start} to {format_instant(run.as_of)}"
     if evaluation.n_judged_rows == evaluation.n_holdout_rows:
-        return f"On the {holdout}: the latest slice of time, which neither model learned from."
+        # A champion without metrics could not be compared: it may have learned from these very rows.
+        who = "neither model learned" if evidence.decision.champion_metrics else "the challenger did not learn"
+        return f"On the {holdout}: the latest slice of time, which {who} from."
     return f"On {evaluation.n_judged_rows:,} of the {holdout}: those that the champion had not learned from either."
 
 

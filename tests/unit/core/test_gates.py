@@ -47,14 +47,20 @@ def gain(lower: float, estimate: float, upper: float) -> Improvement:
 @pytest.mark.parametrize(
     ("improvement", "at_least", "passed", "said"),
     [
-        (gain(0.01, 0.02, 0.03), 0.0, True, "by +0.0200, and by +0.0100 or more with 95% confidence; at least +0.0000"),
-        (gain(0.0, 0.01, 0.02), 0.0, True, "at least +0.0000 is asked for"),
-        (gain(-0.01, 0.02, 0.05), 0.0, False, "too little, for at least +0.0000"),
-        (gain(0.01, 0.02, 0.03), 0.015, False, "too little, for at least +0.0150"),
-        (gain(0.0, 0.0, 0.0), 0.0, False, "cannot be told apart, and more than +0.0000"),
-        (gain(0.0, 0.0, 0.0), -0.01, True, "at least -0.0100"),
+        (
+            gain(0.01, 0.02, 0.03),
+            0.0,
+            True,
+            "better than that of champion v1 by 0.0200; with 95% confidence it gains at least +0.0100",
+        ),
+        (gain(0.0, 0.01, 0.02), 0.0, True, "gains at least +0.0000, and at least +0.0000 is asked for"),
+        (gain(-0.01, 0.02, 0.05), 0.0, False, "gains at least -0.0100, and at least +0.0000 is asked for"),
+        (gain(-0.03, -0.02, 0.01), 0.0, False, "is worse than that of champion v1 by 0.0200; "),
+        (gain(0.01, 0.02, 0.03), 0.015, False, "gains at least +0.0100, and at least +0.0150 is asked for"),
+        (gain(0.0, 0.0, 0.0), 0.0, False, "the two cannot be told apart, and more than +0.0000 is asked for"),
+        (gain(0.0, 0.0, 0.0), -0.01, True, "gains at least +0.0000, and at least -0.0100 is asked for"),
     ],
-    ids=["clear", "just", "unsure", "too little", "equal", "equal is enough"],
+    ids=["clear", "just", "unsure", "worse", "too little", "equal", "equal is enough"],
 )
 def test_improvement(improvement: Improvement, at_least: float, passed: bool, said: str) -> None:
     gate = improvement_gate(improvement, metric="roc_auc", reference="champion v1", at_least=at_least, confidence=0.95)
@@ -76,6 +82,16 @@ def test_a_slice_that_is_worse_by_more_than_the_limit_fails() -> None:
     gate = slice_gate(slices, metric="roc_auc", reference="champion v1", max_drop=0.05)
     assert (gate.passed, gate.value) == (False, 0.06)
     assert gate.reason == "roc_auc is worse than that of champion v1 by more than 0.0500 for origin=JFK (0.0600)"
+
+
+@pytest.mark.parametrize(
+    ("drops", "said"),
+    [((0.01, 0.04), "the largest drop is 0.0400 (carrier=1)"), ((-0.3, -0.2), "the least gain is 0.2000 (carrier=1)")],
+)
+def test_slices_that_pass_say_how_close_it_was(drops: tuple[float, float], said: str) -> None:
+    slices = [group(f"carrier={number}", drop) for number, drop in enumerate(drops)]
+    gate = slice_gate(slices, metric="roc_auc", reference="champion v1", max_drop=0.05)
+    assert (gate.passed, gate.reason) == (True, f"none of 2 slices is worse than champion v1 by more than 0.0500; {said}")
 
 
 def test_a_slice_that_cannot_be_judged_is_not_held_against_the_challenger() -> None:

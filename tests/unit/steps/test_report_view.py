@@ -4,12 +4,13 @@ import pytest
 
 from perennial.config.settings import Settings
 from perennial.config.spec import Metric
-from perennial.contracts import RegisteredVersion
+from perennial.contracts import GateResult, RegisteredVersion
 from perennial.core.metrics import SIGN
 from perennial.steps.report_links import dag_run_link, data_docs_link, mlflow_run_link, task_log_link
 from perennial.steps.report_view import (
     METRICS,
     build_data_rows,
+    build_decision_values,
     build_holdout_note,
     build_lead,
     build_subject,
@@ -65,17 +66,37 @@ def test_an_accepted_lead_names_the_rival():
 def test_a_rejected_lead_gives_the_reasons_in_words():
     count, reason = build_lead(SPEC, build_evidence(accepted=False, champion=True))
     assert count == "lightgbm fails 1 of 5 gates."
-    assert reason.startswith("ROC AUC is better than that of champion version 3 by +0.0021")
+    assert reason.startswith("ROC AUC is better than that of champion version 3 by 0.0021")
 
 
 def test_the_next_step_depends_on_outcome_and_release():
     by_hand = SPEC.model_copy(update={"release": SPEC.release.model_copy(update={"automatic": False})})
     accepted, rejected = build_evidence(champion=True), build_evidence(accepted=False, champion=True)
     assert isinstance(accepted.version, RegisteredVersion)
-    assert "checks version 4" in describe_next_step(SPEC, accepted)
-    assert describe_next_step(by_hand, accepted) == "Version 4 waits until a person starts release__flight_delay."
-    assert describe_next_step(SPEC, rejected) == "Version 3 stays the champion."
-    assert "No model serves yet" in describe_next_step(SPEC, build_evidence(accepted=False))
+    assert "checks version 4" in describe_next_step(SPEC, RUN, accepted)
+    assert describe_next_step(by_hand, RUN, accepted) == "Version 4 waits until a person starts release__flight_delay."
+    assert describe_next_step(SPEC, RUN, rejected) == "Version 3 stays the champion."
+    assert "No model serves yet" in describe_next_step(SPEC, RUN, build_evidence(accepted=False))
+
+
+def test_the_next_step_of_a_backfill_is_a_persons():
+    backfill = replace(RUN, mode="backfill")
+    said = "Version 4 waits until a person starts release__flight_delay."
+    assert describe_next_step(SPEC, backfill, build_evidence(champion=True)) == said
+
+
+def test_gates_in_words_keep_the_names_of_columns():
+    evidence = build_evidence(accepted=False, champion=True)
+    reason = "champion v3 cannot be scored on these rows: feature 'roc_auc_last_month' is absent; roc_auc was 0.7"
+    gate = GateResult(gate="champion_scored", passed=False, reason=reason)
+    values = build_decision_values(
+        SPEC, RUN, replace(evidence, decision=replace(evidence.decision, gates=(gate,))), settings=SETTINGS
+    )
+    (shown,) = values["gates"]
+    assert shown.gate == "Champion scored"
+    assert shown.reason == (
+        "Champion v3 cannot be scored on these rows: feature 'roc_auc_last_month' is absent; ROC AUC was 0.7."
+    )
 
 
 def test_less_is_better_for_losses_and_equal_is_neither():
@@ -124,6 +145,15 @@ def test_the_holdout_note_says_which_rows_judged():
     rows = "holdout rows from 2013-03-18 to 2013-04-01"
     assert build_holdout_note(RUN, build_evidence(champion=False)).startswith(f"On the 12,873 {rows}: the latest slice of time")
     assert build_holdout_note(RUN, build_evidence(champion=True)).startswith(f"On 11,950 of the 12,873 {rows}: those that")
+
+
+def test_the_holdout_note_claims_nothing_of_a_champion_that_could_not_be_compared():
+    evidence = build_evidence(accepted=False, champion=True)
+    same = replace(evidence.evaluation, n_judged_rows=evidence.evaluation.n_holdout_rows)
+    compared = replace(evidence, evaluation=same)
+    assert build_holdout_note(RUN, compared).endswith("which neither model learned from.")
+    not_compared = replace(compared, decision=replace(evidence.decision, champion_metrics={}))
+    assert build_holdout_note(RUN, not_compared).endswith("which the challenger did not learn from.")
 
 
 def test_links_keep_odd_run_ids_in_one_piece_and_the_base_path():
