@@ -129,6 +129,25 @@ def test_versions_and_aliases(registry: Registry, name: str) -> None:
         assert registry.read_alias(name, "champion") == wanted
 
 
+def test_runs_that_register_a_first_version_at_once_all_do(
+    registry: Registry, url: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Client(MlflowClient):
+        """Another run makes the model between the look and the making."""
+
+        def create_registered_model(self, name: str, *args: object, **options: object) -> object:
+            super().create_registered_model(name, *args, **options)
+            return super().create_registered_model(name, *args, **options)
+
+    frame = features_frame(ROWS[:50], FEATURES)
+    pipeline = fit(build_pipeline("prior", features=FEATURES, params={}, seed=1), frame, LABELS[:50])
+    run_id = registry.start_run(name, "prior", tags={})
+    logged = registry.log_model(run_id, pipeline, features=FEATURES, example=frame.head(2), packages=["scikit-learn"])
+    monkeypatch.setattr("mlflow.MlflowClient", Client)
+    late = Registry(url)
+    assert late.create_version(name, logged, run_id=run_id, tags={}).model_version == 1
+
+
 def test_what_mlflow_refuses_is_permanent(registry: Registry, name: str) -> None:
     with pytest.raises(PermanentError, match="MLflow refused"):
         registry.log_text("0" * 32, "text", "file.txt")

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import perennial
-from perennial.adapters import bentos, model_files
+from perennial.adapters import bentos
+from perennial.adapters.registry import model_files
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec

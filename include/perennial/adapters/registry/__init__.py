@@ -1,6 +1,5 @@
 """Runs, models and versions in MLflow. Tags of ours are written `perennial.<name>` there and `<name>` here."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from perennial.adapters.registry.pipelines import FeatureTypes, LoggedModel, log_pipeline
+from perennial.adapters.registry.service import find_outage, from_prefixed, set_defaults, tag_name, to_prefixed
 from perennial.errors import PermanentError, UnavailableError
 
 if TYPE_CHECKING:
@@ -19,17 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PREFIX = "perennial."
-_AWAY = frozenset({"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "IO_ERROR", "DEADLINE_EXCEEDED"})
-_ABSENT = "RESOURCE_DOES_NOT_EXIST"
+_ABSENT, _PRESENT = "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"
 _LONGEST_PARAM = 6000
-# Four retries last half a minute: long enough for a killed server to come back, short enough to fail in a task's time.
-_CLIENT_ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +59,7 @@ class Registry:
 
     @cached_property
     def _client(self) -> "MlflowClient":
-        for name, value in _CLIENT_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        set_defaults()
         from mlflow import MlflowClient
 
         return MlflowClient(self._url)
@@ -88,14 +78,14 @@ class Registry:
             found = self._client.get_experiment_by_name(experiment)
             if found is None:
                 return []
-            conditions = " AND ".join(f"tags.`{_PREFIX}{name}` = {_quote(value)}" for name, value in tags.items())
+            conditions = " AND ".join(f"tags.`{tag_name(name)}` = {_quote(value)}" for name, value in tags.items())
             return [_tracked(run) for run in self._client.search_runs([found.experiment_id], conditions)]
 
     def start_run(self, experiment: str, name: str, *, tags: Mapping[str, str], parent_run_id: str = "") -> str:
         """Open a run and return its id. A missing experiment is created."""
         parent = {"mlflow.parentRunId": parent_run_id} if parent_run_id else {}
         with self._translated():
-            run = self._client.create_run(self._experiment_id(experiment), run_name=name, tags={**_prefixed(tags), **parent})
+            run = self._client.create_run(self._experiment_id(experiment), run_name=name, tags={**to_prefixed(tags), **parent})
             return str(run.info.run_id)
 
     def log(
@@ -117,7 +107,7 @@ class Registry:
                 run_id,
                 metrics=[Metric(name, value, now, step) for name, values in points.items() for step, value in enumerate(values)],
                 params=[Param(name, str(value)[:_LONGEST_PARAM]) for name, value in (params or {}).items()],
-                tags=[RunTag(name, value) for name, value in _prefixed(tags or {}).items()],
+                tags=[RunTag(name, value) for name, value in to_prefixed(tags or {}).items()],
             )
 
     def log_text(self, run_id: str, text: str, path: str) -> None:
@@ -147,10 +137,9 @@ class Registry:
 
     def create_version(self, model: str, logged: LoggedModel, *, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
         """Register a logged model as the next version."""
-        source, tags = f"models:/{logged.model_id}", _prefixed({**tags, "serialization": logged.serialization})
+        source, tags = f"models:/{logged.model_id}", to_prefixed({**tags, "serialization": logged.serialization})
         with self._translated():
-            if self._or_none(lambda: self._client.get_registered_model(model)) is None:
-                self._client.create_registered_model(model)
+            self._ensure_model(model)
             made = self._client.create_model_version(
                 model, source, run_id, tags=tags, model_id=logged.model_id, await_creation_for=0
             )
@@ -158,7 +147,7 @@ class Registry:
 
     def find_version(self, model: str, tags: Mapping[str, str]) -> ModelVersion | None:
         """The newest version that carries all of these tags."""
-        wanted = " AND ".join([f"name = {_quote(model)}", *(f"tags.`{_PREFIX}{k}` = {_quote(v)}" for k, v in tags.items())])
+        wanted = " AND ".join([f"name = {_quote(model)}", *(f"tags.`{tag_name(k)}` = {_quote(v)}" for k, v in tags.items())])
         with self._translated():
             found = [_version(each) for each in self._client.search_model_versions(wanted)]
         return max(found, key=lambda version: version.model_version, default=None)
@@ -203,6 +192,16 @@ class Registry:
                 raise
             return str(found.experiment_id)
 
+    def _ensure_model(self, name: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        if self._or_none(lambda: self._client.get_registered_model(name)) is None:
+            try:
+                self._client.create_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != _PRESENT:  # another run of the same model was quicker
+                    raise
+
     def _or_none(self, read: Callable[[], T]) -> T | None:
         from mlflow.exceptions import MlflowException
 
@@ -225,17 +224,7 @@ class Registry:
 
 
 def _translate(error: Exception) -> UnavailableError | PermanentError:
-    if getattr(error, "error_code", "INTERNAL_ERROR") in _AWAY:
-        return UnavailableError(f"MLflow does not answer: {error}", "see: perennial status")
-    return PermanentError(f"MLflow refused: {error}")
-
-
-def _prefixed(tags: Mapping[str, str]) -> dict[str, str]:
-    return {f"{_PREFIX}{name}": value for name, value in tags.items()}
-
-
-def _ours(tags: Mapping[str, str]) -> dict[str, str]:
-    return {name.removeprefix(_PREFIX): value for name, value in tags.items() if name.startswith(_PREFIX)}
+    return find_outage(error) or PermanentError(f"MLflow refused: {error}")
 
 
 def _quote(value: str) -> str:
@@ -243,7 +232,7 @@ def _quote(value: str) -> str:
 
 
 def _tracked(run: "MlflowRun") -> TrackedRun:
-    return TrackedRun(mlflow_run_id=run.info.run_id, status=run.info.status, tags=_ours(run.data.tags))
+    return TrackedRun(mlflow_run_id=run.info.run_id, status=run.info.status, tags=from_prefixed(run.data.tags))
 
 
 def _version(version: "MlflowVersion") -> ModelVersion:
@@ -253,5 +242,5 @@ def _version(version: "MlflowVersion") -> ModelVersion:
         model_version=number,
         mlflow_run_id=version.run_id or "",
         model_uri=f"models:/{version.name}/{number}",
-        tags=_ours(version.tags),
+        tags=from_prefixed(version.tags),
     )

@@ -1,6 +1,5 @@
 """The files and facts of a registered version, fetched from MLflow for a bento that will run without it."""
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,11 +8,10 @@ from pathlib import Path
 import yaml
 from packaging.requirements import Requirement
 
-from perennial.errors import PackagingError, UnavailableError
+from perennial.adapters.registry.service import find_outage, from_prefixed, set_defaults
+from perennial.errors import PackagingError
 
-_PREFIX = "perennial."
 _SERIALIZATIONS = ("skops", "cloudpickle", "pickle")
-_AWAY = frozenset({"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "IO_ERROR", "DEADLINE_EXCEEDED"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,15 +67,12 @@ def read_version_facts(url: str, model: str, model_version: int) -> VersionFacts
         client = MlflowClient(url)
         version = client.get_model_version(model, str(model_version))
         data = client.get_run(version.run_id or "").data
-        tags = {**data.tags, **version.tags}
-        ours = {name.removeprefix(_PREFIX): value for name, value in tags.items() if name.startswith(_PREFIX)}
-        return VersionFacts(metrics=data.metrics, tags=ours)
+        return VersionFacts(metrics=data.metrics, tags=from_prefixed({**data.tags, **version.tags}))
 
 
 @contextmanager
 def _mlflow(url: str, *, what: str) -> Iterator[None]:
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    set_defaults()
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -85,11 +80,9 @@ def _mlflow(url: str, *, what: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        if error.error_code in _AWAY:
-            raise UnavailableError(f"MLflow does not answer: {error}", "see: perennial status") from error
-        raise PackagingError(f"MLflow has no {what}: {error}", "train and register again") from error
+        raise find_outage(error) or PackagingError(f"MLflow has no {what}: {error}", "train and register again") from error
     except OSError as error:
-        raise PackagingError(f"cannot fetch {what}: {error}", "train and register again") from error
+        raise PackagingError(f"cannot fetch {what}: {error}", "where it is gone, train and register again") from error
 
 
 def read_model_files(folder: Path) -> ModelFiles:
