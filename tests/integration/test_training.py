@@ -245,8 +245,11 @@ def test_a_failing_candidate_does_not_sink_the_others(make_loop: MakeLoop) -> No
 
 def test_no_candidate_at_all_is_an_error_that_names_each(make_loop: MakeLoop) -> None:
     loop = make_loop(candidates={"broken": {"algorithm": "logistic_regression", "params": {"C": -1.0}}})
+    run, snapshot = loop.run(), loop.snapshot()
     with pytest.raises(TrainingError, match="broken: InvalidParameterError"):
-        loop.decide(loop.run(), loop.snapshot())
+        loop.decide(run, snapshot)
+    told = loop.client.get_run(open_parent_run(loop.spec, run, snapshot, settings=loop.settings))
+    assert told.info.status == "FAILED" and "broken" in told.data.tags["perennial.error"]
 
 
 def test_an_unknown_candidate_names_the_ones_there_are(loop: Loop) -> None:
@@ -406,6 +409,14 @@ def test_golden_rows_are_what_the_registered_model_says(loop: Loop) -> None:
     loaded = loop.registry.load_model(version.model, version.model_version)
     scores = predict(loaded, features_frame(golden["rows"], feature_types(loop.spec)))
     assert scores.tolist() == pytest.approx(golden["probabilities"], abs=1e-12)
+
+
+def test_what_was_trained_anew_since_it_was_judged_is_not_registered(loop: Loop) -> None:
+    run, snapshot = loop.run(), loop.snapshot()
+    decision = replace(loop.decide(run, snapshot), mlflow_run_id="0" * 32)
+    with pytest.raises(ReleaseError, match="trained anew"):
+        register(loop.spec, run, snapshot, decision, settings=loop.settings)
+    assert loop.registry.find_version(loop.spec.model, {"dag_run_id": run.dag_run_id}) is None
 
 
 def test_one_dag_run_registers_one_challenger(loop: Loop) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perennial.adapters.registry import Registry
 from perennial.adapters.search import IsHopeless, Params, SearchResult, search
@@ -149,7 +149,7 @@ def log_training(registry: Registry, run_id: str, trained: Trained, *, spec: Mod
 
     test = np.concatenate([fold.test for fold in trained.folds])
     labels, scores = rows.labels[test], np.concatenate([fold.scores for fold in trained.folds])
-    last = trained.folds[-1]
+    last, trials = trained.folds[-1], describe_trials(trained.search, spec.metric)
     importances = compute_importances(
         last.pipeline, rows.inputs.iloc[last.test], rows.labels[last.test], metric=spec.metric, seed=spec.seed
     )
@@ -158,9 +158,9 @@ def log_training(registry: Registry, run_id: str, trained: Trained, *, spec: Mod
         params=_logged_params(spec, name, trained.params),
         metrics=_logged_metrics(trained, compute_metrics(labels, scores)) | {"n_training_rows": len(rows.training)},
         series={f"fold_{metric}": [fold.metrics[metric] for fold in trained.folds] for metric in last.metrics}
-        | {"trial_score": [trial.score for trial in trained.search.trials if trial.score is not None]},
+        | {"trial_score": [score for trial in trials if (score := trial["score"]) is not None]},
     )
-    files = {"curves": compute_curves(labels, scores), "importances": importances, "trials": _trials(trained.search)}
+    files = {"curves": compute_curves(labels, scores), "importances": importances, "trials": trials}
     for file, content in files.items():
         registry.log_text(run_id, json.dumps(content, indent=1), f"{file}.json")
 
@@ -187,5 +187,16 @@ def _logged_metrics(trained: Trained, out_of_fold: Mapping[str, float]) -> dict[
     }
 
 
-def _trials(result: SearchResult) -> list[dict[str, object]]:
-    return [{"params": dict(trial.params), "score": trial.score, "seconds": trial.seconds} for trial in result.trials]
+def describe_trials(result: SearchResult, metric: str) -> list[dict[str, Any]]:
+    """What was tried, in order, with the metric's own value as score; None for a trial given up."""
+    from perennial.core.metrics import SIGN
+
+    # The search maximizes, so it has seen losses with their sign turned.
+    return [
+        {
+            "params": dict(trial.params),
+            "score": None if trial.score is None else SIGN[metric] * trial.score,
+            "seconds": trial.seconds,
+        }
+        for trial in result.trials
+    ]

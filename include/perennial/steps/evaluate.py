@@ -10,7 +10,7 @@ from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import Decision, Run, Snapshot, TrainedCandidate
-from perennial.errors import TrainingError
+from perennial.errors import PermanentError, TrainingError
 from perennial.steps.champion_model import ChampionModel, read_champion_model
 from perennial.steps.judgement import Challenger, Judgement, Opponent, baseline_scores, find_opponent, judge
 from perennial.steps.modelling import Rows, limited_threads, read_rows, write_json
@@ -49,10 +49,27 @@ def evaluate(
     Notes
     -----
     Idempotent by Dag run. Writes `evaluation.json` to the run's folder for the report, metrics and tags to the parent run in
-    MLflow, which it closes, and last the decision row.
+    MLflow, which it closes (as FAILED where it raises for good), and last the decision row.
     """
     registry = Registry(settings.mlflow_tracking_url)
-    _close_abandoned(registry, run, parent_run_id=parent_run_id)
+    try:
+        _close_abandoned(registry, run, parent_run_id=parent_run_id)
+        return _evaluate(spec, run, snapshot, candidates, registry=registry, parent_run_id=parent_run_id, settings=settings)
+    except PermanentError as error:
+        registry.finish_run(parent_run_id, status="FAILED", tags={"error": error.what[:500]})
+        raise
+
+
+def _evaluate(
+    spec: ModelSpec,
+    run: Run,
+    snapshot: Snapshot,
+    candidates: Sequence[TrainedCandidate],
+    *,
+    registry: Registry,
+    parent_run_id: str,
+    settings: Settings,
+) -> Decision:
     best = select_candidate(spec, candidates)
     champion = read_champion_model(spec.model, registry=registry, settings=settings)
     with limited_threads(settings):

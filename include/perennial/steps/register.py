@@ -30,7 +30,8 @@ def register(spec: ModelSpec, run: Run, snapshot: Snapshot, decision: Decision, 
     Raises
     ------
     ReleaseError
-        When the decision was a rejection, or this Dag run registered another challenger before.
+        When the decision was a rejection, this Dag run registered another challenger before, or what was judged is not what
+        was trained last.
     UnavailableError
         When the registry or the state database does not answer.
 
@@ -75,9 +76,14 @@ def read_registered(model: str, model_version: int, *, settings: Settings) -> Re
 def _create_version(
     spec: ModelSpec, run: Run, snapshot: Snapshot, decision: Decision, *, registry: Registry, settings: Settings
 ) -> ModelVersion:
-    rows, types = read_rows(spec, snapshot), feature_types(spec)
     trained = read_trained(run, decision.candidate, settings=settings)
-    pipeline = load_pipeline(trained)
+    if trained.mlflow_run_id != decision.mlflow_run_id:
+        raise ReleaseError(
+            f"{decision.candidate} was trained anew (MLflow run {trained.mlflow_run_id}) since it was judged "
+            f"({decision.mlflow_run_id})",
+            "clear the task `evaluate`, so that what is registered is what was judged",
+        )
+    rows, types, pipeline = read_rows(spec, snapshot), feature_types(spec), load_pipeline(trained)
     registry.log_text(trained.mlflow_run_id, json.dumps(_golden(spec, rows, pipeline)), GOLDEN_FILE)
     logged = registry.log_model(
         trained.mlflow_run_id,
