@@ -87,6 +87,10 @@ def test_a_right_model_is_right_but_what_is_away_is_skipped(settings):
             "flight_delay/training.sql: column 'temperature' is double precision, expected smallint or integer or bigint",
         ),
         (
+            "include/models/flight_delay.yaml", "{column: wind_speed, at_most", "{column: flight_id, at_most", "query",
+            "flight_delay/training.sql: column 'flight_id' is text, expected double precision or real or smallint",
+        ),
+        (
             "sql/models/flight_delay/training.sql", "carrier_late_ratio_1d::double precision", "carrier_late_ratio_1d", "query",
             "flight_delay/training.sql: column 'carrier_late_ratio_1d' is numeric, expected double precision or real",
         ),

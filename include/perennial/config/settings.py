@@ -81,7 +81,9 @@ class Settings(BaseModel):
         except ValidationError as error:
             fault = error.errors()[0]
             name = _PREFIX + str(fault["loc"][0]).upper()
-            raise ConfigurationError(f"setting {name}={fault['input']!r}: {fault['msg']}", f"see {project / '.env'}") from error
+            # What is missing has no value, and pydantic would show all settings in its place.
+            what = f"{name} is missing" if fault["type"] == "missing" else f"{name}={fault['input']!r}: {fault['msg']}"
+            raise ConfigurationError(f"setting {what}", f"see {project / '.env'}") from error
 
     @cached_property
     def paths(self) -> "Paths":

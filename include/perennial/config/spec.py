@@ -3,9 +3,9 @@
 from datetime import date, datetime, timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, field_validator, model_validator
 
-from perennial.config.spec_values import Column, Cron, Duration, Email, Name, Ratio, Timezone
+from perennial.config.spec_values import Column, Cron, Duration, Email, Name, Ratio, Timezone, show_duration
 
 Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "calibration_error"]
 Algorithm = Literal["prior", "logistic_regression", "random_forest", "extra_trees", "hist_gradient_boosting", "lightgbm"]
@@ -70,7 +70,8 @@ class Training(_Strict):
     @model_validator(mode="after")
     def _holdout_fits(self) -> Self:
         if self.holdout * 2 > self.window:
-            raise ValueError(f"holdout ({self.holdout.days} days) must be at most half of the window ({self.window.days} days)")
+            holdout, window = show_duration(self.holdout), show_duration(self.window)
+            raise ValueError(f"holdout ({holdout}) must be at most half of the window ({window})")
         return self
 
 
@@ -86,6 +87,8 @@ class Impossible(_Strict):
     def _bounded(self) -> Self:
         if self.at_least is None and self.at_most is None:
             raise ValueError("expected at_least, at_most or both")
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise ValueError(f"at_least ({self.at_least:g}) must not be over at_most ({self.at_most:g})")
         return self
 
 
@@ -116,6 +119,13 @@ class Expectations(_Strict):
         (0.5, 2.0), strict=False, description="Allowed row count over the median of earlier snapshots."
     )
     freshness: Duration = Field(description="How far the newest event may lie before as_of.")
+
+    @field_validator("row_count_band")
+    @classmethod
+    def _in_order(cls, band: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= band[0] <= band[1]:
+            raise ValueError("expected two factors, the first not over the second")
+        return band
 
 
 class FloatRange(_Strict):
@@ -226,7 +236,7 @@ class Release(_Strict):
 
 
 class Monitoring(_Strict):
-    """Thresholds of `monitor__<model>`."""
+    """Thresholds for monitoring what serves. Nothing reads them yet: `monitor__<model>` comes later."""
 
     psi: float = Field(0.1, gt=0)
     missing_ratio: Ratio = 0.05
@@ -235,7 +245,7 @@ class Monitoring(_Strict):
 
 
 class RetrainPolicy(_Strict):
-    """When a wish to retrain is granted."""
+    """When a wish to retrain is granted. Nothing reads it yet: only monitoring, which comes later, makes such wishes."""
 
     cooldown: Duration = timedelta(days=1)
     max_per_week: int = Field(3, ge=1)
@@ -266,7 +276,12 @@ class ModelSpec(_Strict):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _columns_agree(self) -> Self:
+    def _parts_agree(self) -> Self:
+        if self.label.delay >= self.training.holdout:
+            delay, holdout = show_duration(self.label.delay), show_duration(self.training.holdout)
+            raise ValueError(
+                f"training.holdout ({holdout}) must be longer than label.delay ({delay}): no label in it would be mature"
+            )
         taken = {*self.source.entity_key, self.source.event_time, self.label.column, self.source.arrival_time}
         if leaked := sorted(set(self.features) & taken):
             raise ValueError(f"{leaked[0]!r} is a key, a time or the label; it cannot be a feature too")

@@ -22,6 +22,13 @@ def _parse_duration(value: object) -> object:
     raise ValueError("expected a duration such as '90 days', '6 hours' or '30 minutes'")
 
 
+def show_duration(duration: timedelta) -> str:
+    """A duration as a spec would say it: in days, hours or minutes."""
+    minutes = int(duration.total_seconds()) // 60
+    n, unit = next((minutes // size, unit) for size, unit in ((1440, "day"), (60, "hour"), (1, "minute")) if minutes % size == 0)
+    return f"{n} {unit}{'' if n == 1 else 's'}"
+
+
 def _check_timezone(name: str) -> str:
     try:
         return ZoneInfo(name).key

@@ -105,9 +105,8 @@ def _attempt(model: str, subject: str, check: Callable[[], str]) -> Check:
 
 def _wanted_columns(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
     """Columns the spec names and the Postgres types each may have; any where none is given."""
-    wanted: dict[str, tuple[str, ...]] = dict.fromkeys(
-        (*spec.source.entity_key, *(rule.column for rule in spec.cleaning.impossible)), ()
-    )
+    wanted: dict[str, tuple[str, ...]] = dict.fromkeys(spec.source.entity_key, ())
+    wanted |= {rule.column: _FITTING["float"] for rule in spec.cleaning.impossible}
     wanted[spec.source.event_time] = (_INSTANT,)
     if spec.source.arrival_time:
         wanted[spec.source.arrival_time] = (_INSTANT,)

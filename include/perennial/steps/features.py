@@ -2,12 +2,12 @@
 
 import logging
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import Cleaned, Run, TrainingSet
-from perennial.errors import ImmatureLabels
+from perennial.errors import DataFault, ImmatureLabels
 from perennial.steps.parquet import write_frame
 from perennial.steps.workspace import run_folder
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _HOUR = timedelta(hours=1)
+_MOST_NAMED = 5
 
 
 def build_features(spec: ModelSpec, run: Run, cleaned: Cleaned, *, settings: Settings) -> TrainingSet:
@@ -30,7 +31,7 @@ def build_features(spec: ModelSpec, run: Run, cleaned: Cleaned, *, settings: Set
     Raises
     ------
     DataFault
-        When a feature is absent, missing where it must not be, or of another type.
+        When a feature is absent, missing where it must not be, or of another type, or a label is neither 0 nor 1.
     ImmatureLabels
         When too few labels are mature, saying which `as_of` would do.
     """
@@ -45,6 +46,7 @@ def build_features(spec: ModelSpec, run: Run, cleaned: Cleaned, *, settings: Set
     _check_maturity(spec, run, maturity, first_event=events.min().to_pydatetime())
     holdout_start = run.as_of - spec.training.holdout
     _check_holdout(spec, holdout_start, events[mature], maturity)
+    _check_labels(spec, frame.loc[mature, spec.label.column])
     built = _typed(spec, frame[mature])
     path = run_folder(settings, run) / "training_set.parquet"
     write_frame(built, path)
@@ -106,6 +108,17 @@ def _check_holdout(spec: ModelSpec, holdout_start: datetime, events: "pd.Series[
             f"{spec.model}: {n_holdout:,} of {maturity.n_mature:,} mature rows lie in the holdout, from "
             f"{holdout_start:%Y-%m-%d %H:%M} UTC on; it needs some, and so does training",
             f"make training.holdout longer than label.delay ({spec.label.delay / _HOUR:g} hours), shorter than the rows go back",
+        )
+
+
+def _check_labels(spec: ModelSpec, labels: "pd.Series[Any]") -> None:
+    """Models would quietly take any other label for a 0, or it would overflow."""
+    wrong = labels[~labels.isin((0, 1))]
+    if len(wrong):
+        found = ", ".join(str(value) for value in wrong.unique()[:_MOST_NAMED])
+        raise DataFault(
+            f"{spec.model}: {spec.label.column} is neither 0 nor 1 in {len(wrong):,} of {len(labels):,} mature rows: {found}",
+            f"mend the rows, or the column {spec.label.column} of {spec.source.query}",
         )
 
 

@@ -20,9 +20,7 @@ def test_the_env_file_is_the_only_source_of_defaults() -> None:
 def test_every_setting_is_explained_in_the_env_file() -> None:
     lines = (PROJECT / ".env").read_text().splitlines()
     unexplained = [
-        line
-        for before, line in pairwise(lines)
-        if line.startswith("PERENNIAL_") and not before.startswith(("#", "PERENNIAL_"))
+        line for before, line in pairwise(lines) if line.startswith("PERENNIAL_") and not before.startswith(("#", "PERENNIAL_"))
     ]
     assert unexplained == []
 
@@ -46,6 +44,14 @@ def test_the_environment_wins() -> None:
 def test_a_wrong_setting_is_named(environ: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Settings.load(environ)
+
+
+def test_a_default_that_is_gone_is_named_and_no_other_setting_shown(tmp_path: Path) -> None:
+    lines = (PROJECT / ".env").read_text().splitlines()
+    (tmp_path / ".env").write_text("\n".join(line for line in lines if not line.startswith("PERENNIAL_BIND=")))
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load({"PERENNIAL_PROJECT": str(tmp_path), "PERENNIAL_WAREHOUSE_URL": "postgresql://me:secret@there/db"})
+    assert caught.value.what == "setting PERENNIAL_BIND is missing"
 
 
 def test_a_missing_secret_says_how_to_make_it(tmp_path: Path) -> None:

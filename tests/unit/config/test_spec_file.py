@@ -63,6 +63,12 @@ def test_the_example_is_right() -> None:
         ("entity_key: [flight_id]", "entity_key: []", "source.entity_key", "found [], expected at least 1 of them"),
         ("recipients: [", "recipients: [nobody, ", "recipients.0", "found 'nobody', expected an email address"),
         ("row_count_band: [0.5, 2.0]", "row_count_band: [0.5]", "expectations.row_count_band", "found [0.5], expected 2 values"),
+        (
+            "row_count_band: [0.5, 2.0]", "row_count_band: [2.0, 0.5]", "expectations.row_count_band",
+            "found [2.0, 0.5], expected two factors, the first not over the second",
+        ),
+        ("at_most: 120,", "at_least: 130, at_most: 120,", "cleaning.impossible.0", "at_least (130) must not be over at_most"),
+        ("holdout: 14 days", "holdout: 46 days", "training", "holdout (46 days) must be at most half of the window (90 days)"),
         ("at_most: 120, ", "", "cleaning.impossible.0", "expected at_least, at_most or both"),
         ("window: 90 days", "window: 20 days", "training", "holdout (14 days) must be at most half of the window (20 days)"),
         ("C: {low: 0.01,", "C: {low: 0.0,", "candidates.logistic.search.C", "low (0.0) must be over 0 where log is true"),
@@ -76,6 +82,12 @@ def test_a_fault_names_line_key_found_and_allowed(tmp_path: Path, old: str, new:
     line = line_of(path, new or "column: wind_speed")
     assert caught.value.what.startswith(f"include/models/flight_delay.yaml:{line}: {key}: {message}")
     assert "\n" not in caught.value.what
+
+
+def test_a_holdout_whose_labels_would_never_be_mature_is_refused(tmp_path: Path) -> None:
+    path = write_spec(tmp_path, ("holdout: 14 days", "holdout: 36 hours"))
+    with pytest.raises(ConfigurationError, match=r"training\.holdout \(36 hours\) must be longer than label\.delay \(36 hours\)"):
+        load_spec(path)
 
 
 def test_all_faults_come_at_once_in_the_order_of_lines(tmp_path: Path) -> None:

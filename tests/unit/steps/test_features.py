@@ -84,7 +84,20 @@ def test_too_few_rows_say_what_to_change(tmp_path):
     assert "no later as_of will do" in caught.value.next_step
 
 
-def test_a_holdout_shorter_than_the_label_delay_is_empty(tmp_path):
-    training = {"window": "30 days", "holdout": "12 hours", "min_rows": 10}
-    with pytest.raises(ImmatureLabels, match="0 of 291 mature rows lie in the holdout"):
-        build(small_frame(), tmp_path, training=training)
+def test_a_holdout_without_rows_has_nothing_to_judge_by(tmp_path):
+    early = small_frame()[lambda rows: rows["at"] < AS_OF - timedelta(days=8)]
+    with pytest.raises(ImmatureLabels, match="0 of 220 mature rows lie in the holdout"):
+        build(early, tmp_path)
+
+
+@pytest.mark.parametrize(("label", "shown"), [(2.0, "2.0"), (256.0, "256.0"), (0.5, "0.5"), ("yes", "yes")])
+def test_a_label_that_is_neither_0_nor_1_is_a_fault_of_the_data(tmp_path, label, shown):
+    labels = [label, *[0.0] * 150, *[1.0] * 149]
+    frame = small_frame(is_late=labels if isinstance(label, float) else [str(each) for each in labels])
+    with pytest.raises(DataFault, match=rf"is_late is neither 0 nor 1 in \d+ of 291 mature rows: .*{shown}"):
+        build(frame, tmp_path)
+
+
+def test_a_label_may_be_true_or_false(tmp_path):
+    _, rows = build(small_frame(is_late=[True, False, None] * 100), tmp_path, label={"column": "is_late", "delay": "1 day"})
+    assert sorted(rows["is_late"].unique()) == [0, 1]
