@@ -1,4 +1,4 @@
-"""supervisord, the keeper of every process of the embedded stack: its configuration format and its RPC.
+"""supervisord, the keeper of every process of the embedded stack: its folders and its RPC.
 
 The services of the stack stand in its main file; each bento is a program group of its own in a file under `conf.d`,
 added and removed while everything else runs. Files in `conf.d` survive `perennial down`, so a model that served before
@@ -9,57 +9,44 @@ import contextlib
 import hashlib
 import os
 import re
-import shlex
 import socket
 import stat
 import time
 import xmlrpc.client
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from perennial.adapters.supervisor.programs import Program, render_program
 from perennial.config.settings import Settings
 from perennial.errors import StackError, UnavailableError
+
+__all__ = [
+    "ProcessState",
+    "Program",
+    "add_program",
+    "conf_folder",
+    "is_answering",
+    "listening_programs",
+    "make_runtime_folder",
+    "program_states",
+    "reload_programs",
+    "remove_program",
+    "remove_sockets",
+    "render_program",
+    "runtime_folder",
+    "shut_down",
+    "socket_path",
+    "start_program",
+    "stop_program",
+]
 
 # A Unix socket's path may have 107 bytes on Linux and 103 on macOS; supervisord binds it under a longer temporary name.
 _MAX_SOCKET_PATH = 90
 # From supervisor.xmlrpc.Faults, which is costly to import.
 _BAD_NAME, _ALREADY_STARTED, _NOT_RUNNING, _ALREADY_ADDED = 10, 60, 70, 90
 _LISTENING_WITHIN_SECONDS = 10.0
-# Process 0 of a listening program holds its socket open and does nothing else: supervisord closes the socket of a
-# program whose last process has ended, so without it a killed server would lose the connections that wait in the queue.
-_HOLDER = '[ "$0" = 0 ] && exec sleep 2147483647; exec "$@"'
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
-    """One program that supervisord keeps running.
-
-    Parameters
-    ----------
-    listen
-        Host and port of a TCP socket that supervisord opens and keeps open; each process gets it as file descriptor 0.
-        Connections made while a process restarts wait in its queue.
-    n_processes
-        How many equal processes run; more than one makes sense with `listen` only.
-    start_seconds
-        A process that ends sooner counts as a failed start; starts are tried again with growing pauses.
-    autostart
-        Whether supervisord starts it by itself as soon as it knows it.
-    """
-
-    name: str
-    command: Sequence[str]
-    log: Path
-    environment: Mapping[str, str] = field(default_factory=dict)
-    directory: Path | None = None
-    listen: tuple[str, int] | None = None
-    n_processes: int = 1
-    start_seconds: int = 1
-    stop_seconds: int = 15
-    stop_signal: str = "TERM"
-    autostart: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,39 +109,6 @@ def conf_folder(settings: Settings) -> Path:
     return settings.paths.supervisor / "conf.d"
 
 
-def render_program(program: Program) -> str:
-    """Write a program as a section of supervisord's configuration."""
-    command = [_escape(part) for part in program.command]
-    kind, extra = "program", []
-    if program.listen:
-        host, port = program.listen
-        kind, command = "fcgi-program", ["/bin/sh", "-c", _HOLDER, "%(process_num)d", *command]
-        extra = [
-            f"socket=tcp://{host}:{port}",
-            f"numprocs={program.n_processes + 1}",
-            "process_name=%(program_name)s_%(process_num)d",
-        ]
-    lines = [
-        f"[{kind}:{program.name}]",
-        f"command={_one_line(shlex.join(command), of=program.name)}",
-        f"environment={_one_line(','.join(_environment(program)), of=program.name)}",
-        f"directory={_escape(str(program.directory or '/'))}",
-        f"stdout_logfile={_escape(str(program.log))}",
-        "redirect_stderr=true",
-        "stdout_logfile_maxbytes=10MB",
-        "stdout_logfile_backups=3",
-        f"autostart={str(program.autostart).lower()}",
-        "autorestart=true",
-        "startretries=1000000",
-        f"startsecs={program.start_seconds}",
-        f"stopwaitsecs={program.stop_seconds}",
-        f"stopsignal={program.stop_signal}",
-        "killasgroup=true",
-        *extra,
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def add_program(settings: Settings, program: Program) -> None:
     """Keep a program running from now on, across restarts of the stack. Adding the same program again changes nothing.
 
@@ -189,12 +143,6 @@ def remove_program(settings: Settings, name: str) -> None:
     with _rpc(settings, tolerate={_BAD_NAME}) as supervisor:
         supervisor.stopProcessGroup(name)
         supervisor.removeProcessGroup(name)
-
-
-def restart_program(settings: Settings, name: str) -> None:
-    """Stop a program's processes and start them again, without waiting for the start."""
-    stop_program(settings, name)
-    start_program(settings, name)
 
 
 def start_program(settings: Settings, name: str) -> None:
@@ -324,23 +272,3 @@ def _check_port_is_free(program: Program) -> None:
         except OSError as error:
             what = f"{program.name} cannot listen on {program.listen[0]}:{program.listen[1]}: {error.strerror}"
             raise StackError(what, "set PERENNIAL_BENTO_PORTS to ports that are free") from error
-
-
-def _environment(program: Program) -> Iterator[str]:
-    for name, value in program.environment.items():
-        quote = "'" if '"' in value else '"'
-        if quote in value or value.strip("'\"") != value:
-            what = f"{program.name}: supervisord cannot hold the quotation marks of variable {name}: {value!r}"
-            raise StackError(what, "use one kind only, and not at the ends")
-        yield f"{name}={quote}{_escape(value)}{quote}"
-
-
-def _escape(text: str) -> str:
-    return text.replace("%", "%%")
-
-
-def _one_line(text: str, *, of: str) -> str:
-    """supervisord ends a value at the end of the line, and at a comment sign after a space even within quotes."""
-    if any(sign in text for sign in ("\n", " ;", " #")):
-        raise StackError(f"{of}: supervisord cannot hold a newline, ' ;' or ' #' in {text!r}")
-    return text
