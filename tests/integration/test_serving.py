@@ -317,6 +317,20 @@ def test_what_serves_is_made_again_from_the_tables(settings, served):
     assert_serves(settings, spec, version)
 
 
+def test_a_champion_that_cannot_start_keeps_no_other_model_from_serving(settings, served, caplog):
+    spec, version = served
+    with StateStore(settings.state_url) as state:
+        port = state.read_release(spec.model, version.model_version).port
+    supervisor.remove_program(settings, program_of(version))
+    cramped = settings.model_copy(update={"bento_ports": f"{port}-{port}"})
+    with socket.create_server((settings.bind, port)):
+        serving.reconcile_serving(cramped)
+    assert f"{spec.model} version {version.model_version}, the champion, cannot serve: no port of {port}-{port}" in caplog.text
+    wait_for(lambda: ask(settings, predict_path(spec), {"rows": [ROW]}).status == 503)
+    serving.reconcile_serving(settings)
+    wait_for(lambda: ask(settings, predict_path(spec), {"rows": [ROW]}).status == 200)
+
+
 def test_without_a_gateway_nothing_is_promoted(settings, spec, monkeypatch):
     version = register(settings, spec, seed=1)
     check = release.start_and_check(spec, build_bento(spec, version, settings=settings), settings=settings)

@@ -239,7 +239,11 @@ def _is_ip_address(host: str) -> bool:
 
 
 def _read_resources(path: Path) -> list[Json]:
-    return list(json.loads(path.read_text())["resources"]) if path.exists() else []
+    """What a file says now; nothing where it is missing, or was cut short when the power went."""
+    try:
+        return list(json.loads(path.read_text())["resources"])
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return []
 
 
 def _write_resources(path: Path, resources: Sequence[Json]) -> None:

@@ -132,12 +132,17 @@ def _dvc_add(registry: Path, target: Path) -> None:
 
 
 def _pointed_at(pointer: Path) -> str:
-    """The content that a `.dvc` file leads to; empty where there is none."""
+    """The content that a `.dvc` file leads to; empty where there is none. DVC would stumble over half a file, so it goes."""
     import yaml
 
-    if not pointer.exists():
+    try:
+        return str(yaml.load(pointer.read_text(), Loader=yaml.CSafeLoader)["outs"][0]["md5"])
+    except FileNotFoundError:
         return ""
-    return str(yaml.load(pointer.read_text(), Loader=yaml.CSafeLoader)["outs"][0]["md5"])
+    except (yaml.YAMLError, LookupError, TypeError):
+        log.warning("Removing %s, which a writer left half-written that died", pointer)
+        pointer.unlink()
+        return ""
 
 
 def _described(path: Path) -> str:

@@ -15,7 +15,7 @@ from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec_file import spec_folder
 from perennial.contracts import Bento, ReleaseRow
-from perennial.errors import ReleaseError
+from perennial.errors import PermanentError, ReleaseError
 
 _logger = logging.getLogger(__name__)
 
@@ -125,16 +125,23 @@ def reconcile_serving(settings: Settings) -> None:
 
     Notes
     -----
-    Does not wait for the gateway, which takes new files as soon as it runs. A champion whose bento is gone from the disk is
-    logged as an error and answered with 503, and the other models are served.
+    Does not wait for the gateway, which takes new files as soon as it runs. A champion that cannot be started, because its
+    bento is gone from the disk or no port is free, is logged as an error and answered with 503, and the other models are
+    served.
     """
     with StateStore(settings.state_url) as state:
         for row in state.read_releases(state="champion"):
-            path = bentos.bento_path(settings, row.model, row.model_version)
-            if bentos.read_model_file(path):
-                bento = Bento(model=row.model, model_version=row.model_version, bento_tag=row.bento_tag, path=str(path))
-                port = start_bento(settings, state, bento)
-                _logger.info("%s version %d, the champion, serves on port %d", row.model, row.model_version, port)
-            else:
-                _logger.error("%s version %d is the champion, but its bento %s is gone", row.model, row.model_version, path)
+            try:
+                _start_champion(settings, state, row)
+            except PermanentError as error:
+                _logger.error("%s version %d, the champion, cannot serve: %s", row.model, row.model_version, error)
         write_gateway(settings, state, wait=False)
+
+
+def _start_champion(settings: Settings, state: StateStore, row: ReleaseRow) -> None:
+    path = bentos.bento_path(settings, row.model, row.model_version)
+    if not bentos.read_model_file(path):
+        raise ReleaseError(f"its bento {path} is gone", f"start release__{row.model} by hand with version {row.model_version}")
+    bento = Bento(model=row.model, model_version=row.model_version, bento_tag=row.bento_tag, path=str(path))
+    port = start_bento(settings, state, bento)
+    _logger.info("%s version %d, the champion, serves on port %d", row.model, row.model_version, port)

@@ -232,6 +232,18 @@ def test_writing_the_same_again_touches_no_file(tmp_path):
     assert [file.stat().st_mtime_ns for file in files] == [1, 1]
 
 
+@pytest.mark.parametrize("left", ["", '{"version_info": "', "[]"])
+def test_a_file_that_was_cut_short_is_written_anew(tmp_path, left):
+    settings = settings_in(tmp_path)
+    models = {"m": [Upstream(model_version=1, host=HOST, port=1)]}
+    write_config(settings, models)
+    path = settings.paths.gateway / "clusters.yaml"
+    whole = path.read_text()
+    path.write_text(left)
+    write_config(settings, models)
+    assert path.read_text() == whole
+
+
 def test_routes_never_point_at_a_cluster_that_is_not_there(tmp_path, monkeypatch):
     settings = settings_in(tmp_path)
     seen = []

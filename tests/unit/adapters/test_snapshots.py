@@ -89,6 +89,15 @@ def lose_the_pointer(registry: Path) -> None:
     (registry / f"{NAME}.parquet.dvc").unlink()
 
 
+def empty_the_pointer(registry: Path) -> None:
+    (registry / f"{NAME}.parquet.dvc").write_text("")
+
+
+def halve_the_pointer(registry: Path) -> None:
+    pointer = registry / f"{NAME}.parquet.dvc"
+    pointer.write_text(pointer.read_text()[:10])
+
+
 def lose_the_description(registry: Path) -> None:
     (registry / f"{NAME}.json").unlink()
 
@@ -117,8 +126,12 @@ def die_while_copying(registry: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [lose_the_pointer, lose_the_description, lose_the_cache, leave_locks, die_before_the_commit, die_while_copying]
-)
+    "damage",
+    [
+        lose_the_pointer, empty_the_pointer, halve_the_pointer, lose_the_description, lose_the_cache, leave_locks,
+        die_before_the_commit, die_while_copying,
+    ],
+)  # fmt: skip
 def test_the_next_call_finishes_what_a_dead_writer_left(registry, damage):
     first = keep(registry)
     damage(registry)
