@@ -35,8 +35,8 @@ def improvement_gate(
 ) -> GateResult:
     """The challenger must be better than the reference by at least `at_least`, surely enough.
 
-    The lower bound must reach `at_least`. A challenger that no resample tells apart from `at_least` fails: with 0 asked for,
-    an equal model is no improvement. An undefined improvement fails.
+    The lower bound must reach `at_least`. A challenger whose upper bound does not exceed it fails: with 0 asked for, an
+    equal model is no improvement. An undefined improvement fails.
     """
     if improvement is None:
         reason = f"the improvement of {metric} over {reference} is undefined on the rows judged"
