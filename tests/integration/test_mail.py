@@ -26,6 +26,12 @@ pytestmark = pytest.mark.integration
 SPEC = read_spec()
 
 
+@pytest.fixture(scope="module")
+def stack(make_stack):
+    """A stack of its own: these tests say who serves `flight_delay`, which the loop's tests mean in earnest."""
+    return make_stack()
+
+
 @pytest.fixture
 def settings(stack) -> Settings:
     return stack.up("inbox", "postgres")

@@ -21,7 +21,9 @@ def kill(loop: Loop, program: str) -> None:
 
 
 def is_training(loop: Loop, run: DagRunState) -> bool:
-    return any("train_candidate" in task for task, state in loop.task_states(run).items() if state == "running")
+    states = loop.task_states(run)
+    assert "failed" not in states.values(), states
+    return any("train_candidate" in task for task, state in states.items() if state == "running")
 
 
 def answers(loop: Loop, row: dict[str, object]) -> bool:
