@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from airflow.sdk import (
     DAG,
@@ -103,11 +104,11 @@ def loop_dag(kind: str, spec: ModelSpec, *, doc: str, params: dict[str, Param], 
 def schedule_options(schedule: Schedule) -> Mapping[str, Any]:
     """Timetable, first and last instant of a spec's schedule."""
     timetable = CronDataIntervalTimetable if schedule.timetable == "interval" else CronTriggerTimetable
-    last = schedule.end and datetime.combine(schedule.end, datetime.max.time(), tzinfo=UTC)
+    zone = ZoneInfo(schedule.timezone)
     return {
         "schedule": timetable(schedule.cron, timezone=schedule.timezone),
-        "start_date": datetime.combine(schedule.start, datetime.min.time(), tzinfo=UTC),
-        "end_date": last,
+        "start_date": datetime.combine(schedule.start, time.min, tzinfo=zone),
+        "end_date": datetime.combine(schedule.end, time.max, tzinfo=zone) if schedule.end else None,
     }
 
 

@@ -25,7 +25,7 @@ from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_file import load_spec, spec_path
-from perennial.contracts import Champion, RegisteredVersion, Snapshot
+from perennial.contracts import Champion, Decision, RegisteredVersion, Snapshot
 from perennial.core.candidates import build_pipeline, fit, predict
 from perennial.core.frames import features_frame
 from perennial.errors import PackagingError, ReleaseError, UnavailableError
@@ -241,6 +241,22 @@ def test_older_data_does_not_replace_the_champion(settings, served):
         release_version(settings, spec, older)
     release.withdraw(spec, older.model_version, settings=settings)
     assert state_of(settings, older) == "rejected"
+    assert_serves(settings, spec, champion)
+
+
+def test_a_challenger_judged_against_another_champion_does_not_replace_this_one(settings, served):
+    spec, champion = served
+    late = register(settings, spec, seed=4)
+    decision = Decision(
+        model=spec.model, dag_run_id=f"{spec.model}-4", snapshot_id=f"{spec.model}-4", outcome="accepted", candidate="a",
+        mlflow_run_id=late.mlflow_run_id, gates=(), challenger_metrics={}, champion_version=None,
+    )  # fmt: skip
+    with StateStore(settings.state_url) as state:
+        state.write_decision(decision)
+    with pytest.raises(ReleaseError, match="judged against no champion"):
+        release_version(settings, spec, late)
+    release.withdraw(spec, late.model_version, settings=settings)
+    assert state_of(settings, late) == "rejected"
     assert_serves(settings, spec, champion)
 
 

@@ -40,7 +40,7 @@ def program(settings, tmp_path: Path):
         command=[sys.executable, str(script)],
         log=settings.paths.logs / "bento__test__v1.log",
         environment={"X": "50% of 'a, b', =c"},
-        listen=("127.0.0.1", settings.bento_port_range[0]),
+        listen=("127.0.0.1", settings.bento_port_range[-1]),
     )
     yield made
     supervisor.remove_program(settings, made.name)
@@ -102,7 +102,7 @@ def test_programs_survive_down_and_up(make_stack, tmp_path: Path):
         command=[sys.executable, str(script)],
         log=settings.paths.logs / "bento__kept__v1.log",
         environment={"X": "kept"},
-        listen=("127.0.0.1", settings.bento_port_range[0]),
+        listen=("127.0.0.1", settings.bento_port_range[-1]),
     )
     supervisor.add_program(settings, program)
     ask(program)

@@ -162,18 +162,29 @@ def _name_predecessor(before: Champion | None, model_version: int) -> str:
 
 
 def _check_may_serve(state: StateStore, version: RegisteredVersion, champion: Champion | None) -> None:
-    """A challenger that learned from older data than the champion needs a person's word, given at its retraining."""
+    """A challenger must have been judged against whom it replaces, on data as late; else it needs a person's word.
+
+    The word is given at the retraining, as its param `force`.
+    """
     row = _read_release(state, version.model, version.model_version)
     _refuse_retired(row)
     if champion is None or champion.model_version == row.model_version:
         return
     serving = _read_release(state, champion.model, champion.model_version)
     decision = state.read_decision(row.model, row.dag_run_id)
-    if row.training_end < serving.training_end and not (decision and decision.forced_reason):
+    if decision and decision.forced_reason:
+        return
+    if row.training_end < serving.training_end:
         raise ReleaseError(
             f"{row.model} version {row.model_version} learned from data until {row.training_end:%Y-%m-%d}, "
             f"the champion (version {serving.model_version}) until {serving.training_end:%Y-%m-%d}",
             "retrain with the param `force` to promote it all the same",
+        )
+    if decision and decision.champion_version != serving.model_version:
+        judged = f"version {decision.champion_version}" if decision.champion_version else "no champion"
+        raise ReleaseError(
+            f"{row.model} version {row.model_version} was judged against {judged}; version {serving.model_version} serves now",
+            "retrain, so that it is judged against the present champion",
         )
 
 
