@@ -35,7 +35,8 @@ def perennial(stack, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_everything_gets_healthy_and_up_again_changes_nothing(stack):
     settings = stack.up()
-    assert {name: statuses(settings)[name].reason for name in SERVICES} == dict.fromkeys(SERVICES, "")
+    now = statuses(settings)
+    assert {name: now[name].reason for name in SERVICES} == dict.fromkeys(SERVICES, "")
     before = pids(settings)
     stack.up()
     assert pids(settings) == before
