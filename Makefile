@@ -15,11 +15,13 @@ OPENMP := $(CURDIR)/$(VENV)/lib/openmp
 export LD_LIBRARY_PATH := $(OPENMP)$(if $(LD_LIBRARY_PATH),:$(LD_LIBRARY_PATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up down status lint bench lock clean
+.PHONY: help install demo test up down status lint bench lock clean
 
 help:  ## Print this help
 	@echo "Perennial keeps models fresh. Nothing is needed before but Python 3.11 or 3.12, git and make."; echo
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+install: $(READY)  ## Install everything into .venv; the others do it by themselves
 
 demo: $(READY)  ## From nothing to a champion that serves, trained on real flights; leaves the stack running
 	$(BIN)/perennial demo

@@ -67,7 +67,7 @@ def check_specs() -> None:
         return
     _, faults = load_specs(Settings.load().project / "include" / "models")
     if faults:
-        raise ConfigurationError("\n".join(str(fault) for fault in faults.values()), "mend the spec, then: perennial check")
+        raise ConfigurationError("\n".join(fault.what for fault in faults.values()), "mend the specs, then: perennial check")
 
 
 def load_model(model: str) -> tuple[ModelSpec, Settings]:

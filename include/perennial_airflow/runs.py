@@ -10,6 +10,8 @@ from perennial.config.spec_values import Duration
 from perennial.contracts import Run
 from perennial.errors import ConfigurationError
 
+PARAMS = ("as_of", "window", "force", "candidates")
+
 _DURATION: TypeAdapter[timedelta] = TypeAdapter(Duration)
 
 
@@ -33,6 +35,8 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
         When there is no `as_of`, or a param is wrong.
     """
     triggered = dag_run.run_type not in ("scheduled", "backfill")
+    if triggered and (unknown := sorted(set(params) - set(PARAMS))):
+        raise ConfigurationError(f"there is no param {unknown[0]!r}", f"params: {', '.join(PARAMS)}")
     as_of = _read_as_of(params.get("as_of")) if triggered else None
     as_of = as_of or dag_run.data_interval_end
     if as_of is None:
@@ -41,7 +45,11 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
         )
     start, end = spec.window_at(as_of.astimezone(UTC), _read_window(params.get("window")) if triggered else None)
     if end - start < 2 * spec.training.holdout:
-        raise ConfigurationError(f"window {end - start} is less than twice the holdout {spec.training.holdout}", "widen `window`")
+        least = 2 * spec.training.holdout.days
+        raise ConfigurationError(
+            f"a window of {(end - start).days} days is too short: twice the holdout is {least}",
+            f"set window to {least} days or more",
+        )
     return Run(
         model=spec.model,
         dag_id=dag_run.dag_id,
@@ -59,21 +67,21 @@ def _read_as_of(value: str | None) -> datetime | None:
         return None
     try:
         as_of = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"param as_of={value!r} is no date or time", "use e.g. 2013-04-01 or 2013-04-01T06:00:00Z"
-        ) from error
+    except ValueError:
+        raise ConfigurationError(f"param as_of={value!r} is no date or time", "use e.g. 2013-04-01T06:00:00Z") from None
     return as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)
 
 
 def _read_window(value: str | None) -> timedelta | None:
     try:
         return _DURATION.validate_python(value) if value else None
-    except ValidationError as error:
-        raise ConfigurationError(f"param window={value!r} is no duration", "use e.g. 90 days") from error
+    except ValidationError:
+        raise ConfigurationError(f"param window={value!r} is no duration", "use e.g. 90 days") from None
 
 
 def _read_candidates(spec: ModelSpec, names: list[str] | None) -> tuple[str, ...]:
+    if names == []:
+        raise ConfigurationError("param candidates is empty", "leave it out to train all of them")
     if unknown := sorted(set(names or ()) - set(spec.candidates)):
         raise ConfigurationError(f"param candidates: {unknown[0]!r} is not in the spec", f"known: {', '.join(spec.candidates)}")
     return tuple(names or spec.candidates)

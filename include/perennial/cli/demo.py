@@ -103,11 +103,11 @@ def _print_decision(settings: Settings, dag_run_id: str, console: Console) -> No
         decision = state.read_decision(_MODEL, dag_run_id)
     if decision is None:
         raise StackError(f"no decision is recorded for {dag_run_id}", "look at the run in Airflow's UI")
-    console.rule("decision", align="left")
+    console.rule(f"decision of {dag_run_id}", align="left")
     roc_auc = decision.challenger_metrics["roc_auc"]
     console.print(f"[bold]{decision.outcome}[/]: {decision.candidate}, holdout ROC AUC {roc_auc:.3f}")
     for gate in decision.gates:
-        console.print(f"  {_gate_mark(gate.passed)} {gate.gate}: {gate.reason}", markup=True)
+        console.print(f"  {_gate_mark(gate.passed)} {gate.gate}: {gate.reason}")
 
 
 def _gate_mark(passed: bool) -> str:
@@ -126,7 +126,13 @@ def _ask_gateway(spec: ModelSpec, settings: Settings, console: Console) -> None:
         raise StackError(f"the gateway does not answer: {error}", "see: perennial status") from error
     if response.status_code != 200:
         raise StackError(f"the gateway answered {response.status_code}: {response.text[:500]}", "see: perennial status")
-    console.rule("a real flight of April 2013", align="left")
+    [row], answer = rows, response.json()
+    minutes = int(str(row["scheduled_minute_of_day"]))
+    console.rule("a real flight of 1 April 2013", align="left")
+    console.print(
+        f"{row['carrier']} from {row['origin']} to {row['dest']}, scheduled {minutes // 60:02}:{minutes % 60:02} New York time: "
+        f"late with probability {answer['predictions'][0]['probability']:.2f}, says version {answer['version']}"
+    )
     console.print(f"curl -s {url} -H 'content-type: application/json' -d '{body}'", soft_wrap=True, highlight=False, markup=False)
     console.print(response.text, soft_wrap=True)
 
@@ -136,10 +142,10 @@ def _print_places(settings: Settings, console: Console) -> None:
     table = Table.grid(padding=(0, 2))
     for name, where in (
         ("Airflow", f"{settings.airflow_link}  user admin, password in {settings.paths.secrets / 'admin_password'}"),
-        ("MLflow", settings.mlflow_link),
+        ("MLflow", f"{settings.mlflow_link}/#/models/{_MODEL}"),
         ("gateway", f"{settings.gateway_url}/v1/models"),
         ("inbox", f"http://{settings.smtp_host}:{settings.inbox_port}"),
-        ("stop", "perennial down"),
+        ("stop", "make down"),
     ):
         table.add_row(name, where)
     console.print(table)

@@ -63,7 +63,9 @@ def test_an_interval_in_another_zone_becomes_utc(spec: ModelSpec) -> None:
         ({}, "neither an as_of param nor a data interval"),
         ({"as_of": "yesterday"}, "as_of='yesterday'"),
         ({"as_of": "2013-04-01", "window": "3 moons"}, "window='3 moons'"),
-        ({"as_of": "2013-04-01", "window": "20 days"}, "twice the holdout"),
+        ({"as_of": "2013-04-01", "window": "20 days"}, "28 days or more"),
+        ({"asof": "2013-04-01"}, "no param 'asof'"),
+        ({"as_of": "2013-04-01", "candidates": []}, "candidates is empty"),
         ({"as_of": "2013-04-01", "candidates": ["xgboost"]}, "'xgboost' is not in the spec"),
     ],
 )
