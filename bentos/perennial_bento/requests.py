@@ -1,5 +1,6 @@
 """What callers may ask: the body of a request, taken apart and refused with reasons where it is not as it should be."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -44,8 +45,7 @@ def read_rows(body: bytes, features: FeatureTypes) -> Rows:
 
 def _rows_of(content: object) -> Rows:
     if not isinstance(content, dict) or content.keys() != {"rows"}:
-        found = f"the fields {sorted(content)[:5]}" if isinstance(content, dict) else "no object"
-        raise _invalid_request('an object with the one field "rows"', found)
+        raise _invalid_request('an object with the one field "rows"', _describe_fields(content))
     rows = content["rows"]
     if not isinstance(rows, list) or not rows:
         raise _invalid_request("a list of one row or more", "an empty list" if rows == [] else "no list")
@@ -53,6 +53,12 @@ def _rows_of(content: object) -> Rows:
         message = f"{len(rows)} rows are too many for one request: at most {MAX_ROWS}"
         raise Refusal(413, "too_many_rows", message=message, details=[_detail(f"at most {MAX_ROWS} rows", f"{len(rows)} rows")])
     return rows
+
+
+def _describe_fields(content: object) -> str:
+    if not isinstance(content, dict):
+        return "no object"
+    return f"the fields {', '.join(json.dumps(name[:60]) for name in sorted(content)[:5])}" if content else "none"
 
 
 def _invalid_request(expected: str, found: str) -> Refusal:

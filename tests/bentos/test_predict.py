@@ -50,7 +50,8 @@ def test_an_unknown_category_is_predicted_and_counted(bento):
         ({"miles": "500"}, "a whole number", 'the string "500"'),
         ({"miles": 1.5}, "a whole number", "1.5"),
         ({"miles": True}, "a whole number", "true"),
-        ({"miles": 2**53 + 2}, "a whole number", "9007199254740994"),
+        ({"miles": 2**53 + 2}, "a whole number from -9007199254740992 to 9007199254740992", "9007199254740994"),
+        ({"wind": 1e300}, "a number from -3.4e38 to 3.4e38", "1e+300"),
         ({"miles": None}, "a whole number", "null"),
         ({"seats": "many"}, "a whole number or null", 'the string "many"'),
         ({"wind": [1]}, "a number", "a list"),
@@ -95,6 +96,9 @@ def test_all_faults_of_the_first_bad_rows_are_named(bento):
         (b'{"rows": [{"wind": NaN}]}', 400, "invalid_json"),
         (b'{"rows": [{"wind": 1e999}]}', 400, "invalid_json"),
         (b"[" * 100_000, 400, "invalid_json"),
+        (b'\xef\xbb\xbf{"rows": []}', 400, "invalid_json"),
+        (b'{"rows": [{"carrier": "\\ud800"}]}', 400, "invalid_json"),
+        (b'{"rows": [{"wind": ' + b"9" * 400 + b"}]}", 400, "invalid_json"),
         (b"[]", 422, "invalid_request"),
         (b"null", 422, "invalid_request"),
         (b"{}", 422, "invalid_request"),
@@ -109,6 +113,19 @@ def test_what_is_no_request_is_refused_with_its_reason(bento, body, status, code
     answer = bento.ask("POST", "/predict", body)
     assert (answer.status, answer.content["error"]["code"]) == (status, code)
     assert answer.content["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"wind": -0.0}, {"wind": 1e-320}, {"wind": 3.4e38}, {"miles": -(2**53)}, {"carrier": "x" * 10_000_000}, {"carrier": "\0"}],
+)
+def test_values_at_the_edge_are_predicted(bento, change):
+    assert bento.predict(ROW, {**ROW, **change}).status == 200
+
+
+def test_of_a_field_that_is_given_twice_the_last_one_counts(bento):
+    body = json.dumps({"rows": [ROW]}).replace('"wind": 3.5', '"wind": "far", "wind": 3.5').encode()
+    assert bento.ask("POST", "/predict", body).status == 200
 
 
 def test_ten_thousand_rows_are_answered_and_one_more_is_refused(bento):

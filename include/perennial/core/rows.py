@@ -2,16 +2,20 @@
 
 import difflib
 import json
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeGuard
+
+import numpy as np
 
 from perennial.core.frames import FeatureTypes, Rows
 from perennial.errors import PermanentError
 
-# JSON promises whole numbers to be exact only up to 2^53 (RFC 8259, section 6), and so does float64.
-_LIMITS: Mapping[str, float] = {"integer": 2**53, "float": sys.float_info.max}
+# JSON promises whole numbers to be exact only up to 2^53 (RFC 8259, section 6), and so does float64. Above float32's largest
+# number, models of trees refuse to predict.
+_LIMITS: Mapping[str, float] = {"integer": 2**53, "float": float(np.finfo(np.float32).max)}
+_RANGES = {"integer": f"from {-(2**53)} to {2**53}", "float": "from -3.4e38 to 3.4e38"}
 _LONGEST_VALUE = 60
 
 _EXPECTED = {"category": "a string", "integer": "a whole number", "float": "a number", "boolean": "true or false"}
@@ -100,7 +104,8 @@ def _row_faults(number: int, row: object, features: FeatureTypes) -> Iterator[Ro
         if name not in row:
             yield RowFault(row=number, field=name, expected=_expected(kind, nullable), found="nothing: the field is missing")
         elif not _fits(row[name], kind, nullable):
-            yield RowFault(row=number, field=name, expected=_expected(kind, nullable), found=_describe(row[name]))
+            expected = _expected(kind, nullable, is_range=_is_beyond(row[name], kind))
+            yield RowFault(row=number, field=name, expected=expected, found=_describe(row[name]))
     for name in (name for name in row if name not in features):
         yield RowFault(row=number, field=_short(str(name)), expected=_suggest(str(name), features), found="an unknown field")
 
@@ -112,13 +117,23 @@ def _fits(value: object, kind: str, nullable: bool) -> bool:
         return isinstance(value, str)
     if kind == "boolean":
         return isinstance(value, bool)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LIMITS[kind] <= value <= _LIMITS[kind]:
+    if not _is_number(value) or not -_LIMITS[kind] <= value <= _LIMITS[kind]:
         return False
     return kind == "float" or value == int(value)
 
 
-def _expected(kind: str, nullable: bool) -> str:
-    return f"{_EXPECTED[kind]} or null" if nullable else _EXPECTED[kind]
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_beyond(value: object, kind: str) -> bool:
+    """Whether it is a number, only too large a one."""
+    return kind in _LIMITS and _is_number(value) and abs(value) > _LIMITS[kind]
+
+
+def _expected(kind: str, nullable: bool, *, is_range: bool = False) -> str:
+    expected = f"{_EXPECTED[kind]} {_RANGES[kind]}" if is_range else _EXPECTED[kind]
+    return f"{expected} or null" if nullable else expected
 
 
 def _suggest(name: str, features: FeatureTypes) -> str:
