@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from perennial.adapters import supervisor
 from perennial.errors import StackError
+from perennial.stack.preflight import is_free
 from perennial.stack.processes import find_processes
 from perennial.stack.services import SERVICES
 from perennial.stack.status import Status, read_status
@@ -142,7 +144,45 @@ def test_a_changed_setting_is_taken_over_by_a_running_stack(make_stack):
     settings = moved.up("gateway")
     assert settings.gateway_port != stack.settings.gateway_port
     assert statuses(settings)["gateway"].is_healthy
-    assert not statuses(stack.settings)["gateway"].is_healthy
+    assert is_free("127.0.0.1", stack.settings.gateway_port)
+
+
+def test_settings_that_cannot_be_taken_over_change_nothing(make_stack):
+    stack, other = make_stack(), make_stack()
+    stack.up("gateway", "postgres")
+    other.up("inbox")
+    before = pids(stack.settings)
+    port = other.environment["PERENNIAL_INBOX_PORT"]
+    moved = make_stack(PERENNIAL_VAR=stack.environment["PERENNIAL_VAR"], PERENNIAL_POSTGRES_PORT=port)
+    done = perennial(moved, "up")
+    assert done.returncode == 1
+    assert "nothing was changed" in done.stderr and "PERENNIAL_POSTGRES_PORT to a free port" in done.stderr
+    assert f"of the Perennial stack in {other.settings.paths.var}" in done.stderr
+    assert f"keep those it has: PERENNIAL_AIRFLOW_PORT={stack.settings.airflow_port} " in done.stderr
+    assert pids(stack.settings) == before
+
+
+def test_new_settings_restart_what_ran_even_if_something_else_is_named(make_stack):
+    stack = make_stack()
+    stack.up("gateway", "inbox")
+    moved = make_stack(PERENNIAL_VAR=stack.environment["PERENNIAL_VAR"])
+    done = perennial(moved, "up", "gateway")
+    assert "↻ Mail inbox" in done.stdout and "restarting with new settings" in done.stdout, done.stdout + done.stderr
+    now = statuses(moved.settings)
+    assert now["gateway"].is_healthy and now["inbox"].is_healthy
+
+
+def test_a_bento_whose_port_is_taken_meanwhile_does_not_stop_the_others(make_stack, tmp_path: Path):
+    stack = make_stack()
+    settings = stack.up("gateway")
+    port = settings.bento_port_range[0]
+    sleeps = supervisor.Program(name="bento__x__v1", command=["sleep", "99"], log=tmp_path / "log", listen=("127.0.0.1", port))
+    supervisor.add_program(settings, sleeps)
+    stack.down()
+    with socket.create_server(("127.0.0.1", port)):
+        stack.up("gateway")
+    assert supervisor.program_states(settings, "bento__x__v1") == []
+    assert statuses(settings)["gateway"].is_healthy
 
 
 def test_a_stale_pid_file_does_not_matter(make_stack):

@@ -22,8 +22,9 @@ def run(
         raise ConfigurationError(f"no service {unknown[0]!r}", f"services: {', '.join(SERVICES)}")
     settings, console, began = Settings.load(), Console(highlight=False), time.monotonic()
 
-    def report(title: str, outcome: str, seconds: float) -> None:
-        console.print(f"  [green]✓[/] {title:<26} {outcome:<16} {seconds:5.1f} s")
+    def report(title: str, outcome: str, seconds: float | None) -> None:
+        sign, took = ("[yellow]↻[/]", "") if seconds is None else ("[green]✓[/]", f"{seconds:5.1f} s")
+        console.print(f"  {sign} {title:<26} {outcome:<16} {took}".rstrip())
 
     with console.status("starting the stack"):
         up(settings, names=tuple(services or ()), report=report)

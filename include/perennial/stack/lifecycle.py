@@ -2,7 +2,7 @@
 
 import fcntl
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,14 +15,15 @@ from perennial.errors import StackError, UnavailableError
 from perennial.stack import preflight
 from perennial.stack.health import MAX_HEARTBEAT_AGE_SECONDS
 from perennial.stack.processes import end_processes, find_processes
+from perennial.stack.running import describe_other_ports, read_running_settings
 from perennial.stack.services import SERVICES, Service, Step, with_needs
 from perennial.stack.supervision import start_supervisor, tail, write_configuration
 from perennial.stack.waiting import wait_until
 
 _HEALTHY_WITHIN_SECONDS = 120.0
 
-# Called with the title of a service or step, what became of it, and the seconds it took.
-Report = Callable[[str, str, float], None]
+# Called with the title of a service or step, what became of it, and the seconds it took; none while it is not done.
+Report = Callable[[str, str, float | None], None]
 
 
 def _silent(*_: object) -> None:
@@ -43,8 +44,8 @@ def up(settings: Settings, *, names: tuple[str, ...] = (), report: Report = _sil
         return
     preflight.check_disk(settings)
     with _alone(settings):
-        _ensure_supervisor(settings, report)
-        _Start(settings=settings, units=with_needs(names), report=report).run()
+        stopped = _ensure_supervisor(settings, names, report)
+        _Start(settings=settings, units=with_needs((*names, *stopped) if names else ()), report=report).run()
 
 
 def down(settings: Settings, *, report: Report = _silent) -> int:
@@ -93,20 +94,55 @@ def _stop_services(settings: Settings) -> None:
     wait_until(are_stopped, seconds=60)
 
 
-def _ensure_supervisor(settings: Settings, report: Report) -> None:
-    """One supervisord that knows today's services: the running one told of changes, or a new one."""
+def _ensure_supervisor(settings: Settings, names: tuple[str, ...], report: Report) -> list[str]:
+    """One supervisord that knows today's services: the running one told of changes, or a new one.
+
+    Returns
+    -------
+    list of str
+        Services that ran and were stopped, because their settings have changed.
+    """
     if supervisor.is_answering(settings):
-        write_configuration(settings, SERVICES.values())
-        for program in supervisor.reload_programs(settings):
-            report(program, "has new settings", 0.0)
-        return
+        return _take_over_settings(settings, names, report)
     began = time.monotonic()
     if orphans := end_processes(find_processes(settings)):
         report(f"{orphans} processes of a supervisor that died", "ended", time.monotonic() - began)
-    preflight.check_bento_ports(settings)
     preflight.check_ports(settings, SERVICES.values())
+    _forget_bentos_without_port(settings, report)
     supervisor.remove_sockets(settings)
     start_supervisor(settings, write_configuration(settings, SERVICES.values()))
+    return []
+
+
+def _take_over_settings(settings: Settings, names: tuple[str, ...], report: Report) -> list[str]:
+    running = [state.program for state in supervisor.program_states(settings) if state.pid and state.program in SERVICES]
+    _check_new_ports(settings, {*running, *(unit.name for unit in with_needs(names))}, running)
+    write_configuration(settings, SERVICES.values())
+    stopped = [name for name in supervisor.reload_programs(settings) if name in running]
+    for name in stopped:
+        report(SERVICES[name].title, "restarting with new settings", None)
+    return stopped
+
+
+def _check_new_ports(settings: Settings, wanted: Collection[str], running: Collection[str]) -> None:
+    """Services that run are not stopped for settings with which they could not start again."""
+    if not (other := describe_other_ports(settings)):
+        return
+    before = read_running_settings(settings)
+    held = {getattr(before, setting) for name in running for setting in SERVICES[name].ports}
+    try:
+        preflight.check_ports(settings, (service for name, service in SERVICES.items() if name in wanted), held=held)
+    except StackError as error:
+        what = f"this stack runs with other ports and cannot take over the new ones; nothing was changed\n{error.what}"
+        raise StackError(what, f"keep those it has: {other}\n  → or {error.next_step}") from error
+
+
+def _forget_bentos_without_port(settings: Settings, report: Report) -> None:
+    """supervisord dies of a taken port of a program it knows from before; the step `champions` starts it on a free one."""
+    for program, host, port in supervisor.listening_programs(settings):
+        if not preflight.is_free(host, port):
+            supervisor.forget_program(settings, program)
+            report(program, f"moving: port {port} is taken", None)
 
 
 @contextmanager

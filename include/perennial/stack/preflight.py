@@ -3,17 +3,19 @@
 import shutil
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from pathlib import Path
 
 import psutil
 
-from perennial.adapters import supervisor
 from perennial.config.settings import Settings
 from perennial.errors import StackError
+from perennial.stack.environment import STACK_MARK
 from perennial.stack.services import Service
 
 _MIN_FREE_BYTES = 1024**3
 _PYTHONS = ((3, 11), (3, 12))
+_STACK = " of the Perennial stack in "
 
 
 def check_python() -> None:
@@ -41,28 +43,23 @@ def check_disk(settings: Settings, *, min_free_bytes: int = _MIN_FREE_BYTES) -> 
         raise StackError(what, "make room, or set PERENNIAL_VAR to a folder on another disk")
 
 
-def check_ports(settings: Settings, services: Iterable[Service]) -> None:
-    """Every port of the services must be free.
+def check_ports(settings: Settings, services: Iterable[Service], *, held: Collection[int] = ()) -> None:
+    """Every port of the services must be free, except those that are held by services about to give them up.
 
     Raises
     ------
     StackError
-        For the first that is not, with the setting that moves it and, where we may know, who has it.
+        Naming all that are not, with the settings that move them and, where we may know, who has them.
     """
-    for service in services:
-        for setting in service.ports:
-            port = getattr(settings, setting)
-            if not is_free(settings.bind, port):
-                what = f"{service.title} cannot listen on {settings.bind}:{port}: {_owner(port)} has it"
-                raise StackError(what, f"end that, or set PERENNIAL_{setting.upper()} to a free port")
-
-
-def check_bento_ports(settings: Settings) -> None:
-    """supervisord dies of a taken port of a program it knows from before; say so first."""
-    for program, host, port in supervisor.listening_programs(settings):
-        if not is_free(host, port):
-            what = f"{program} served on {host}:{port}, which {_owner(port)} has now"
-            raise StackError(what, f"end that, or forget the program: rm {supervisor.conf_folder(settings) / program}.conf")
+    wanted = [(service, setting, getattr(settings, setting)) for service in services for setting in service.ports]
+    busy = [each for each in wanted if each[2] not in held and not is_free(settings.bind, each[2])]
+    if not busy:
+        return
+    owners = {port: _owner(port) for _, _, port in busy}
+    what = [f"{service.title} cannot listen on {settings.bind}:{port}: {owners[port]} has it" for service, _, port in busy]
+    variables = ", ".join(f"PERENNIAL_{setting.upper()}" for _, setting, _ in busy)
+    end = "stop that stack: perennial down, in its folder" if all(_STACK in owner for owner in owners.values()) else "end that"
+    raise StackError("\n".join(what), f"{end}, or set {variables} to {'a free port' if len(busy) == 1 else 'free ports'}")
 
 
 def is_free(host: str, port: int) -> bool:
@@ -79,12 +76,22 @@ def is_free(host: str, port: int) -> bool:
 def _owner(port: int) -> str:
     try:
         connections = psutil.net_connections("tcp")
+        for connection in connections:
+            if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN and connection.pid:
+                process = psutil.Process(connection.pid)
+                return f"process {connection.pid} ({process.name()}){_stack_of(process)}"
     except psutil.Error:
-        return "another process"
-    for connection in connections:
-        if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN and connection.pid:
-            try:
-                return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
-            except psutil.Error:
-                break
+        pass
     return "another process"
+
+
+def _stack_of(process: psutil.Process) -> str:
+    """The stack that a process belongs to; Postgres writes over its own environment, its supervisor does not."""
+    for each in (process, *process.parents()):
+        try:
+            environment = each.environ()
+        except psutil.Error:
+            continue
+        if STACK_MARK in environment:
+            return f"{_STACK}{Path(environment.get('PERENNIAL_PROJECT', '')) / environment.get('PERENNIAL_VAR', '')}"
+    return ""

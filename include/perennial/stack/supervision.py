@@ -28,13 +28,16 @@ def program_of(settings: Settings, service: Service) -> supervisor.Program:
     )
 
 
+def configuration_path(settings: Settings) -> Path:
+    return settings.paths.supervisor / "supervisord.conf"
+
+
 def write_configuration(settings: Settings, services: Iterable[Service]) -> Path:
     """Write supervisord's main file; the programs of `conf.d` are included."""
-    folder = settings.paths.supervisor
-    for needed in (folder, supervisor.conf_folder(settings), settings.paths.logs):
+    for needed in (settings.paths.supervisor, supervisor.conf_folder(settings), settings.paths.logs):
         needed.mkdir(parents=True, exist_ok=True)
     supervisor.make_runtime_folder(settings)
-    path = folder / "supervisord.conf"
+    path = configuration_path(settings)
     sections = [_head(settings), *(supervisor.render_program(program_of(settings, service)) for service in services)]
     path.write_text("\n".join(sections))
     return path

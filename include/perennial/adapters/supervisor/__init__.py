@@ -27,6 +27,7 @@ __all__ = [
     "Program",
     "add_program",
     "conf_folder",
+    "forget_program",
     "is_answering",
     "listening_programs",
     "make_runtime_folder",
@@ -139,10 +140,15 @@ def add_program(settings: Settings, program: Program) -> None:
 
 def remove_program(settings: Settings, name: str) -> None:
     """Stop a program and forget it; nothing happens when it is not there. Waits until its processes have ended."""
-    (conf_folder(settings) / f"{name}.conf").unlink(missing_ok=True)
+    forget_program(settings, name)
     with _rpc(settings, tolerate={_BAD_NAME}) as supervisor:
         supervisor.stopProcessGroup(name)
         supervisor.removeProcessGroup(name)
+
+
+def forget_program(settings: Settings, name: str) -> None:
+    """Leave a program out of the next start of supervisord."""
+    (conf_folder(settings) / f"{name}.conf").unlink(missing_ok=True)
 
 
 def start_program(settings: Settings, name: str) -> None:

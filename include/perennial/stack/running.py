@@ -1,0 +1,64 @@
+"""The stack as it runs, next to what the settings of this shell say: why something does not answer, and what to do."""
+
+import re
+from collections.abc import Mapping
+
+from perennial.adapters import supervisor
+from perennial.config.settings import Settings
+from perennial.errors import UnavailableError
+from perennial.stack.health import MAX_HEARTBEAT_AGE_SECONDS
+from perennial.stack.services import SERVICES
+from perennial.stack.supervision import configuration_path
+
+DOWN = "the stack is down"
+START = "start it: perennial up"
+
+
+def is_down(settings: Settings) -> bool:
+    """Whether this is our own stack to keep, and its supervisor does not run."""
+    return settings.stack == "embedded" and not supervisor.is_answering(settings)
+
+
+def read_running_settings(settings: Settings) -> Settings:
+    """The settings with the ports that the running stack was started with; unchanged when it is down or somebody else's."""
+    other = _read_other_ports(settings)
+    values = {name.removeprefix("PERENNIAL_").lower(): value for name, value in other.items()}
+    return Settings.model_validate({**settings.model_dump(), **values}) if values else settings
+
+
+def describe_other_ports(settings: Settings) -> str:
+    """The ports of the running stack that the settings contradict, as `NAME=value`; empty when all agree."""
+    return " ".join(f"{name}={value}" for name, value in _read_other_ports(settings).items())
+
+
+def explain_silence(settings: Settings) -> str:
+    """What to do when a service of this stack does not answer, where the stack as a whole is the reason; else empty."""
+    if is_down(settings):
+        return START
+    if other := describe_other_ports(settings):
+        return f"this stack runs with other ports: set {other}, or put them into {settings.project / '.env'}"
+    return ""
+
+
+def require(settings: Settings, name: str) -> None:
+    """A service must answer before something is started that would wait for it, or fail in other words.
+
+    Raises
+    ------
+    UnavailableError
+        When the stack is down or the service does not answer.
+    """
+    if is_down(settings):
+        raise UnavailableError(DOWN, START)
+    if fault := SERVICES[name].health(settings, MAX_HEARTBEAT_AGE_SECONDS):
+        raise UnavailableError(fault, explain_silence(settings) or "see: perennial status")
+
+
+def _read_other_ports(settings: Settings) -> Mapping[str, str]:
+    path = configuration_path(settings)
+    if not path.exists() or is_down(settings) or settings.stack == "external":
+        return {}
+    # Every service has the same settings in its environment.
+    running = dict(re.findall(r'(PERENNIAL_\w+_PORTS?)="([\d-]+)"', path.read_text()))
+    current = settings.model_dump()
+    return {name: value for name, value in running.items() if value != str(current[name.removeprefix("PERENNIAL_").lower()])}
