@@ -59,6 +59,10 @@ class DataFault(PermanentError):
         self.validation = validation
 
 
+class EmptyWindow(DataFault):
+    """The source has no rows in the run's window: nothing to learn from, and mostly no fault of the data."""
+
+
 class ImmatureLabels(PermanentError):
     """The data is sound, but too few of its labels are old enough to count."""
 

@@ -9,7 +9,7 @@ import pytest
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_file import load_spec, spec_path
-from perennial.errors import DataFault
+from perennial.errors import EmptyWindow
 from perennial.steps.extract import extract
 from warehouse_flights import load, make_run
 
@@ -51,10 +51,8 @@ def test_extracting_again_gives_the_same_rows(settings, spec):
 @pytest.mark.parametrize("year", [2012, 2015])
 def test_an_empty_window_says_what_time_there_is(settings, spec, year):
     as_of = datetime(year, 6, 1, tzinfo=UTC)
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(EmptyWindow) as caught:
         extract(spec, make_run(f"extract__{year}", as_of=as_of), settings=settings)
-    window = f"flight_delay/training.sql has no rows from {year}-03-03 00:00 to {year}-06-01 00:00 UTC"
-    assert caught.value.what == (
-        f"flight_delay: {window}; its scheduled_departure_at runs from 2013-01-01 10:15 to 2014-01-01 04:59 UTC"
-    )
-    assert "param as_of" in caught.value.next_step
+    window = f"flight_delay: no rows from {year}-03-03 00:00 to {year}-06-01 00:00 UTC"
+    assert caught.value.what == f"{window}; the source's events reach from 2013-01-01 10:15 to 2014-01-01 04:59 UTC"
+    assert "an as_of in that range" in caught.value.next_step

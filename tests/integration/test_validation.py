@@ -19,7 +19,7 @@ from perennial.config.spec import ModelSpec
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.config.suite_file import Expectation, Suite
 from perennial.contracts import Cleaned, Run, Snapshot, Validation
-from perennial.errors import DataFault, QueryError, UnavailableError
+from perennial.errors import DataFault, EmptyWindow, QueryError, UnavailableError
 from perennial.stack.postgres import connect
 from perennial.steps.clean import clean
 from perennial.steps.extract import extract
@@ -200,13 +200,17 @@ def test_a_renamed_column_is_named(corrupted, spec):
         validate_raw(spec, make_run("validation__renamed"), settings=corrupted)
 
 
-def test_an_empty_window_is_called_empty(settings, spec):
-    run = make_run("validation__empty", as_of=datetime(2015, 6, 1, tzinfo=UTC))
-    with pytest.raises(DataFault) as caught:
-        validate_raw(spec, run, settings=settings)
-    headline = caught.value.what.splitlines()[0]
-    assert headline == "flight_delay: the raw data is empty from 2015-03-03 00:00 to 2015-06-01 00:00 UTC"
-    assert "expect_table_row_count_to_be_between" in caught.value.what
+@pytest.mark.parametrize("as_of", [datetime(2099, 1, 1, tzinfo=UTC), datetime(2012, 5, 1, tzinfo=UTC)])
+def test_an_empty_window_says_what_time_there_is_and_blames_no_row(settings, spec, as_of):
+    with pytest.raises(EmptyWindow) as caught:
+        validate_raw(spec, make_run(f"validation__{as_of.year}", as_of=as_of), settings=settings)
+    start = as_of - timedelta(days=90)
+    assert caught.value.what == (
+        f"flight_delay: no rows from {start:%Y-%m-%d %H:%M} to {as_of:%Y-%m-%d %H:%M} UTC; "
+        "the source's events reach from 2013-01-01 10:15 to 2014-01-01 04:59 UTC"
+    )
+    assert caught.value.next_step == "trigger it again with an as_of in that range, or load newer rows"
+    assert caught.value.validation is None
 
 
 def test_corrupt_joins_are_found_after_cleaning(settings, spec, cleaned):

@@ -8,7 +8,7 @@ from perennial.adapters.warehouse import Parameters, Query, read_frame, read_que
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import Extract, Run
-from perennial.errors import DataFault
+from perennial.errors import EmptyWindow
 from perennial.steps.workspace import run_folder
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ def extract(spec: ModelSpec, run: Run, *, settings: Settings) -> Extract:
 
     Raises
     ------
-    DataFault
+    EmptyWindow
         When the window has no rows, with the time that the source's own events span.
     QueryError
         When the warehouse refuses the query.
@@ -40,7 +40,7 @@ def extract(spec: ModelSpec, run: Run, *, settings: Settings) -> Extract:
     n_rows = stream_to_parquet(settings.warehouse_reader_url, query, path, parameters=query_parameters(run))
     seconds = time.perf_counter() - started
     if n_rows == 0:
-        raise _empty_window(spec, run, settings)
+        raise empty_window(spec, run, settings=settings)
     megabytes = path.stat().st_size / 1e6
     log.info("Extracted %s rows of %s from %s to %s", f"{n_rows:,}", spec.model, run.start, run.as_of)
     log.info("It took %.1f s: %s rows/s; %.1f MB in %s", seconds, f"{n_rows / seconds:,.0f}", megabytes, path)
@@ -52,12 +52,13 @@ def query_parameters(run: Run) -> Parameters:
     return {"start": run.start, "end": run.as_of, "as_of": run.as_of}
 
 
-def _empty_window(spec: ModelSpec, run: Run, settings: Settings) -> DataFault:
-    window = f"{spec.model}: {spec.source.query} has no rows from {run.start:%Y-%m-%d %H:%M} to {run.as_of:%Y-%m-%d %H:%M} UTC"
+def empty_window(spec: ModelSpec, run: Run, *, settings: Settings) -> EmptyWindow:
+    """The error of a window without rows, which says when the source has any."""
+    window = f"{spec.model}: no rows from {run.start:%Y-%m-%d %H:%M} to {run.as_of:%Y-%m-%d %H:%M} UTC"
     if not (span := _read_span(spec, settings)):
-        return DataFault(f"{window}, and none at any other time", "fill the source; the example's: perennial load-flights")
-    there = f"its {spec.source.event_time} runs from {span[0]:%Y-%m-%d %H:%M} to {span[1]:%Y-%m-%d %H:%M} UTC"
-    return DataFault(f"{window}; {there}", "start the run with a param as_of within that time, or load newer rows")
+        return EmptyWindow(f"{window}, and none at any other time", "fill the source; the example's: perennial load-flights")
+    there = f"the source's events reach from {span[0]:%Y-%m-%d %H:%M} to {span[1]:%Y-%m-%d %H:%M} UTC"
+    return EmptyWindow(f"{window}; {there}", "trigger it again with an as_of in that range, or load newer rows")
 
 
 def _read_span(spec: ModelSpec, settings: Settings) -> tuple[datetime, datetime] | None:

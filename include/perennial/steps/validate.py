@@ -14,7 +14,7 @@ from perennial.config.spec import ModelSpec
 from perennial.config.suite_file import Expectation, Suite, read_suite
 from perennial.contracts import Cleaned, FailedExpectation, Point, Run, TrainingSet, Validation
 from perennial.errors import DataFault
-from perennial.steps.extract import query_parameters
+from perennial.steps.extract import empty_window, query_parameters
 from perennial.steps.workspace import safe_name
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,8 @@ def validate_raw(spec: ModelSpec, run: Run, *, settings: Settings) -> Validation
 
     Raises
     ------
+    EmptyWindow
+        When there is no row at all, with the time that the source's events span.
     DataFault
         When a critical expectation fails; its `validation` says which.
     QueryError
@@ -49,7 +51,12 @@ def validate_raw(spec: ModelSpec, run: Run, *, settings: Settings) -> Validation
         key=spec.source.entity_key,
         page=settings.paths.reports / page,
     )
-    return _conclude(run, "raw", suite, result, settings=settings)
+    try:
+        return _conclude(run, "raw", suite, result, settings=settings)
+    except DataFault as fault:
+        if result.n_rows == 0:  # what its rows fail says nothing where there are none
+            raise empty_window(spec, run, settings=settings) from fault
+        raise
 
 
 def validate_clean(spec: ModelSpec, run: Run, cleaned: Cleaned, *, settings: Settings) -> Validation:
@@ -148,20 +155,16 @@ def _stop(run: Run, validation: Validation, *, settings: Settings) -> None:
     with StateStore(settings.state_url) as store:
         subject = f"{run.dag_run_id}: {validation.point} data"
         store.write_audit(run.dag_id, "validation failed", model=run.model, subject=subject, detail=asdict(validation))
-    docs = settings.paths.reports / validation.data_docs
+    log.info("Data Docs: %s", settings.paths.reports / validation.data_docs)
     raise DataFault(
         _headline(run, validation) + "".join(f"\n  - {line}" for line in lines[:_MOST_NAMED]),
-        f"mend the rows at their source, or the suite where it is wrong, and clear the task; Data Docs: {docs}",
+        "mend the rows at their source, or the suite where it is wrong, and clear the task; Data Docs show each expectation",
         validation=validation,
     )
 
 
 def _headline(run: Run, validation: Validation) -> str:
     """One line that names the fault by itself, as the subject of the mail does."""
-    if validation.n_rows == 0:
-        return (
-            f"{run.model}: the {validation.point} data is empty from {run.start:%Y-%m-%d %H:%M} to {run.as_of:%Y-%m-%d %H:%M} UTC"
-        )
     first, others = validation.failed[0], len(validation.failed) - 1
     about = f"{first.expectation}({first.column})" if first.column else first.expectation
     more = f", and {others} more" if others else ""
