@@ -7,7 +7,7 @@ from perennial.adapters.templates import format_instant
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import Champion, Run, Validation
-from perennial.errors import DataFault, ImmatureLabels, PerennialError
+from perennial.errors import DataFault, EmptyWindow, ImmatureLabels, PerennialError
 from perennial.steps.report_links import Link, dag_run_link, data_docs_link, task_log_link
 
 _TRACEBACK_LINES = 30
@@ -57,7 +57,7 @@ class FailedTask:
 
 def build_failure_subject(task: FailedTask) -> str:
     """Model and task first, then the fault."""
-    what = _shorten(_first_line(task.what), _SUBJECT_LETTERS)
+    what = _shorten(_first_line(task.what).removeprefix(f"{task.model}: "), _SUBJECT_LETTERS)
     return f"[perennial] {task.model}: {task.kind} stopped at {task.task_id} ({what})"
 
 
@@ -66,7 +66,11 @@ def _first_line(text: str) -> str:
 
 
 def _shorten(text: str, n_letters: int) -> str:
-    return text if len(text) <= n_letters else text[: n_letters - 1] + "…"
+    """Text cut after a word, where it is too long."""
+    if len(text) <= n_letters:
+        return text
+    whole_words = text[:n_letters].rpartition(" ")[0].rstrip(" ,;:(")
+    return f"{whole_words or text[: n_letters - 1]}…"
 
 
 def build_failure_values(
@@ -96,6 +100,8 @@ def build_failure_values(
 
 def _reason(task: FailedTask) -> str:
     match task.known_error:
+        case EmptyWindow():
+            return "there is no data in its window"
         case DataFault():
             return "the data is broken"
         case ImmatureLabels():

@@ -7,7 +7,7 @@ from html_checks import check_html
 from perennial.adapters.mail import Mail, build_message
 from perennial.config.settings import Settings
 from perennial.contracts import Champion
-from perennial.errors import DataFault, ImmatureLabels, UnavailableError
+from perennial.errors import DataFault, EmptyWindow, ImmatureLabels, UnavailableError
 from perennial.steps.failure_view import FailedTask, build_failure_subject, format_traceback
 from perennial.steps.report import build_failure_mail
 from report_records import RUN, build_failed_validation, read_spec
@@ -50,6 +50,7 @@ def failure_mail(error: BaseException | str | None, champion: Champion | str | N
     ("error", "headline"),
     [
         (fault_with_validation(), "Retrain stopped: the data is broken"),
+        (EmptyWindow("no rows from 2099-01-01"), "Retrain stopped: there is no data in its window"),
         (ImmatureLabels("only 12 % of the labels are mature"), "Retrain stopped: too few labels are mature"),
         (UnavailableError("MLflow does not answer"), "Retrain stopped: prepare.validate_raw failed"),
         (None, "Retrain stopped: prepare.validate_raw failed"),
@@ -127,6 +128,13 @@ def test_the_subject_names_model_task_and_fault_in_one_short_line():
     long = build_failure_subject(replace(TASK, error="x" * 500 + "\nsecond"))
     assert "\n" not in long
     assert long.endswith("…)")
+
+
+def test_the_subject_names_the_model_once_and_ends_after_a_word():
+    error = f"flight_delay: raw data fails expect_column_values_to_be_between(distance): {'observed 12,345.67 ' * 9}"
+    subject = build_failure_subject(replace(TASK, error=error))
+    assert subject.count("flight_delay") == 1
+    assert subject.endswith(("observed…)", "12,345.67…)"))
 
 
 def test_a_cycle_of_causes_ends():
