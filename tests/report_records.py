@@ -77,7 +77,7 @@ def build_decision(*, accepted: bool, champion: bool, forced_reason: str = "") -
         value=0.011 if accepted else -0.004,
         threshold=0.0,
         reason=f"roc_auc is better than that of {reference} by {'0.0190' if accepted else '0.0021'}; with 95% confidence it "
-        f"gains at least {'+0.0110' if accepted else '-0.0040'}, and at least +0.0000 is asked for",
+        f"{'gains at least 0.0110' if accepted else 'loses at most 0.0040'}, and a gain of at least 0.0000 is asked for",
     )
     gates = (
         GateResult(gate="floor_roc_auc", passed=True, value=0.7021, threshold=0.6, reason="roc_auc 0.7021 is at least 0.6000"),

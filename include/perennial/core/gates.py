@@ -43,14 +43,19 @@ def improvement_gate(
         return GateResult(gate="improvement", passed=False, reason=reason, threshold=at_least)
     passed = improvement.lower >= at_least and improvement.upper > at_least
     how = "better" if improvement.estimate >= 0 else "worse"
+    surely = f"gains at least {improvement.lower:.4f}" if improvement.lower >= 0 else f"loses at most {-improvement.lower:.4f}"
     found = (
         f"{metric} is {how} than that of {reference} by {abs(improvement.estimate):.4f}; with {confidence:.0%} confidence it "
-        f"gains at least {improvement.lower:+.4f}"
+        f"{surely}"
     )
-    if improvement.lower >= at_least and not passed:
+    is_equal = improvement.lower >= at_least and not passed
+    if is_equal:
         found = f"{metric} is about that of {reference}: the two cannot be told apart"
-    wanted = "at least" if passed or improvement.lower < at_least else "more than"
-    reason = f"{found}, and {wanted} {at_least:+.4f} is asked for"
+    if at_least < 0:
+        wanted = f"a loss of {'less than' if is_equal else 'at most'} {-at_least:.4f}"
+    else:
+        wanted = f"a gain of {'more than' if is_equal else 'at least'} {at_least:.4f}"
+    reason = f"{found}, and {wanted} is asked for"
     return GateResult(gate="improvement", passed=passed, reason=reason, value=improvement.lower, threshold=at_least)
 
 

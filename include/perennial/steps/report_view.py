@@ -46,7 +46,10 @@ def build_subject(spec: ModelSpec, decision: Decision) -> str:
     if decision.champion_version is None:
         other = "first champion" if decision.outcome == "accepted" else "no champion yet"
     else:
-        other = f"champion v{decision.champion_version}" + ("" if theirs is None else f" {theirs:.3f}")
+        rival = f"champion v{decision.champion_version}"
+        is_older = any(gate.gate == "not_older" and not gate.passed for gate in decision.gates)
+        alone = f"older data than {rival}" if is_older else f"not comparable with {rival}"
+        other = alone if theirs is None else f"{rival} {theirs:.3f}"
     return f"[perennial] {spec.model}: {outcome} ({mine}{other})"
 
 

@@ -50,7 +50,10 @@ def test_the_subject_says_the_outcome_first(accepted, champion, forced, subject)
 
 def test_the_subject_leaves_out_what_is_undefined():
     decision = replace(build_decision(accepted=False, champion=True), challenger_metrics={}, champion_metrics={})
-    assert build_subject(SPEC, decision) == "[perennial] flight_delay: challenger rejected (champion v3)"
+    said = "[perennial] flight_delay: challenger rejected"
+    assert build_subject(SPEC, decision) == f"{said} (not comparable with champion v3)"
+    older = replace(decision, gates=(GateResult(gate="not_older", passed=False, reason="it is"),))
+    assert build_subject(SPEC, older) == f"{said} (older data than champion v3)"
 
 
 def test_an_accepted_lead_names_the_rival():
