@@ -62,7 +62,8 @@ def read_query(project: Path, name: str) -> Query:
         return Query(name=name, text=(folder / name).read_text(encoding="utf-8"))
     except OSError as error:
         known = ", ".join(sorted(str(path.relative_to(folder)) for path in folder.rglob("*.sql")))
-        raise ConfigurationError(f"cannot read {folder / name}: {error.strerror}", f"files there: {known or 'none'}") from error
+        next_step = f"correct source.query or source.raw in the model's spec; files there: {known or 'none'}"
+        raise ConfigurationError(f"cannot read {folder / name}: {error.strerror}", next_step) from error
 
 
 def sql_digest(query: Query) -> str:

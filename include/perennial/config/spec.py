@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, field_validator, model_validator
 
-from perennial.config.spec_values import Column, Cron, Duration, Email, Name, Ratio, Timezone, show_duration
+from perennial.config.spec_values import Column, Cron, Duration, Email, Name, Ratio, Timezone, fault_at, show_duration
 
 Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "calibration_error"]
 Algorithm = Literal["prior", "logistic_regression", "random_forest", "extra_trees", "hist_gradient_boosting", "lightgbm"]
@@ -279,14 +279,14 @@ class ModelSpec(_Strict):
     def _parts_agree(self) -> Self:
         if self.label.delay >= self.training.holdout:
             delay, holdout = show_duration(self.label.delay), show_duration(self.training.holdout)
-            raise ValueError(
-                f"training.holdout ({holdout}) must be longer than label.delay ({delay}): no label in it would be mature"
-            )
+            message = f"training.holdout ({holdout}) must be longer than label.delay ({delay}): no label in it would be mature"
+            raise fault_at(message, "training", "holdout")
         taken = {*self.source.entity_key, self.source.event_time, self.label.column, self.source.arrival_time}
         if leaked := sorted(set(self.features) & taken):
-            raise ValueError(f"{leaked[0]!r} is a key, a time or the label; it cannot be a feature too")
-        if unknown := sorted(set(self.gates.slices.columns) - set(self.features)):
-            raise ValueError(f"slice column {unknown[0]!r} is not a feature")
+            raise fault_at(f"{leaked[0]!r} is a key, a time or the label; it cannot be a feature too", "features", leaked[0])
+        for number, column in enumerate(self.gates.slices.columns):
+            if column not in self.features:
+                raise fault_at(f"slice column {column!r} is not a feature", "gates", "slices", "columns", number)
         return self
 
     def budget_of(self, candidate: str) -> Budget:

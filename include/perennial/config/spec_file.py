@@ -134,7 +134,7 @@ def _find_faults(text: str) -> Iterator[tuple[int, str]]:
         ModelSpec.model_validate(data)
     except ValidationError as error:
         for details in error.errors(include_url=False):
-            line, keys = _locate(root, details["loc"])
+            line, keys = _locate(root, details.get("ctx", {}).get("location", details["loc"]))
             yield line, f"{'.'.join(keys)}: {_describe(details)}" if keys else _describe(details)
 
 
@@ -185,7 +185,7 @@ def _describe(details: ErrorDetails) -> str:
         return _list_allowed(f"found {found!r}", found, allowed)
     expected = f"expected {_TYPES[kind]}" if kind in _TYPES else details["msg"].removeprefix("Value error, ")
     expected = expected.replace("Input should be", "expected")
-    return expected if isinstance(found, Mapping) and kind == "value_error" else f"found {found!r}, {expected}"
+    return expected if isinstance(found, Mapping) and kind in ("value_error", "fault_at") else f"found {found!r}, {expected}"
 
 
 def _list_allowed(problem: str, found: object, allowed: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 _DURATION = re.compile(r"^(\d+)\s*(minutes?|hours?|days?|weeks?)$")
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
@@ -20,6 +21,11 @@ def _parse_duration(value: object) -> object:
     if isinstance(value, timedelta):
         return value
     raise ValueError("expected a duration such as '90 days', '6 hours' or '30 minutes'")
+
+
+def fault_at(message: str, *location: str | int) -> PydanticCustomError:
+    """A fault that a check of several parts found; its line in the file is that of `location`."""
+    return PydanticCustomError("fault_at", "{message}", {"message": message, "location": location})
 
 
 def show_duration(duration: timedelta) -> str:

@@ -50,7 +50,7 @@ def test_a_missing_file_lists_the_others(tmp_path: Path) -> None:
     (tmp_path / "sql" / "models" / "m").mkdir(parents=True)
     (tmp_path / "sql" / "models" / "m" / "training.sql").write_text("SELECT 1")
     assert read_query(tmp_path, "m/training.sql") == Query(name="m/training.sql", text="SELECT 1")
-    with pytest.raises(ConfigurationError, match=r"m/trainign\.sql: No such file.*\n.*files there: m/training\.sql"):
+    with pytest.raises(ConfigurationError, match=r"m/trainign\.sql: No such.*\n.*correct source\.query .*there: m/training\.sql"):
         read_query(tmp_path, "m/trainign.sql")
 
 

@@ -72,6 +72,11 @@ def test_the_example_is_right() -> None:
         ("at_most: 120, ", "", "cleaning.impossible.0", "expected at_least, at_most or both"),
         ("window: 90 days", "window: 20 days", "training", "holdout (14 days) must be at most half of the window (20 days)"),
         ("C: {low: 0.01,", "C: {low: 0.0,", "candidates.logistic.search.C", "low (0.0) must be over 0 where log is true"),
+        (
+            "holdout: 14 days", "holdout: 36 hours", "training.holdout",
+            "training.holdout (36 hours) must be longer than label.delay",
+        ),
+        ("columns: [carrier]", "columns: [carier]", "gates.slices.columns.0", "slice column 'carier' is not a feature"),
         ("roc_auc: 0.6", "auc: 0.6", "gates.floors.auc", "found 'auc', allowed: roc_auc, average_precision"),
     ],
 )  # fmt: skip
