@@ -38,6 +38,7 @@ class Answer:
     body: bytes
     code: str = ""
     n_rows: int = 0
+    allow: str = ""
 
 
 class Disconnected(Exception):
@@ -98,7 +99,7 @@ class Front:
             body = await _read_body(scope, receive)
             return await asyncio.get_running_loop().run_in_executor(self._worker, handler, body, request_id)
         except Refusal as refusal:
-            return _error(refusal, request_id)
+            return _error(refusal, request_id, allow=method if refusal.status == 405 else "")
         except Disconnected:
             raise
         except Exception as error:
@@ -162,14 +163,16 @@ async def _read_body(scope: Message, receive: Receive) -> bytes:
     return bytes(body)
 
 
-def _error(refusal: Refusal, request_id: str) -> Answer:
+def _error(refusal: Refusal, request_id: str, *, allow: str = "") -> Answer:
     error = {"code": refusal.code, "message": refusal.message, "details": refusal.details}
-    return Answer(status=refusal.status, body=orjson.dumps({"error": error, "request_id": request_id}), code=refusal.code)
+    body = orjson.dumps({"error": error, "request_id": request_id})
+    return Answer(status=refusal.status, body=body, code=refusal.code, allow=allow)
 
 
 async def _send_answer(send: Send, answer: Answer, headers: Headers) -> None:
     length = str(len(answer.body)).encode()
     own = [(b"content-type", b"application/json"), (b"content-length", length), *headers]
+    own += [(b"allow", answer.allow.encode())] if answer.allow else []
     await send({"type": "http.response.start", "status": answer.status, "headers": own})
     await send({"type": "http.response.body", "body": answer.body})
 

@@ -128,6 +128,11 @@ def test_of_a_field_that_is_given_twice_the_last_one_counts(bento):
     assert bento.ask("POST", "/predict", body).status == 200
 
 
+def test_an_empty_object_is_told_to_have_no_fields(bento):
+    answer = bento.ask("POST", "/predict", b"{}")
+    assert answer.content["error"]["message"] == 'expected an object with the one field "rows", found none'
+
+
 def test_ten_thousand_rows_are_answered_and_one_more_is_refused(bento):
     answer = bento.predict(*[ROW] * 10_000)
     assert (answer.status, len(answer.content["predictions"])) == (200, 10_000)
@@ -165,6 +170,12 @@ def test_every_answer_says_which_version_gave_it(bento, method, path, status):
     answer = bento.ask(method, path)
     assert (answer.status, answer.headers["x-model-version"]) == (status, "3")
     assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(("method", "path", "allowed"), [("GET", "/predict", "POST"), ("DELETE", "/metadata", "GET")])
+def test_a_wrong_method_is_told_the_right_one(bento, method, path, allowed):
+    answer = bento.ask(method, path)
+    assert (answer.status, answer.headers["allow"]) == (405, allowed)
 
 
 def test_metadata_describes_the_model(bento):

@@ -123,7 +123,7 @@ def _digest_and_routes(models: Models) -> tuple[str, Json]:
     host: Json = {
         "name": "models",
         "domains": ["*"],
-        "routes": [_list_route(models, digest), *routes, *_fallback_routes(models)],
+        "routes": [*_list_routes(models, digest), *routes, *_fallback_routes(models)],
         "request_body_buffer_limit": _MAX_BODY_BYTES,
     }
     return digest, {
@@ -172,9 +172,16 @@ def _own_path_route(path: str, model: str, upstream: Upstream) -> Json:
     return {"match": {"path": path}, "route": {"cluster": cluster, "prefix_rewrite": "/readyz", "timeout": "2s"}}
 
 
-def _list_route(models: Models, digest: str) -> Json:
-    route = _reply({"path": "/v1/models"}, 200, body={"models": _listing(models)})
-    return {**route, "response_headers_to_add": [_header(_CONFIG_HEADER, digest), _header(_VERSION_HEADER, "none")]}
+def _list_routes(models: Models, digest: str) -> list[Json]:
+    path = {"safe_regex": {"regex": "/v1/models/?"}}
+    reading = [{"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}]
+    listing = _reply({**path, "headers": reading}, 200, body={"models": _listing(models)})
+    refusal = _reply(path, 405, body=_error("method_not_allowed", "/v1/models takes GET"))
+    return [_adding(listing, _header(_CONFIG_HEADER, digest)), _adding(refusal, _header("allow", "GET, HEAD"))]
+
+
+def _adding(route: dict[str, object], header: Json) -> Json:
+    return {**route, "response_headers_to_add": [header, _header(_VERSION_HEADER, "none")]}
 
 
 def _listing(models: Models) -> list[Json]:
@@ -195,7 +202,7 @@ def _error(code: str, message: str) -> dict[str, object]:
     return {"error": {"code": code, "message": message, "details": []}}
 
 
-def _reply(match: Json, status: int, *, body: Json) -> Json:
+def _reply(match: Json, status: int, *, body: Json) -> dict[str, object]:
     """An answer of Envoy's own. A per cent sign would start one of its variables."""
     content = json.loads(json.dumps(body).replace("%", "%%")) | {"request_id": "%REQ(X-REQUEST-ID)%"}
     action = {"status": status, "body_format": {"json_format": content}}

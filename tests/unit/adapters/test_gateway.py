@@ -154,6 +154,16 @@ def test_what_the_gateway_answers_itself(settings, serve):
     assert ask(settings, "/v1/models/nope/predict").content["models"] == ["late", "later"]
 
 
+def test_the_list_of_models_is_for_reading(settings):
+    lead(settings, {"later": []})
+    assert ask(settings, "/v1/models/", method="GET").content["models"] == [{"model": "later", "versions": []}]
+    for method in ("DELETE", "POST", "PUT"):
+        answer = ask(settings, "/v1/models", method=method)
+        assert (answer.status, answer.content["error"]["code"]) == (405, "method_not_allowed")
+        assert answer.headers["allow"] == "GET, HEAD"
+        assert answer.headers["x-model-version"] == "none"
+
+
 def test_a_version_without_weight_is_reached_on_its_own_path_only(settings, serve):
     champion, challenger = serve(1), serve(2)
     lead(settings, {"late": [champion.upstream(), challenger.upstream(weight=0)]})
