@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from perennial.adapters.airflow_api import AirflowApi, DagRunState, TaskState
+from perennial.adapters.flights import load_flights
 from perennial.config.settings import Settings
 from perennial.stack.lifecycle import down, up
 
@@ -45,7 +46,7 @@ def main() -> None:
         settings = Settings.load(environ)
         try:
             up(settings)
-            subprocess.run([sys.executable, "-m", "perennial.cli.main", "load-flights"], env=environ, check=True)
+            load_flights(settings.database_url("warehouse"), settings.project, progress=lambda *_: None)
             bare = run_bare(environ, Path(name))
             loop = run_loop(settings)
         finally:
@@ -70,7 +71,7 @@ def run_bare(environ: dict[str, str], folder: Path) -> dict[str, object]:
     script = PROJECT / "benchmarks" / "overhead" / "bare.py"
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     command = [sys.executable, str(script), AS_OF, str(folder)]
-    output = subprocess.run(command, env=environ | threads, check=True, capture_output=True, text=True).stdout
+    output = subprocess.run(command, env=environ | threads, check=True, stdout=subprocess.PIPE, text=True).stdout
     result: dict[str, object] = json.loads(output.splitlines()[-1])
     return result
 
