@@ -1,13 +1,14 @@
 """`perennial check`."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from perennial.config.settings import Settings
     from perennial.steps.check import Check
 
 _SIGNS = {"ok": "[green]✓[/]", "fault": "[red]✗[/]", "skipped": "[yellow]–[/]"}
@@ -21,16 +22,29 @@ def run(
     """Exit code 0: all is well. 1: something has to be mended. 3: what was checked is well, but a service is away."""
     from perennial.config.settings import Settings
     from perennial.config.spec_schema import render_schema
-    from perennial.steps.check import check_models
 
     if schema:
         typer.echo(render_schema(), nl=False)
         return
-    checks = _print(check_models(Settings.load(), models=models or ()), quiet=as_json)
+    checks = _print(_check(Settings.load(), models or ()), quiet=as_json)
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in checks], indent=2))
     found = {check.status for check in checks}
     raise typer.Exit(1 if "fault" in found else 3 if "skipped" in found else 0)
+
+
+def _check(settings: "Settings", models: Sequence[str]) -> Iterator["Check"]:
+    """Check against the stack as it runs; where it does not, say how to start it."""
+    from perennial.stack.running import START, describe_other_ports, is_down, read_running_settings
+    from perennial.steps.check import Check, check_models
+
+    if other := describe_other_ports(settings):
+        what, next_step = "this stack runs with other ports than the settings say", f"set {other}, or put them into .env"
+        yield Check(model="", subject="ports", status="fault", message=what, next_step=next_step)
+    down = is_down(settings)
+    for check in check_models(read_running_settings(settings), models=models):
+        is_ours = check.subject in ("state", "mlflow") or not settings.warehouse_url
+        yield replace(check, next_step=START) if down and is_ours and check.status == "skipped" else check
 
 
 def _print(checks: Iterable["Check"], *, quiet: bool) -> list["Check"]:

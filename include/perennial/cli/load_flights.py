@@ -23,8 +23,10 @@ def run(
 
     from perennial.adapters.flights import load_flights
     from perennial.config.settings import Settings
+    from perennial.stack.running import require_up
 
     settings, console = Settings.load(), Console(highlight=False, stderr=as_json)
+    require_up(settings)
     with _bar(console) as progress:
         load = load_flights(settings.database_url("warehouse"), settings.project, reload=reload, progress=progress)
     if as_json:

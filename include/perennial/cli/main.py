@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import typer
+from typer._click import exceptions as click
 from typer.core import TyperCommand, TyperGroup
 
-from perennial.errors import PerennialError, RetryableError
+from perennial.errors import PerennialError, RetryableError, UnavailableError
 
 if TYPE_CHECKING:
     from typer._click.core import Command, Context
@@ -63,6 +64,11 @@ class _LazyGroup(TyperGroup):
         entry = COMMANDS.get(cmd_name)
         return _LazyCommand(cmd_name, entry) if entry else None
 
+    def resolve_command(self, ctx: "Context", args: list[str]) -> "tuple[str | None, Command | None, list[str]]":
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"there is no command {args[0]!r}\n  → commands: {', '.join(COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(cls=_LazyGroup, epilog=_EPILOG, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -75,10 +81,30 @@ def _about() -> None:
 def main() -> None:
     """Run the command line; an error of ours is shown as its message, without a traceback."""
     try:
-        app(prog_name="perennial")
+        sys.exit(app(prog_name="perennial", standalone_mode=False))
     except PerennialError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {_explained(error)}", err=True)
         sys.exit(3 if isinstance(error, RetryableError) else 1)
+    except click.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        usage = f"{error.ctx.get_usage()}\n" if isinstance(error, click.UsageError) and error.ctx else ""
+        typer.echo(f"{usage}error: {error.format_message()}", err=True)
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        typer.echo("error: aborted", err=True)
+        sys.exit(1)
+
+
+def _explained(error: PerennialError) -> PerennialError:
+    """Where a service is away because the whole stack is, or has other ports, that is the next step."""
+    if not isinstance(error, UnavailableError):
+        return error
+    from perennial.config.settings import Settings
+    from perennial.stack.running import explain_silence
+
+    return UnavailableError(error.what, explain_silence(Settings.load()) or error.next_step)
 
 
 def _load(name: str, entry: Entry) -> "Command":

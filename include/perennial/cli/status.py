@@ -29,6 +29,12 @@ def _print(status: "StackStatus") -> None:
     from rich.table import Table
 
     console, table = Console(highlight=False), Table(box=None, pad_edge=False)
+    if status.is_down:
+        console.print("The stack is down → start it: perennial up")
+        return
+    if status.other_ports:
+        what = "This stack runs with other ports than this shell's settings say; other commands would miss it."
+        console.print(f"[yellow]![/] {what}\n  → set {status.other_ports}, or put them into .env\n", soft_wrap=True)
     for column in ("", "Service", "URL", "PID", "Uptime"):
         table.add_column(column, no_wrap=True)
     for service in status.services:

@@ -40,6 +40,18 @@ def explain_silence(settings: Settings) -> str:
     return ""
 
 
+def require_up(settings: Settings) -> None:
+    """Our own stack must run.
+
+    Raises
+    ------
+    UnavailableError
+        When it is down.
+    """
+    if is_down(settings):
+        raise UnavailableError(DOWN, START)
+
+
 def require(settings: Settings, name: str) -> None:
     """A service must answer before something is started that would wait for it, or fail in other words.
 
@@ -48,8 +60,7 @@ def require(settings: Settings, name: str) -> None:
     UnavailableError
         When the stack is down or the service does not answer.
     """
-    if is_down(settings):
-        raise UnavailableError(DOWN, START)
+    require_up(settings)
     if fault := SERVICES[name].health(settings, MAX_HEARTBEAT_AGE_SECONDS):
         raise UnavailableError(fault, explain_silence(settings) or "see: perennial status")
 

@@ -49,8 +49,41 @@ def test_every_command_has_a_module_with_run(entry):
 
 
 def test_wrong_usage_ends_with_2():
-    assert run("no-such-command").returncode == 2
-    assert run("up", "--no-such-option").returncode == 2
+    done = run("frobnicate")
+    assert done.returncode == 2
+    assert f"error: there is no command 'frobnicate'\n  → commands: {', '.join(cli.COMMANDS)}" in done.stderr
+    done = run("up", "--no-such-option")
+    assert done.returncode == 2
+    assert "\nerror: " in done.stderr
+
+
+def test_no_command_prints_the_help():
+    done = run()
+    assert done.returncode == 2
+    assert done.stderr.startswith("Usage: perennial") and "error:" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["airflow dags list", "mlflow experiments search", "load-flights"])
+def test_what_needs_the_stack_says_at_once_that_it_is_down(tmp_path: Path, command):
+    done = run(*command.split(), PERENNIAL_VAR=str(tmp_path))
+    assert done.returncode == 3
+    assert done.stderr.strip() == "error: the stack is down\n  → start it: perennial up"
+
+
+def test_mlflow_gives_its_version_without_the_stack(tmp_path: Path):
+    done = run("mlflow", "--version", PERENNIAL_VAR=str(tmp_path))
+    assert (done.returncode, done.stdout.split(",")[0]) == (0, "mlflow"), done.stderr
+
+
+def test_the_status_of_a_stack_that_is_down_is_one_line(tmp_path: Path):
+    done = run("status", PERENNIAL_VAR=str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "The stack is down → start it: perennial up\n")
+
+
+def test_check_says_how_to_start_a_stack_that_is_down(tmp_path: Path):
+    done = run("check", PERENNIAL_VAR=str(tmp_path))
+    assert done.returncode == 3
+    assert done.stdout.count("  → start it: perennial up") == done.stdout.count("–") > 2
 
 
 def test_an_error_of_ours_is_its_message_and_next_step_without_a_traceback():
