@@ -50,11 +50,15 @@ _N_LISTED = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A report as the list shows it. `name` is its path under the folder."""
+    """A report as the list shows it. `name` is its path under the folder: Data Docs are at data_docs/<model>/<run>."""
 
     name: str
     written_at: datetime
-    n_bytes: int
+
+    @property
+    def folder(self) -> str:
+        """What the pages of one run share."""
+        return self.name.rpartition("/")[0]
 
 
 @cache
@@ -86,14 +90,16 @@ def read_report(path: str, folder: Folder) -> Response:
     if file is None:
         raise HTTPException(status.HTTP_404_NOT_FOUND, "there is no such report")
     if path.startswith(_DATA_DOCS) and file.suffix == ".html":
-        return HTMLResponse(dress(file.read_text(errors="replace")), headers=_HEADERS)
+        return HTMLResponse(dress(file.read_text(errors="replace"), back="../" * path.count("/")), headers=_HEADERS)
     return FileResponse(file, media_type=_MEDIA_TYPES[file.suffix], headers=_HEADERS)
 
 
-def dress(page: str) -> str:
-    """A page of Data Docs with our style sheet in place of those from elsewhere, which the policy forbids."""
+def dress(page: str, *, back: str) -> str:
+    """A page of Data Docs with our style sheet in place of those from elsewhere, which the policy forbids, and a way back."""
     head, end, rest = page.partition("</head>")
-    return f"{head}<style>{_read_style()}</style>{end}{rest}"
+    before, body, content = rest.partition("<body>")
+    link = f'<p style="margin:0;padding:.5rem 1.25rem"><a href="{back}">← All reports</a></p>' if body else ""
+    return f"{head}<style>{_read_style()}</style>{end}{before}{body}{link}{content}"
 
 
 @cache
@@ -123,22 +129,30 @@ def find_pages(folder: Path) -> list[Page]:
         name = path.relative_to(folder).as_posix()
         if file := find_file(folder, name):
             with suppress(FileNotFoundError):  # retention may remove it at any time
-                facts = file.stat()
-                pages.append(Page(name=name, written_at=datetime.fromtimestamp(facts.st_mtime, tz=UTC), n_bytes=facts.st_size))
+                pages.append(Page(name=name, written_at=datetime.fromtimestamp(file.stat().st_mtime, tz=UTC)))
     return sorted(pages, key=lambda page: page.written_at, reverse=True)
 
 
 def render_list(pages: list[Page], *, n_pages: int) -> str:
-    """The list of reports as a page."""
+    """The list of reports as a page: a line for each run of a model, in the order of the pages."""
     if not pages:
         return _PAGE.format(body="<p>No report yet: the first retraining writes one.</p>")
-    rows = "".join(
-        f'<tr><td><a href="{quote(page.name)}">{html.escape(page.name)}</a></td>'
-        f"<td>{page.written_at:%Y-%m-%d %H:%M} UTC</td><td>{page.n_bytes / 1024:,.0f} KB</td></tr>"
-        for page in pages
+    runs: dict[str, list[Page]] = {}
+    for page in pages:
+        runs.setdefault(page.folder, []).append(page)
+    rows = "".join(_render_run(folder, of_run) for folder, of_run in runs.items())
+    more = f"<p>The newest {len(pages)} of {n_pages} pages.</p>" if n_pages > len(pages) else ""
+    return _PAGE.format(body=f"<table><tr><th>Model</th><th>Run</th><th>Pages</th><th>Written</th></tr>{rows}</table>{more}")
+
+
+def _render_run(folder: str, pages: list[Page]) -> str:
+    """One line of the list; the pages stand in the order in which they were written."""
+    model, _, run = folder.removeprefix(_DATA_DOCS).partition("/")
+    links = [f'<a href="{quote(page.name)}">{html.escape(Path(page.name).stem)}</a>' for page in reversed(pages)]
+    return (
+        f"<tr><td>{html.escape(model)}</td><td>{html.escape(run)}</td><td>{' · '.join(links)}</td>"
+        f"<td>{pages[0].written_at:%Y-%m-%d %H:%M} UTC</td></tr>"
     )
-    more = f"<p>The newest {len(pages)} of {n_pages}.</p>" if n_pages > len(pages) else ""
-    return _PAGE.format(body=f"<table><tr><th>Report</th><th>Written</th><th>Size</th></tr>{rows}</table>{more}")
 
 
 _PAGE = """<!DOCTYPE html>
@@ -150,8 +164,9 @@ h1{{font-size:1.3rem}}
 table{{border-collapse:collapse;width:100%}}
 th,td{{text-align:left;padding:.45rem .6rem .45rem 0;border-bottom:1px solid #8884;vertical-align:top}}
 td{{overflow-wrap:anywhere}}
-td+td,th+th{{white-space:nowrap;text-align:right;opacity:.75}}
+td:last-child{{white-space:nowrap;opacity:.75}}
 a{{color:#0b6bcb}}
 @media (prefers-color-scheme:dark){{a{{color:#6cb6ff}}}}
-</style></head><body><h1>Reports</h1>{body}</body></html>
+</style></head><body><h1>Reports</h1>{body}
+<p><a href="../../" target="_blank">Open Airflow</a></p></body></html>
 """
