@@ -63,7 +63,7 @@ def read_query(project: Path, name: str) -> Query:
     except OSError as error:
         known = ", ".join(sorted(str(path.relative_to(folder)) for path in folder.rglob("*.sql")))
         next_step = f"correct source.query or source.raw in the model's spec; files there: {known or 'none'}"
-        raise ConfigurationError(f"cannot read {folder / name}: {error.strerror}", next_step) from error
+        raise ConfigurationError(f"cannot read sql/models/{name}: {error.strerror}", next_step) from error
 
 
 def sql_digest(query: Query) -> str:

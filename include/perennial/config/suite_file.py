@@ -54,7 +54,7 @@ def read_suite(project: Path, name: str) -> Suite:
     except OSError as error:
         known = ", ".join(sorted(str(path.relative_to(folder)) for path in folder.rglob("*.yaml")))
         next_step = f"correct `expectations` in the model's spec; files there: {known or 'none'}"
-        raise ConfigurationError(f"cannot read {folder / name}: {error.strerror}", next_step) from error
+        raise ConfigurationError(f"cannot read include/expectations/{name}: {error.strerror}", next_step) from error
     try:
         return Suite.model_validate(yaml.load(text, Loader=yaml.CSafeLoader))
     except yaml.YAMLError as error:
