@@ -18,6 +18,7 @@ from perennial.stack.processes import find_processes
 from perennial.stack.services import SERVICES
 from perennial.stack.status import Status, read_status
 from perennial.stack.waiting import wait_until
+from perennial.steps.serving import program_name
 
 pytestmark = pytest.mark.integration
 
@@ -160,6 +161,32 @@ def test_settings_that_cannot_be_taken_over_change_nothing(make_stack):
     assert f"of the Perennial stack in {other.settings.paths.var}" in done.stderr
     assert f"keep those it has: PERENNIAL_AIRFLOW_PORT={stack.settings.airflow_port} " in done.stderr
     assert pids(stack.settings) == before
+
+
+def test_a_shell_with_other_ports_sees_this_stack_and_is_told_so(make_stack):
+    stack, other = make_stack(), make_stack()
+    settings = stack.up("gateway")
+    lost = make_stack(PERENNIAL_VAR=stack.environment["PERENNIAL_VAR"], PERENNIAL_MLFLOW_PORT=str(other.settings.mlflow_port))
+    status = read_status(lost.settings)
+    gateway = {service.name: service for service in status.services}["gateway"]
+    assert gateway.is_healthy and gateway.url == settings.gateway_url
+    assert f"PERENNIAL_GATEWAY_PORT={settings.gateway_port}" in status.other_ports
+    assert "runs with other ports" in perennial(lost, "status").stdout
+    done = perennial(lost, "mlflow", "experiments", "search")
+    assert done.returncode == 1
+    assert f"set PERENNIAL_AIRFLOW_PORT={settings.airflow_port} " in done.stderr
+    assert read_status(settings).other_ports == ""
+
+
+def test_a_bento_is_shown_with_its_model_and_version(make_stack, tmp_path: Path):
+    settings = make_stack().up("gateway")
+    name = program_name("flight_delay", 3)
+    supervisor.add_program(settings, supervisor.Program(name=name, command=["sleep", "99"], log=tmp_path / "log"))
+    status = statuses(settings)[name]
+    assert status.title == "Bento flight_delay v3"
+    assert status.url == f"{settings.gateway_url}/v1/models/flight_delay/metadata"
+    supervisor.add_program(settings, supervisor.Program(name=name, command=["false"], log=tmp_path / "log"))
+    assert wait_until(lambda: statuses(settings)[name].reason.startswith("restarting"), seconds=10)
 
 
 def test_new_settings_restart_what_ran_even_if_something_else_is_named(make_stack):

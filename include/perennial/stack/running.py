@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from perennial.adapters import supervisor
 from perennial.config.settings import Settings
-from perennial.errors import UnavailableError
+from perennial.errors import ConfigurationError, UnavailableError
 from perennial.stack.health import MAX_HEARTBEAT_AGE_SECONDS
 from perennial.stack.services import SERVICES
 from perennial.stack.supervision import configuration_path
@@ -59,8 +59,15 @@ def require(settings: Settings, name: str) -> None:
     ------
     UnavailableError
         When the stack is down or the service does not answer.
+    ConfigurationError
+        When the service runs, but elsewhere: who answers there may be another stack.
     """
     require_up(settings)
+    other = _read_other_ports(settings)
+    if any(f"PERENNIAL_{setting.upper()}" in other for setting in SERVICES[name].ports):
+        raise ConfigurationError(
+            f"{SERVICES[name].title} runs with another port than the settings say", explain_silence(settings)
+        )
     if fault := SERVICES[name].health(settings, MAX_HEARTBEAT_AGE_SECONDS):
         raise UnavailableError(fault, explain_silence(settings) or "see: perennial status")
 
