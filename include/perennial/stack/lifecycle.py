@@ -44,8 +44,8 @@ def up(settings: Settings, *, names: tuple[str, ...] = (), report: Report = _sil
         return
     preflight.check_disk(settings)
     with _alone(settings):
-        stopped = _ensure_supervisor(settings, names, report)
-        _Start(settings=settings, units=with_needs((*names, *stopped) if names else ()), report=report).run()
+        also = _ensure_supervisor(settings, names, report)
+        _Start(settings=settings, units=with_needs((*names, *also) if names else ()), report=report).run()
 
 
 def down(settings: Settings, *, report: Report = _silent) -> int:
@@ -100,7 +100,8 @@ def _ensure_supervisor(settings: Settings, names: tuple[str, ...], report: Repor
     Returns
     -------
     list of str
-        Services that ran and were stopped, because their settings have changed.
+        What has to be started whatever was asked for: services that were stopped because their settings have changed, and
+        the step that finds a port for bentos that lost theirs.
     """
     if supervisor.is_answering(settings):
         return _take_over_settings(settings, names, report)
@@ -108,10 +109,10 @@ def _ensure_supervisor(settings: Settings, names: tuple[str, ...], report: Repor
     if orphans := end_processes(find_processes(settings)):
         report(f"{orphans} processes of a supervisor that died", "ended", time.monotonic() - began)
     preflight.check_ports(settings, SERVICES.values())
-    _forget_bentos_without_port(settings, report)
+    forgotten = _forget_bentos_without_port(settings, report)
     supervisor.remove_sockets(settings)
     start_supervisor(settings, write_configuration(settings, SERVICES.values()))
-    return []
+    return ["champions"] if forgotten else []
 
 
 def _take_over_settings(settings: Settings, names: tuple[str, ...], report: Report) -> list[str]:
@@ -137,12 +138,15 @@ def _check_new_ports(settings: Settings, wanted: Collection[str], running: Colle
         raise StackError(what, f"keep those it has: {other}\n  → or {error.next_step}") from error
 
 
-def _forget_bentos_without_port(settings: Settings, report: Report) -> None:
+def _forget_bentos_without_port(settings: Settings, report: Report) -> list[str]:
     """supervisord dies of a taken port of a program it knows from before; the step `champions` starts it on a free one."""
+    forgotten = []
     for program, host, port in supervisor.listening_programs(settings):
         if not preflight.is_free(host, port):
             supervisor.forget_program(settings, program)
             report(program, f"moving: port {port} is taken", None)
+            forgotten.append(program)
+    return forgotten
 
 
 @contextmanager
