@@ -41,6 +41,8 @@ def _print(status: "StackStatus") -> None:
         sign = "[green]✓[/]" if service.is_healthy else "[red]✗[/]"
         running = (str(service.pid), str(timedelta(seconds=service.uptime_seconds))) if service.pid else ("", "")
         table.add_row(sign, service.title, service.url, *running)
+    # An address that is cut short is of no use; a narrow terminal wraps the line.
+    console.width = max(console.width, console.measure(table, options=console.options.update(max_width=1000)).maximum)
     console.print(table)
     for service in (service for service in status.services if not service.is_healthy):
         console.print(f"\n[red]✗[/] {service.title}: {service.reason}\n  → {service.log}", soft_wrap=True)
