@@ -6,6 +6,8 @@ from typing import Any
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec
 from perennial.contracts import (
     Cleaned,
     Decision,
@@ -27,8 +29,11 @@ Packed = dict[str, Any]
 VALIDATIONS = ("ingest.validate_raw", "prepare.validate_clean", "prepare.validate_features")
 
 
-def _pull_run() -> Run:
-    return pull(Run, "plan")
+def _open_run() -> tuple[ModelSpec, Run, Settings]:
+    """What every step needs: the model's spec, what the run may see, the settings."""
+    run = pull(Run, "plan")
+    spec, settings = load_model(run.model)
+    return spec, run, settings
 
 
 def _pull_validations() -> tuple[Validation, ...]:
@@ -52,8 +57,7 @@ def validate_raw() -> Packed:
     """Check the window's rows where they lie, in Postgres, against the raw suite."""
     from perennial.steps.validate import validate_raw as step
 
-    run = _pull_run()
-    spec, settings = load_model(run.model)
+    spec, run, settings = _open_run()
     return pack(step(spec, run, settings=settings))
 
 
@@ -62,8 +66,7 @@ def extract() -> Packed:
     """Stream the window from Postgres to Parquet, through a role that can only read."""
     from perennial.steps.extract import extract as step
 
-    run = _pull_run()
-    spec, settings = load_model(run.model)
+    spec, run, settings = _open_run()
     return pack(step(spec, run, settings=settings))
 
 
@@ -72,8 +75,7 @@ def clean() -> Packed:
     """Apply the spec's cleaning rules and count what was dropped and mended."""
     from perennial.steps.clean import clean as step
 
-    run = _pull_run()
-    spec, settings = load_model(run.model)
+    spec, run, settings = _open_run()
     return pack(step(spec, run, pull(Extract, "ingest.extract"), settings=settings))
 
 
@@ -82,8 +84,7 @@ def validate_clean() -> Packed:
     """Check the cleaned rows against the clean suite."""
     from perennial.steps.validate import validate_clean as step
 
-    run = _pull_run()
-    spec, settings = load_model(run.model)
+    spec, run, settings = _open_run()
     return pack(step(spec, run, pull(Cleaned, "prepare.clean"), settings=settings))
 
 
@@ -92,8 +93,7 @@ def build_features() -> Packed:
     """Build the typed training set from rows whose label is mature."""
     from perennial.steps.features import build_features as step
 
-    run = _pull_run()
-    spec, settings = load_model(run.model)
+    spec, run, settings = _open_run()
     return pack(step(spec, run, pull(Cleaned, "prepare.clean"), settings=settings))
 
 
@@ -102,8 +102,7 @@ def validate_features() -> Packed:
     """Check the training set against the features suite."""
     from perennial.steps.validate import validate_features as step
 
-    run = _pull_run()
-    spec, settings = load_model(run.model)
+    spec, run, settings = _open_run()
     return pack(step(spec, run, pull(TrainingSet, "prepare.build_features"), settings=settings))
 
 
@@ -112,8 +111,7 @@ def take_snapshot() -> Packed:
     """Version the training set with DVC, addressed by its content, and record it."""
     from perennial.steps.snapshot import take_snapshot as step
 
-    run = _pull_run()
-    spec, settings = load_model(run.model)
+    spec, run, settings = _open_run()
     snapshot = step(
         spec,
         run,
@@ -130,8 +128,7 @@ def open_mlflow_run() -> list[dict[str, str]]:
     """Open the MLflow run that the candidates' runs hang under, and list what is to be trained."""
     from perennial.steps.train import open_parent_run
 
-    run = _pull_run()
-    spec, settings = load_model(run.model)
+    spec, run, settings = _open_run()
     parent_run_id = open_parent_run(spec, run, pull(Snapshot, "prepare.take_snapshot"), settings=settings)
     return [{"candidate": name, "parent_run_id": parent_run_id} for name in run.candidates]
 
@@ -147,8 +144,7 @@ def train_candidate(candidate: str, parent_run_id: str) -> Packed:
     from perennial.steps.train import train_candidate as step
 
     get_current_context()["candidate"] = candidate  # type: ignore[typeddict-unknown-key]
-    run = _pull_run()
-    spec, settings = load_model(run.model)
+    spec, run, settings = _open_run()
     snapshot = pull(Snapshot, "prepare.take_snapshot")
     return pack(step(spec, run, snapshot, candidate, parent_run_id=parent_run_id, settings=settings))
 
@@ -159,8 +155,7 @@ def evaluate(trained: Iterable[Packed]) -> Packed:
     """Score the best candidate and the champion on the holdout neither saw, apply the gates, record the decision."""
     from perennial.steps.evaluate import evaluate as step
 
-    run = _pull_run()
-    spec, settings = load_model(run.model)
+    spec, run, settings = _open_run()
     decision = step(
         spec,
         run,
@@ -177,10 +172,10 @@ def register() -> Packed:
     """Register the accepted challenger in MLflow; a rejected one skips this."""
     from perennial.steps.register import register as step
 
-    run, decision = _pull_run(), pull(Decision, "evaluate")
+    decision = pull(Decision, "evaluate")
     if decision.outcome != "accepted":
         raise AirflowSkipException("the gates rejected the challenger, so there is nothing to register")
-    spec, settings = load_model(run.model)
+    spec, run, settings = _open_run()
     return pack(step(spec, run, pull(Snapshot, "prepare.take_snapshot"), decision, settings=settings))
 
 
@@ -189,7 +184,7 @@ def announce_challenger(model: str) -> Any:
 
     @task(task_id="announce_challenger", outlets=[challenger_asset(model)], doc_md=announce_challenger.__doc__)
     def announce() -> None:
-        run, version = _pull_run(), pull(RegisteredVersion, "register")
+        run, version = pull(Run, "plan"), pull(RegisteredVersion, "register")
         if run.mode == "backfill":
             raise AirflowSkipException("a backfill registers and never releases")
         event = get_current_context()["outlet_events"][challenger_asset(model)]
@@ -204,8 +199,7 @@ def report() -> None:
     """Mail the decision and why, and leave a model card in MLflow."""
     from perennial.steps.report import report_decision
 
-    run = _pull_run()
-    spec, settings = load_model(run.model)
+    spec, run, settings = _open_run()
     report_decision(
         spec,
         run,
