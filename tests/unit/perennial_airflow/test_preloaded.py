@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -19,7 +20,7 @@ print(*((task / "comm").read_text().strip() for task in others), *missing)
 """
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
     done = subprocess.run(
-        [sys.executable, "-c", code], env={"PATH": "/usr/bin:/bin", **threads}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], env={**os.environ, **threads}, capture_output=True, text=True, check=False
     )
     assert set(done.stdout.split()) <= {"jemalloc_bg_thd"}, done.stdout + done.stderr
     assert done.returncode == 0, done.stderr
