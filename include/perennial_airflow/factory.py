@@ -20,7 +20,7 @@ from airflow.sdk.definitions.param import ParamsDict
 
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec, Schedule
-from perennial.config.spec_file import load_spec, load_specs, spec_path
+from perennial.config.spec_file import load_spec, load_specs, spec_folder, spec_path
 from perennial.errors import ConfigurationError
 from perennial_airflow.callbacks import mail_failure
 
@@ -51,7 +51,7 @@ def specs_to_parse(kind: str) -> Iterator[ModelSpec]:
     if dag_id and dag_id.startswith(f"{kind}__"):
         yield load_model(dag_id.removeprefix(f"{kind}__"))[0]
     elif not dag_id:
-        specs, _ = load_specs(settings.project / "include" / "models")
+        specs, _ = load_specs(spec_folder(settings))
         yield from specs.values()
 
 
@@ -65,7 +65,7 @@ def check_specs() -> None:
     """
     if get_parsing_context().dag_id:
         return
-    _, faults = load_specs(Settings.load().project / "include" / "models")
+    _, faults = load_specs(spec_folder(Settings.load()))
     if faults:
         raise ConfigurationError("\n".join(fault.what for fault in faults.values()), "mend the specs, then: perennial check")
 

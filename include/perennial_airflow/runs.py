@@ -9,8 +9,7 @@ from perennial.config.spec import ModelSpec
 from perennial.config.spec_values import Duration
 from perennial.contracts import Run
 from perennial.errors import ConfigurationError
-
-PARAMS = ("as_of", "window", "force", "candidates")
+from perennial_airflow.factory import retrain_params
 
 _DURATION: TypeAdapter[timedelta] = TypeAdapter(Duration)
 
@@ -35,8 +34,9 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
         When there is no `as_of`, or a param is wrong.
     """
     triggered = dag_run.run_type not in ("scheduled", "backfill")
-    if triggered and (unknown := sorted(set(params) - set(PARAMS))):
-        raise ConfigurationError(f"there is no param {unknown[0]!r}", f"params: {', '.join(PARAMS)}")
+    known = retrain_params(spec)
+    if triggered and (unknown := sorted(set(params) - set(known))):
+        raise ConfigurationError(f"there is no param {unknown[0]!r}", f"params: {', '.join(known)}")
     as_of = _read_as_of(params.get("as_of")) if triggered else None
     as_of = as_of or dag_run.data_interval_end
     if as_of is None:

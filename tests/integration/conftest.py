@@ -23,10 +23,10 @@ import pytest
 from loop import AS_OF, MODEL, RELEASE, RETRAIN, Loop, poll
 from perennial.adapters.airflow_api import AirflowApi, DagRunState
 from perennial.adapters.flights import load_flights
+from perennial.adapters.ports import is_free
 from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.stack.lifecycle import down, up
-from perennial.stack.preflight import is_free
 from perennial.steps.rows import read_feature_rows
 
 # Below the ports that the kernel gives to outgoing connections.

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from perennial.adapters import supervisor
+from perennial.adapters.ports import is_free
 from perennial.errors import StackError
-from perennial.stack.preflight import is_free
 from perennial.stack.processes import find_processes
 from perennial.stack.services import SERVICES
 from perennial.stack.status import Status, read_status

@@ -1,7 +1,6 @@
 """`perennial demo`: from nothing to a champion that answers, with everything on screen that can be opened next."""
 
 import json
-import time
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -15,6 +14,7 @@ from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.errors import StackError
+from perennial.stack.waiting import wait_until
 from perennial.steps.rows import read_feature_rows
 
 _MODEL = "flight_delay"
@@ -60,13 +60,11 @@ def _retrain_and_release(api: AirflowApi, settings: Settings, console: Console) 
 
 
 def _wait_for_dag(api: AirflowApi, dag_id: str, console: Console) -> None:
-    began = time.monotonic()
     with console.status(f"waiting for Airflow to parse {dag_id}"):
-        while not api.has_dag(dag_id):
-            if time.monotonic() - began > _PARSE_DEADLINE_SECONDS:
-                faults = "\n".join(api.read_import_errors()) or "no import error is reported"
-                raise StackError(f"Airflow has not parsed {dag_id}: {faults}", "see var/logs and: perennial check")
-            time.sleep(1)
+        parsed = wait_until(lambda: api.has_dag(dag_id), seconds=_PARSE_DEADLINE_SECONDS, interval=1)
+    if not parsed:
+        faults = "\n".join(api.read_import_errors()) or "no import error is reported"
+        raise StackError(f"Airflow has not parsed {dag_id}: {faults}", "see var/logs and: perennial check")
 
 
 def _newest_or_new_run(api: AirflowApi, dag_id: str) -> DagRunState:
@@ -84,12 +82,9 @@ def _wait_for_release(api: AirflowApi, run: DagRunState, settings: Settings) -> 
         decision = state.read_decision(_MODEL, run.dag_run_id)
     if not decision or decision.outcome != "accepted":
         return []
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if triggered := api.find_triggered(run.dag_id, run.dag_run_id):
-            return triggered
-        time.sleep(0.5)
-    raise StackError(f"the challenger of {run.dag_run_id} started no release within 60 s", "look at Airflow's Assets page")
+    if not wait_until(lambda: bool(api.find_triggered(run.dag_id, run.dag_run_id)), seconds=60, interval=0.5):
+        raise StackError(f"the challenger of {run.dag_run_id} started no release within 60 s", "look at Airflow's Assets page")
+    return api.find_triggered(run.dag_id, run.dag_run_id)
 
 
 def _require_success(run: DagRunState, settings: Settings) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import psutil
 
 from perennial.adapters import supervisor
+from perennial.adapters.ports import is_free
 from perennial.config.settings import Settings
 from perennial.errors import StackError, UnavailableError
 from perennial.stack import preflight
@@ -142,7 +143,7 @@ def _forget_bentos_without_port(settings: Settings, report: Report) -> list[str]
     """supervisord dies of a taken port of a program it knows from before; the step `champions` starts it on a free one."""
     forgotten = []
     for program, host, port in supervisor.listening_programs(settings):
-        if not preflight.is_free(host, port):
+        if not is_free(host, port):
             supervisor.forget_program(settings, program)
             report(program, f"moving: port {port} is taken", None)
             forgotten.append(program)

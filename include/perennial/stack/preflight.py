@@ -1,13 +1,13 @@
 """What can be told before anything starts: Python, disk, ports."""
 
 import shutil
-import socket
 import sys
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import psutil
 
+from perennial.adapters.ports import is_free
 from perennial.config.settings import Settings
 from perennial.errors import StackError
 from perennial.stack.environment import STACK_MARK
@@ -60,17 +60,6 @@ def check_ports(settings: Settings, services: Iterable[Service], *, held: Collec
     variables = ", ".join(f"PERENNIAL_{setting.upper()}" for _, setting, _ in busy)
     end = "stop that stack: perennial down, in its folder" if all(_STACK in owner for owner in owners.values()) else "end that"
     raise StackError("\n".join(what), f"{end}, or set {variables} to {'a free port' if len(busy) == 1 else 'free ports'}")
-
-
-def is_free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        # As servers do: a port that is only cooling down after a connection is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
 
 
 def _owner(port: int) -> str:

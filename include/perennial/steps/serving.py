@@ -6,11 +6,11 @@ made again at any time.
 
 import itertools
 import logging
-import socket
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from perennial.adapters import bentos, gateway, supervisor
+from perennial.adapters.ports import is_free
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec_file import spec_folder
@@ -67,19 +67,9 @@ def _choose_port(settings: Settings, state: StateStore, row: ReleaseRow, name: s
     taken = {each.port for each in others if each.state in LIVE_STATES or each.program in running}
     first_choice = () if row.port is None else (row.port,)
     for port in itertools.chain(first_choice, settings.bento_port_range):
-        if port not in taken and _is_free(settings.bind, port):
+        if port not in taken and is_free(settings.bind, port):
             return port
     raise ReleaseError(f"no port of {settings.bento_ports} is free", "widen PERENNIAL_BENTO_PORTS")
-
-
-def _is_free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
 
 
 def running_programs(settings: Settings) -> set[str]:
