@@ -1,0 +1,200 @@
+"""A journal on disk between one writer that must not wait and a reader that may be away. Standard library only.
+
+Lines are appended to segments, `<folder>/<20-digit time>-<pid>.jsonl`. A writer holds a lock on the segment it writes, which
+the kernel frees when the writer ends, however it ends: a segment that can be locked is finished, and only then may it go.
+
+What survives: an append that returned True is with the kernel, so the death of the writer (`kill -9`, a crash, no memory) loses
+nothing. It is not forced to the disk: the death of the machine (a power cut, a kernel that panics) can lose the last seconds. A
+writer killed within an append leaves at most one line cut short, at the end of a segment; readers never see it as a line.
+"""
+
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from pathlib import Path
+
+SEGMENT_BYTES = 16 * 1024 * 1024
+_SUFFIX = ".jsonl"
+# A segment that is not locked yet; it gets its name with the lock on it, so that no reader takes it for finished.
+_UNLOCKED_SUFFIX = ".new"
+_REFUSED_SECONDS = 1.0
+_ABANDONED_SECONDS = 60.0
+
+
+class Journal:
+    """The writing side; threads may share it. Several processes may write into one folder, each its own segments.
+
+    Parameters
+    ----------
+    folder
+        Made when the first line is written.
+    max_bytes
+        How much may wait in the folder for the reader, over all writers. Above it, appends are refused.
+    segment_bytes
+        A segment that reaches this size is finished. At most a quarter of `max_bytes`: only finished ones can be deleted.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._segment_bytes = min(segment_bytes, max(1, max_bytes // 4))
+        self._lock = threading.Lock()
+        self._descriptor: int | None = None
+        self._segment_size = 0
+        self._spooled = 0
+        self._refused_until = 0.0
+
+    def append(self, lines: bytes) -> bool:
+        """Append whole lines, each ended by a newline, with one write.
+
+        Returns
+        -------
+        False when they are dropped, because the spool is full or the disk refuses them; for a second everything is dropped, and
+        then it is tried again. Of several lines that a filling disk cut short, the first ones may be there all the same.
+        """
+        if not lines.endswith(b"\n"):
+            raise ValueError(f"a journal takes whole lines, not {lines[-80:]!r}")
+        with self._lock:
+            if self._refused_until and time.monotonic() < self._refused_until:
+                return False
+            try:
+                descriptor = self._find_room(len(lines))
+                is_written = descriptor is not None and self._write(descriptor, lines)
+            except OSError:
+                is_written = False
+            self._refused_until = 0.0 if is_written else time.monotonic() + _REFUSED_SECONDS
+            return is_written
+
+    def close(self) -> None:
+        """Finish the segment; a later append opens another."""
+        with self._lock:
+            self._finish()
+
+    def _find_room(self, n_bytes: int) -> int | None:
+        """The segment to write to, if the spool has room. The folder is looked at only when it may be full."""
+        if self._descriptor is None:
+            self._descriptor = _open_segment(self._folder)
+            self._segment_size = 0
+            self._spooled = spooled_bytes(self._folder)
+        if self._spooled + n_bytes > self._max_bytes:
+            self._spooled = spooled_bytes(self._folder)
+        if self._spooled + n_bytes <= self._max_bytes:
+            return self._descriptor
+        # Finished, or the reader could never delete it and make room.
+        self._finish()
+        return None
+
+    def _write(self, descriptor: int, lines: bytes) -> bool:
+        """Write the lines; after a failure in the middle of them the segment ends there, so that nothing follows half a line."""
+        n_written = 0
+        try:
+            while n_written < len(lines):
+                n_written += os.write(descriptor, lines[n_written:] if n_written else lines)
+        except OSError:
+            if n_written:
+                self._finish()
+            return False
+        self._segment_size += n_written
+        self._spooled += n_written
+        if self._segment_size >= self._segment_bytes:
+            self._finish()
+        return True
+
+    def _finish(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _open_segment(folder: Path) -> int:
+    """A new segment with the lock on it, named after all that are there, whatever the clock says."""
+    newest = max((int(path.name.partition("-")[0]) for path in _segments(folder)), default=0)
+    name = f"{max(time.time_ns(), newest + 1):020d}-{os.getpid()}"
+    unlocked, segment = folder / f"{name}{_UNLOCKED_SUFFIX}", folder / f"{name}{_SUFFIX}"
+    # The reader removes a folder that it finds empty.
+    for is_last in (False, False, True):
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(unlocked, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+            break
+        except FileNotFoundError:
+            if is_last:
+                raise
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        unlocked.rename(segment)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def list_segments(root: Path) -> list[Path]:
+    """Segments of all folders under `root`, folder by folder, each folder's in the order they were begun."""
+    try:
+        folders = sorted(path for path in root.iterdir() if path.is_dir())
+    except FileNotFoundError:
+        return []
+    return [segment for folder in folders for segment in _segments(folder)]
+
+
+def read_from(segment: Path, position: int, *, max_bytes: int) -> tuple[list[bytes], int]:
+    """The complete lines that follow `position`, and the position after them.
+
+    Returns
+    -------
+    Lines without their newline, of about `max_bytes` and at least one; none where no complete line follows.
+    """
+    with segment.open("rb") as file:
+        file.seek(position)
+        content = file.read(max_bytes)
+        if len(content) == max_bytes and not content.endswith(b"\n"):
+            end = content.rfind(b"\n") + 1
+            content = content[:end] if end else content + file.readline()
+    content = content[: content.rfind(b"\n") + 1]
+    return content.split(b"\n")[:-1], position + len(content)
+
+
+def is_finished(segment: Path) -> bool:
+    """Whether its writer is through with it. Ask before reading: what is read then is all there will ever be."""
+    with segment.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def delete_segment(segment: Path) -> None:
+    """Delete a finished segment; one that is gone already is no fault."""
+    segment.unlink(missing_ok=True)
+
+
+def delete_empty_folders(root: Path) -> None:
+    """Delete the folders under `root` that hold nothing but what a writer killed in its first moment left."""
+    for folder in [path for path in root.glob("*") if path.is_dir()]:
+        for path in folder.glob(f"*{_UNLOCKED_SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                    path.unlink()
+        # A folder in use is not empty, and one that a writer is about to use is made by it again.
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def spooled_bytes(folder: Path) -> int:
+    """Size of a folder's segments, shipped or not, as long as they are there."""
+    n_bytes = 0
+    for segment in _segments(folder):
+        with contextlib.suppress(FileNotFoundError):
+            n_bytes += segment.stat().st_size
+    return n_bytes
+
+
+def _segments(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == _SUFFIX)
+    except FileNotFoundError:
+        return []
