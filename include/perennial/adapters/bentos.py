@@ -130,10 +130,15 @@ def serve_command() -> list[str]:
     return [sys.executable, "-m", "perennial_bento.server"]
 
 
-def serve_environment(settings: Settings) -> dict[str, str]:
+def serve_environment(settings: Settings, *, program: str = "") -> dict[str, str]:
+    """What a bento finds in its environment; one without a program's name logs no predictions."""
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     home = {"BENTOML_HOME": str(settings.paths.bentoml), "BENTOML_DO_NOT_TRACK": "True"}
-    return {**home, **dict.fromkeys(threads, str(settings.threads_per_task))}
+    journal = {
+        "PERENNIAL_JOURNAL": str(settings.paths.predictions / program),
+        "PERENNIAL_JOURNAL_BYTES": str(settings.prediction_spool_mb * 1024 * 1024),
+    }
+    return {**home, **dict.fromkeys(threads, str(settings.threads_per_task)), **(journal if program else {})}
 
 
 class BentoClient:

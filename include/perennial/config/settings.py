@@ -46,6 +46,7 @@ class Settings(BaseModel):
     mlflow_url: str
     training_slots: int = Field(ge=0)
     threads_per_task: int = Field(ge=1)
+    prediction_spool_mb: int = Field(ge=1)
 
     @field_validator("secrets", mode="before")
     @classmethod
@@ -171,6 +172,7 @@ class Paths:
         self.runs = var / "runs"
         self.registry = var / "data-registry"
         self.reports = var / "reports"
+        self.predictions = var / "predictions"
 
 
 def read_env_file(path: Path) -> dict[str, str]:

@@ -49,7 +49,7 @@ def start_bento(settings: Settings, state: StateStore, bento: Bento) -> int:
         program = supervisor.Program(
             name=name,
             command=bentos.serve_command(),
-            environment=bentos.serve_environment(settings),
+            environment=bentos.serve_environment(settings, program=name),
             directory=Path(bento.path) / "src",
             log=log_path(settings, name),
             listen=(settings.bind, port),
