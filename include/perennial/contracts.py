@@ -209,3 +209,46 @@ class ReleaseRow:
     program: str
     port: int | None
     reason: str
+    traffic_percent: int
+
+
+StageName = Literal["check", "shadow", "canary"]
+StageOutcome = Literal["running", "passed", "breached", "ended"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """One thing measured of a challenger in a stage. `value` is None where it is undefined; `reason` is a sentence.
+
+    `champion` is the champion's own figure in the same window, where it has one.
+    """
+
+    measure: str
+    passed: bool
+    reason: str
+    value: float | None = None
+    threshold: float | None = None
+    champion: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One stage of a release, or one step of its canary: a row of the table `release_stage`.
+
+    `traffic_percent` is the share of the live requests that were copied or led to the challenger. `ended` means that it was
+    stopped from outside: too little traffic, a rollback by hand, a step that failed.
+    """
+
+    model: str
+    model_version: int
+    dag_run_id: str
+    stage: StageName
+    step: int
+    traffic_percent: int
+    champion_version: int | None
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: StageOutcome
+    reason: str
+    n_requests: int
+    measures: tuple[Measure, ...]

@@ -79,5 +79,19 @@ class ReleaseError(PermanentError):
     """A release was stopped: the challenger did not get ready, or its answers differ from the offline predictions."""
 
 
+class Breach(ReleaseError):
+    """A challenger went over a limit while it was watched beside the champion, and was stopped.
+
+    Parameters
+    ----------
+    stage
+        The `perennial.contracts.Stage` with every measure and threshold.
+    """
+
+    def __init__(self, what: str, next_step: str = "", *, stage: object) -> None:
+        super().__init__(what, next_step)
+        self.stage = stage
+
+
 class UnavailableError(RetryableError):
     """A service that is needed does not answer: Postgres, MLflow, the gateway, the supervisor or the mail server."""

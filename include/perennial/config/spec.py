@@ -3,26 +3,23 @@
 from datetime import date, datetime, timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, JsonValue, Tag, field_validator, model_validator
 
-from perennial.config.spec_values import Column, Cron, Duration, Email, Name, Ratio, Timezone, fault_at, show_duration
+from perennial.config.spec_release import PredictionLog, Release
+from perennial.config.spec_values import Column, Cron, Duration, Email, Name, Ratio, Strict, Timezone, fault_at, show_duration
 
 Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "calibration_error"]
 Algorithm = Literal["prior", "logistic_regression", "random_forest", "extra_trees", "hist_gradient_boosting", "lightgbm"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Owner(_Strict):
+class Owner(Strict):
     """Who answers for the model."""
 
     name: str
     email: Email
 
 
-class Schedule(_Strict):
+class Schedule(Strict):
     """When `retrain__<model>` runs by itself."""
 
     cron: Cron = Field(description="Cron expression of five fields, in `timezone`.")
@@ -42,7 +39,7 @@ class Schedule(_Strict):
         return self
 
 
-class Source(_Strict):
+class Source(Strict):
     """Where the rows come from."""
 
     query: str = Field(description="SQL file under sql/models, one row per entity; binds :start, :end and :as_of.")
@@ -52,7 +49,7 @@ class Source(_Strict):
     arrival_time: Column | None = Field(None, description="When the row became known; rows known after as_of are not seen.")
 
 
-class Label(_Strict):
+class Label(Strict):
     """What is predicted, and when its truth can be trusted."""
 
     column: Column
@@ -60,7 +57,7 @@ class Label(_Strict):
     min_mature_ratio: Ratio = Field(0.5, description="Smallest share of the window's rows whose label is mature.")
 
 
-class Training(_Strict):
+class Training(Strict):
     """Which slice of time is learned from, and which is held out."""
 
     window: Duration
@@ -75,7 +72,7 @@ class Training(_Strict):
         return self
 
 
-class Impossible(_Strict):
+class Impossible(Strict):
     """A range outside which a value cannot be true."""
 
     column: Column
@@ -92,16 +89,16 @@ class Impossible(_Strict):
         return self
 
 
-class Cleaning(_Strict):
+class Cleaning(Strict):
     """What is mended between the raw and the clean suite; every count is reported."""
 
     duplicates: Literal["drop", "keep"] = Field("drop", description="Rows that repeat an entity key; the last to arrive stays.")
     unlabelled: Literal["drop", "keep"] = Field("drop", description="Rows whose label should be mature and is missing.")
     unlabelled_means: str = Field("", description="What a missing label means, in words, for the reports.")
-    impossible: list[Impossible] = []
+    impossible: list[Impossible] = Field([])
 
 
-class Feature(_Strict):
+class Feature(Strict):
     """One input of the model. Its name is the key; its column in the query has the same name."""
 
     type: Literal["category", "integer", "float", "boolean"]
@@ -109,7 +106,7 @@ class Feature(_Strict):
     description: str = ""
 
 
-class Expectations(_Strict):
+class Expectations(Strict):
     """Suites (YAML files under include/expectations) and the two checks that need history or the clock of the run."""
 
     raw: str
@@ -128,7 +125,7 @@ class Expectations(_Strict):
         return band
 
 
-class FloatRange(_Strict):
+class FloatRange(Strict):
     """A range to search."""
 
     low: float
@@ -141,7 +138,7 @@ class FloatRange(_Strict):
         return self
 
 
-class IntRange(_Strict):
+class IntRange(Strict):
     """A range of whole numbers to search."""
 
     low: int
@@ -155,7 +152,7 @@ class IntRange(_Strict):
         return self
 
 
-class Choices(_Strict):
+class Choices(Strict):
     """Values to choose from."""
 
     choices: list[JsonValue] = Field(min_length=2)
@@ -182,7 +179,7 @@ Search = Annotated[
 ]
 
 
-class Budget(_Strict):
+class Budget(Strict):
     """How much a candidate may try."""
 
     trials: int = Field(20, ge=1)
@@ -191,7 +188,7 @@ class Budget(_Strict):
     folds: int = Field(3, ge=2, le=10, description="Time-ordered folds.")
 
 
-class Candidate(_Strict):
+class Candidate(Strict):
     """One way to model it."""
 
     algorithm: Algorithm
@@ -200,15 +197,15 @@ class Candidate(_Strict):
     budget: Budget | None = Field(None, description="None: the model's.")
 
 
-class Slices(_Strict):
+class Slices(Strict):
     """Groups that no challenger may be clearly worse for."""
 
-    columns: list[Column] = []
+    columns: list[Column] = Field([])
     max_drop: float = Field(0.05, ge=0, description="Most a slice's metric may fall under the champion's.")
     min_rows: int = Field(500, ge=2, description="Smaller slices are reported, not judged.")
 
 
-class Improvement(_Strict):
+class Improvement(Strict):
     """How sure we must be that the challenger is better."""
 
     at_least: float = Field(0.0, description="Least lower bound of metric(challenger) − metric(champion), better being up.")
@@ -216,7 +213,7 @@ class Improvement(_Strict):
     resamples: int = Field(500, ge=100)
 
 
-class Gates(_Strict):
+class Gates(Strict):
     """What a challenger must pass."""
 
     floors: dict[Metric, float] = Field(description="Per metric the worst value allowed; for losses an upper bound.")
@@ -225,17 +222,7 @@ class Gates(_Strict):
     latency_ms: float = Field(50.0, gt=0, description="Most a single-row prediction may take, 99th percentile.")
 
 
-class Release(_Strict):
-    """How an accepted challenger reaches callers."""
-
-    automatic: bool = Field(True, description="False: an accepted challenger waits for a person to start release__<model>.")
-    ready_seconds: int = Field(60, ge=1, description="Deadline for the new bento to answer.")
-    golden_rows: int = Field(50, ge=1, description="Rows whose answers must equal the offline predictions.")
-    parity_tolerance: float = Field(1e-6, ge=0, description="Largest difference allowed on a golden row.")
-    drain_seconds: float = Field(5.0, ge=0, description="How long the old bento stays up after the switch.")
-
-
-class Monitoring(_Strict):
+class Monitoring(Strict):
     """Thresholds for monitoring what serves. Nothing reads them yet: `monitor__<model>` comes later."""
 
     psi: float = Field(0.1, gt=0)
@@ -244,14 +231,14 @@ class Monitoring(_Strict):
     p99_ms: float = Field(500.0, gt=0)
 
 
-class RetrainPolicy(_Strict):
+class RetrainPolicy(Strict):
     """When a wish to retrain is granted. Nothing reads it yet: only monitoring, which comes later, makes such wishes."""
 
     cooldown: Duration = timedelta(days=1)
     max_per_week: int = Field(3, ge=1)
 
 
-class ModelSpec(_Strict):
+class ModelSpec(Strict):
     """Everything a team says about one model."""
 
     model: Name
@@ -270,6 +257,7 @@ class ModelSpec(_Strict):
     metric: Metric
     gates: Gates
     release: Release = Release()
+    prediction_log: PredictionLog = PredictionLog()
     monitoring: Monitoring = Monitoring()
     retrain: RetrainPolicy = RetrainPolicy()
     recipients: list[Email] = Field(min_length=1)

@@ -5,14 +5,20 @@ from datetime import timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-_DURATION = re.compile(r"^(\d+)\s*(minutes?|hours?|days?|weeks?)$")
+_DURATION = re.compile(r"^(\d+)\s*(seconds?|minutes?|hours?|days?|weeks?)$")
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
 _CRON = re.compile(r"^([\w*/,-]+ +){4}[\w*/,#-]+$")
-_UNITS = {"minute": 60, "hour": 3600, "day": 86400, "week": 604800}
+_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
+
+
+class Strict(BaseModel):
+    """A part of a spec: every key is known, every value has its type, nothing changes after loading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 def _parse_duration(value: object) -> object:
@@ -20,7 +26,7 @@ def _parse_duration(value: object) -> object:
         return timedelta(seconds=int(match[1]) * _UNITS[match[2].rstrip("s")])
     if isinstance(value, timedelta):
         return value
-    raise ValueError("expected a duration such as '90 days', '6 hours' or '30 minutes'")
+    raise ValueError("expected a duration such as '90 days', '6 hours' or '30 seconds'")
 
 
 def fault_at(message: str, *location: str | int) -> PydanticCustomError:
@@ -29,9 +35,10 @@ def fault_at(message: str, *location: str | int) -> PydanticCustomError:
 
 
 def show_duration(duration: timedelta) -> str:
-    """A duration as a spec would say it: in days, hours or minutes."""
-    minutes = int(duration.total_seconds()) // 60
-    n, unit = next((minutes // size, unit) for size, unit in ((1440, "day"), (60, "hour"), (1, "minute")) if minutes % size == 0)
+    """A duration as a spec would say it: in days, hours, minutes or seconds."""
+    seconds = int(duration.total_seconds())
+    sizes = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+    n, unit = next((seconds // size, unit) for unit, size in sizes if seconds % size == 0)
     return f"{n} {unit}{'' if n == 1 else 's'}"
 
 

@@ -231,7 +231,7 @@ def reject(spec: ModelSpec, model_version: int, reason: str, *, settings: Settin
         if row.state == "rejected":
             _logger.info("%s version %d was rejected before: %s", spec.model, model_version, row.reason)
             return
-        state.reject(spec.model, model_version, reason=reason, actor=f"release__{spec.model}")
+        state.stop_release(spec.model, model_version, state="rejected", reason=reason, actor=f"release__{spec.model}")
         _logger.info("%s version %d is rejected: %s", spec.model, model_version, reason)
 
 

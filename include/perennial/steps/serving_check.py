@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perennial.adapters.bentos import Answer, BentoClient, read_golden_file, read_model_file
-from perennial.config.spec import Release
+from perennial.config.spec_release import Release
 from perennial.errors import ReleaseError, UnavailableError
 
 _POLL_SECONDS = 0.1

@@ -44,8 +44,8 @@ def test_the_example_is_right() -> None:
         ),
         (
             "drain_seconds: 5", "drain_second: 5", "release.drain_second",
-            "unknown key, allowed: automatic, drain_seconds, golden_rows, parity_tolerance, ready_seconds"
-            " (did you mean 'drain_seconds'?)",
+            "unknown key, allowed: approval, approval_policy, automatic, canary, drain_seconds, golden_rows, limits, memory_mb,"
+            " p99_ms, parity_tolerance, quiet, quiet_at_most, ready_seconds, shadow (did you mean 'drain_seconds'?)",
         ),
         (
             "C: {low: 0.01,", "C: {step: 2, low: 0.01,", "candidates.logistic.search.C.step",

@@ -1,0 +1,11 @@
+"""The business state in our own Postgres database. Tables and their constraints are in `sql/migrations`."""
+
+from perennial.adapters.state.audit import AuditTable
+from perennial.adapters.state.champions import ChampionTable
+from perennial.adapters.state.releases import ReleaseTable
+from perennial.adapters.state.stages import StageTable
+from perennial.adapters.state.training import TrainingTables
+
+
+class StateStore(TrainingTables, ReleaseTable, StageTable, ChampionTable, AuditTable):
+    """Reads and writes of the business state; every method is one transaction. Use as a context manager."""

@@ -1,0 +1,29 @@
+"""The audit trail: who or what did what. It can be appended to, never changed."""
+
+from collections.abc import Mapping
+
+from psycopg2.extras import Json, RealDictCursor
+
+from perennial.adapters.state.connection import Connection
+
+
+class AuditTable(Connection):
+    """Reads and writes of the table `audit`."""
+
+    def has_audit(self, action: str, *, model: str, subject: str) -> bool:
+        """Whether the audit trail holds this action on this subject."""
+        sql = "SELECT 1 FROM audit WHERE model = %s AND action = %s AND subject = %s LIMIT 1"
+        return bool(self._fetch(sql, (model, action, subject)))
+
+    def write_audit(self, actor: str, action: str, *, model: str, subject: str, detail: Mapping[str, object]) -> None:
+        """Append to the audit trail."""
+        with self._transaction() as cursor:
+            insert_audit(cursor, actor, action, model, subject, detail)
+
+
+def insert_audit(cursor: RealDictCursor, actor: str, action: str, model: str, subject: str, detail: Mapping[str, object]) -> None:
+    """Append to the audit trail within a transaction."""
+    cursor.execute(
+        "INSERT INTO audit (actor, action, model, subject, detail) VALUES (%s, %s, %s, %s, %s)",
+        (actor, action, model, subject, Json(dict(detail))),
+    )

@@ -1,0 +1,109 @@
+"""How far each version is on its way to callers: the table `release`."""
+
+from collections.abc import Mapping
+
+import psycopg2
+from psycopg2.extras import RealDictCursor
+
+from perennial.adapters.state.connection import Connection
+from perennial.contracts import RegisteredVersion, ReleaseRow
+from perennial.errors import ReleaseError
+
+_COLUMNS = ", ".join(ReleaseRow.__dataclass_fields__)
+_UNCHANGED = {"reason": "", "bento_tag": "", "program": "", "port": None, "traffic_percent": None}
+
+
+class ReleaseTable(Connection):
+    """Reads and writes of the table `release`."""
+
+    def write_release(self, version: RegisteredVersion, dag_run_id: str) -> None:
+        """Record a registered version as `registered`; the same one again changes nothing.
+
+        Raises
+        ------
+        ReleaseError
+            When another training has this version's number, or this Dag run another version.
+        """
+        values = (
+            version.model, version.model_version, dag_run_id, version.snapshot_id, version.mlflow_run_id, version.training_end,
+        )  # fmt: skip
+        with self._transaction() as cursor:
+            cursor.execute(
+                """INSERT INTO release (model, model_version, dag_run_id, snapshot_id, mlflow_run_id, training_end)
+                   VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
+                values,
+            )
+            cursor.execute(
+                """SELECT model_version, dag_run_id, mlflow_run_id FROM release
+                   WHERE model = %s AND (model_version = %s OR dag_run_id = %s)
+                       AND (model_version, mlflow_run_id) <> (%s, %s)""",
+                (version.model, version.model_version, dag_run_id, version.model_version, version.mlflow_run_id),
+            )
+            if other := cursor.fetchone():
+                raise ReleaseError(
+                    f"{version.model} version {version.model_version} of MLflow run {version.mlflow_run_id} cannot be recorded: "
+                    f"{other['dag_run_id']} recorded version {other['model_version']} of MLflow run {other['mlflow_run_id']}",
+                    "the model registry and the table release disagree; was one of them restored or emptied alone?",
+                )
+
+    def read_release(self, model: str, model_version: int) -> ReleaseRow | None:
+        """One release, or none."""
+        sql = f"SELECT {_COLUMNS} FROM release WHERE model = %s AND model_version = %s"
+        rows = self._fetch(sql, (model, model_version))
+        return ReleaseRow(**rows[0]) if rows else None
+
+    def read_releases(self, model: str | None = None, *, state: str | None = None) -> list[ReleaseRow]:
+        """Releases by model and state, the newest version first; None means any."""
+        rows = self._fetch(
+            f"""SELECT {_COLUMNS} FROM release
+                WHERE (%(model)s IS NULL OR model = %(model)s) AND (%(state)s IS NULL OR state = %(state)s)
+                ORDER BY model, model_version DESC""",
+            {"model": model, "state": state},
+        )
+        return [ReleaseRow(**row) for row in rows]
+
+    def move_release(
+        self,
+        model: str,
+        model_version: int,
+        *,
+        state: str,
+        reason: str = "",
+        bento_tag: str = "",
+        program: str = "",
+        port: int | None = None,
+    ) -> None:
+        """Move one release to `state`; empty values leave what is recorded.
+
+        Raises
+        ------
+        ReleaseError
+            When the state machine does not allow the move, or there is no such release.
+        """
+        with self._transaction() as cursor:
+            recorded = {"reason": reason, "bento_tag": bento_tag, "program": program, "port": port}
+            move_release_in(cursor, model, model_version, state, recorded)
+
+
+def move_release_in(
+    cursor: RealDictCursor, model: str, model_version: int, state: str, recorded: Mapping[str, object] | None = None
+) -> None:
+    values = {"model": model, "model_version": model_version, "state": state, **_UNCHANGED, **(recorded or {})}
+    try:
+        cursor.execute(
+            """UPDATE release SET state = %(state)s, reason = coalesce(nullif(%(reason)s, ''), reason),
+                   bento_tag = coalesce(nullif(%(bento_tag)s, ''), bento_tag),
+                   program = coalesce(nullif(%(program)s, ''), program), port = coalesce(%(port)s, port),
+                   traffic_percent = coalesce(%(traffic_percent)s, traffic_percent)
+               WHERE model = %(model)s AND model_version = %(model_version)s""",
+            values,
+        )
+    except psycopg2.errors.CheckViolation as error:
+        raise ReleaseError(str(error).splitlines()[0]) from error
+    except psycopg2.errors.UniqueViolation as error:
+        raise ReleaseError(
+            f"another version of {model} is on its way to callers, so version {model_version} cannot become {state}",
+            "one release of a model at a time: let the other one end, or start this one again through its Dag",
+        ) from error
+    if cursor.rowcount == 0:
+        raise ReleaseError(f"there is no release of {model} version {model_version}")

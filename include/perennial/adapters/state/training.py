@@ -1,0 +1,76 @@
+"""What was trained on and what was decided about it: the tables `snapshot` and `decision`."""
+
+from dataclasses import asdict
+from datetime import datetime, timedelta
+
+from psycopg2.extras import Json
+
+from perennial.adapters.state.connection import Connection
+from perennial.contracts import Decision, GateResult, Snapshot, Validation
+
+_DECISION_COLUMNS = ", ".join(Decision.__dataclass_fields__)
+_SNAPSHOT_COLUMNS = "snapshot_id, model, as_of, window_start AS start, holdout_start, n_rows, digest, sql_digest, dvc_revision"
+
+
+class TrainingTables(Connection):
+    """Reads and writes of the tables `snapshot` and `decision`."""
+
+    def write_snapshot(self, snapshot: Snapshot, validations: tuple[Validation, ...]) -> None:
+        """Record a snapshot; the same one again changes nothing but where a data registry made anew holds it."""
+        with self._transaction() as cursor:
+            cursor.execute(
+                """INSERT INTO snapshot (snapshot_id, model, as_of, window_start, holdout_start, n_rows, digest, sql_digest,
+                                         dvc_revision, validation)
+                   VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                   ON CONFLICT (snapshot_id) DO UPDATE SET dvc_revision = EXCLUDED.dvc_revision""",
+                (
+                    snapshot.snapshot_id, snapshot.model, snapshot.as_of, snapshot.start, snapshot.holdout_start, snapshot.n_rows,
+                    snapshot.digest, snapshot.sql_digest, snapshot.dvc_revision, Json([asdict(each) for each in validations]),
+                ),
+            )  # fmt: skip
+
+    def read_snapshot(self, snapshot_id: str) -> Snapshot | None:
+        """One snapshot, without a readable copy (`path` is empty)."""
+        rows = self._fetch(f"SELECT {_SNAPSHOT_COLUMNS} FROM snapshot WHERE snapshot_id = %s", (snapshot_id,))
+        return Snapshot(**rows[0], path="") if rows else None
+
+    def read_snapshot_row_counts(self, model: str, before: datetime, *, window: timedelta, limit: int = 10) -> list[int]:
+        """Rows that the raw suite saw for the latest snapshots of windows as long, with `as_of` before `before`; newest first."""
+        rows = self._fetch(
+            """SELECT coalesce((SELECT (each ->> 'n_rows')::bigint FROM jsonb_array_elements(validation) AS each
+                                WHERE each ->> 'point' = 'raw' LIMIT 1), n_rows) AS n_rows
+               FROM (SELECT DISTINCT ON (as_of) * FROM snapshot
+                     WHERE model = %s AND as_of < %s AND as_of - window_start = %s
+                     ORDER BY as_of DESC, created_at DESC LIMIT %s) AS latest
+               ORDER BY as_of DESC""",
+            (model, before, window, limit),
+        )
+        return [row["n_rows"] for row in rows]
+
+    def write_decision(self, decision: Decision) -> None:
+        """Record the outcome of the gates; one row per model and Dag run, the last word stays."""
+        values = (
+            decision.model, decision.dag_run_id, decision.snapshot_id, decision.outcome, decision.candidate,
+            decision.mlflow_run_id, decision.champion_version, Json([asdict(gate) for gate in decision.gates]),
+            Json(dict(decision.challenger_metrics)), Json(dict(decision.champion_metrics)), Json(dict(decision.slices)),
+            decision.forced_reason,
+        )  # fmt: skip
+        with self._transaction() as cursor:
+            cursor.execute(
+                """INSERT INTO decision (model, dag_run_id, snapshot_id, outcome, candidate, mlflow_run_id, champion_version,
+                                         gates, challenger_metrics, champion_metrics, slices, forced_reason)
+                   VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                   ON CONFLICT (model, dag_run_id) DO UPDATE SET
+                       snapshot_id = EXCLUDED.snapshot_id, outcome = EXCLUDED.outcome, candidate = EXCLUDED.candidate,
+                       mlflow_run_id = EXCLUDED.mlflow_run_id, champion_version = EXCLUDED.champion_version,
+                       gates = EXCLUDED.gates, challenger_metrics = EXCLUDED.challenger_metrics,
+                       champion_metrics = EXCLUDED.champion_metrics, slices = EXCLUDED.slices,
+                       forced_reason = EXCLUDED.forced_reason, decided_at = now()""",
+                values,
+            )
+
+    def read_decision(self, model: str, dag_run_id: str) -> Decision | None:
+        """The recorded decision of a Dag run, or none."""
+        sql = f"SELECT {_DECISION_COLUMNS} FROM decision WHERE model = %s AND dag_run_id = %s"
+        rows = self._fetch(sql, (model, dag_run_id))
+        return Decision(**{**rows[0], "gates": tuple(GateResult(**gate) for gate in rows[0]["gates"])}) if rows else None
