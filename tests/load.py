@@ -1,0 +1,113 @@
+"""Steady load on the gateway from a few connections, with a record of every answer."""
+
+import asyncio
+import itertools
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+_TIMEOUT_SECONDS = 40.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """One request's fate. `status` is 0 where no answer came."""
+
+    request_id: str
+    status: int
+    model_version: str
+    at: float
+    seconds: float
+
+
+@dataclass(kw_only=True)
+class Load:
+    """Calls one path from `n_connections` for as long as the `with` block lasts, each again as soon as it is answered.
+
+    A request is never sent twice: what got no answer is recorded so, and the connection is opened again.
+    """
+
+    host: str
+    port: int
+    path: str
+    body: bytes
+    n_connections: int = 8
+    pause_seconds: float = 0.0
+    prefix: str = "load"
+    answered: list[Answered] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stopped.set()
+        self._thread.join(timeout=_TIMEOUT_SECONDS + 10)
+        assert not self._thread.is_alive(), "the load did not end"
+
+    def wait_for(self, n_more: int, *, seconds: float = 120.0) -> None:
+        """Until so many more requests were answered."""
+        wanted, deadline = len(self.answered) + n_more, time.monotonic() + seconds
+        while len(self.answered) < wanted:
+            assert time.monotonic() < deadline, f"{len(self.answered)} of {wanted} requests were answered in {seconds:.0f} s"
+            time.sleep(0.01)
+
+    @property
+    def failed(self) -> list[Answered]:
+        return [each for each in self.answered if not 200 <= each.status < 300]
+
+    @property
+    def versions(self) -> Counter[str]:
+        return Counter(each.model_version for each in self.answered if each.status == 200)
+
+    async def _run(self) -> None:
+        await asyncio.gather(*(self._call_again_and_again(number) for number in range(self.n_connections)))
+
+    async def _call_again_and_again(self, number: int) -> None:
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        for count in itertools.count():
+            if self._stopped.is_set():
+                break
+            request_id, started = f"{self.prefix}-{number}-{count}", time.perf_counter()
+            status, version = 0, ""
+            try:
+                streams = streams or await asyncio.open_connection(self.host, self.port)
+                status, version = await asyncio.wait_for(self._call(*streams, request_id), _TIMEOUT_SECONDS)
+            except (OSError, EOFError, TimeoutError):
+                if streams:
+                    streams[1].close()
+                streams = None
+                await asyncio.sleep(0.01)
+            seconds = time.perf_counter() - started
+            self.answered.append(
+                Answered(request_id=request_id, status=status, model_version=version, at=time.time(), seconds=seconds)
+            )
+            if self.pause_seconds:
+                await asyncio.sleep(self.pause_seconds)
+        if streams:
+            streams[1].close()
+
+    async def _call(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request_id: str) -> tuple[int, str]:
+        head = (
+            f"POST {self.path} HTTP/1.1\r\nhost: test\r\nx-request-id: {request_id}\r\ncontent-length: {len(self.body)}\r\n\r\n"
+        )
+        writer.write(head.encode() + self.body)
+        lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        await reader.readexactly(int(headers["content-length"]))
+        return int(lines[0].split()[1]), headers["x-model-version"]
+
+
+def body_of(rows: Sequence[Mapping[str, object]]) -> bytes:
+    return json.dumps({"rows": rows}).encode()
+
+
+def percentile(values: Sequence[float], ratio: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(ratio * len(values)))]
