@@ -93,5 +93,9 @@ class Breach(ReleaseError):
         self.stage = stage
 
 
+class PredictionRefused(PermanentError):
+    """The database refuses predictions for what they hold, so that trying again cannot help."""
+
+
 class UnavailableError(RetryableError):
     """A service that is needed does not answer: Postgres, MLflow, the gateway, the supervisor or the mail server."""

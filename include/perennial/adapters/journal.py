@@ -168,8 +168,13 @@ def is_finished(segment: Path) -> bool:
 
 
 def delete_segment(segment: Path) -> None:
-    """Delete a finished segment; one that is gone already is no fault."""
+    """Delete a finished segment for good, so that not even the death of the machine brings it back to be read again."""
     segment.unlink(missing_ok=True)
+    descriptor = os.open(segment.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def delete_empty_folders(root: Path) -> None:

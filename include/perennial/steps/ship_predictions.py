@@ -1,0 +1,214 @@
+"""Take what the bentos wrote into their journals over into the tables of the prediction log, each line exactly once."""
+
+import itertools
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from perennial.adapters import journal
+from perennial.adapters.state.predictions import LoggedRequest, PredictionStore
+from perennial.errors import PredictionRefused
+
+_logger = logging.getLogger(__name__)
+
+# Bytes of a journal in one transaction, about 3,000 rows.
+_BATCH_BYTES = 1024 * 1024
+_KINDS = frozenset({"live", "shadow", "replay"})
+# Postgres keeps no NUL in a text or in JSON: Unicode's mark of a character that cannot be shown stands in its place.
+_NUL, _REPLACEMENT = "\x00", "\ufffd"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shipped:
+    """What one round took over. `is_behind`: more waits already."""
+
+    n_requests: int = 0
+    n_rows: int = 0
+    n_rejected: int = 0
+    is_behind: bool = False
+
+    def __add__(self, other: "Shipped") -> "Shipped":
+        return Shipped(
+            n_requests=self.n_requests + other.n_requests,
+            n_rows=self.n_rows + other.n_rows,
+            n_rejected=self.n_rejected + other.n_rejected,
+            is_behind=self.is_behind or other.is_behind,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line, the position after it, and what it says; None where it cannot be read."""
+
+    content: bytes
+    end: int
+    request: LoggedRequest | None
+
+
+class Shipper:
+    """Ships the journals under a folder through one connection that has taken over. After any error, make a new one.
+
+    Parameters
+    ----------
+    root
+        One folder per program under it, each with the program's journal.
+    """
+
+    def __init__(self, store: PredictionStore, root: Path) -> None:
+        self._store = store
+        self._root = root
+        self._positions = store.read_positions()
+        store.forget_segments_but([_key(segment) for segment in journal.list_segments(root)])
+
+    def ship_round(self, now: datetime) -> Shipped:
+        """Take over what is there, at most one full batch per program, so that no program waits for another's backlog.
+
+        Raises
+        ------
+        UnavailableError
+            When the database went away; what is on disk stays there.
+        """
+        self._store.make_days(_days_ahead(now))
+        folders = itertools.groupby(journal.list_segments(self._root), key=lambda segment: segment.parent)
+        shipped = sum((self._ship_folder(segments) for _, segments in folders), Shipped())
+        journal.delete_empty_folders(self._root)
+        return shipped
+
+    def waiting_bytes(self) -> int:
+        """Size of what is on disk and not in the database."""
+        return count_waiting_bytes(self._root, self._positions)
+
+    def _ship_folder(self, segments: Iterator[Path]) -> Shipped:
+        total = Shipped()
+        for segment in segments:
+            total += self._ship_segment(segment)
+            if total.is_behind:
+                break
+        return total
+
+    def _ship_segment(self, segment: Path) -> Shipped:
+        key = _key(segment)
+        start = self._positions.get(key, 0)
+        # In this order: what a finished segment holds when it is read is all of it.
+        is_finished, size = journal.is_finished(segment), segment.stat().st_size
+        lines, end = journal.read_from(segment, start, max_bytes=_BATCH_BYTES)
+        if lines:
+            parsed = list(_parse_lines(lines, start))
+            _set_aside(segment, [line.content for line in parsed if not line.request])
+            return self._ship(segment, parsed, start) + Shipped(is_behind=end < size)
+        if is_finished:
+            self._delete(segment, key, size - end)
+        return Shipped()
+
+    def _ship(self, segment: Path, lines: Sequence[_Line], start: int) -> Shipped:
+        """Ship lines in one transaction; if the database refuses one, in halves, until that one is alone and set aside."""
+        key, end = _key(segment), lines[-1].end
+        readable = [line.request for line in lines if line.request]
+        try:
+            self._store.write_requests(readable, segment=key, start=start, end=end)
+        except PredictionRefused as error:
+            if len(lines) > 1:
+                middle = len(lines) // 2
+                return self._ship(segment, lines[:middle], start) + self._ship(segment, lines[middle:], lines[middle - 1].end)
+            _logger.warning("a line is set aside: %s", error)
+            _set_aside(segment, [lines[0].content])
+            return self._ship(segment, [_Line(lines[0].content, end, None)], start)
+        self._positions[key] = end
+        n_rows = sum(len(request.rows) for request in readable)
+        return Shipped(n_requests=len(readable), n_rows=n_rows, n_rejected=len(lines) - len(readable))
+
+    def _delete(self, segment: Path, key: str, cut: int) -> None:
+        """First the file, then its position: the other way round, a death in between would ship it once more."""
+        if cut > 0:
+            _logger.warning("%s ends with %d bytes of a line that its writer did not live to complete", key, cut)
+        journal.delete_segment(segment)
+        self._store.forget_segment(key)
+        self._positions.pop(key, None)
+
+
+def count_waiting_bytes(root: Path, positions: Mapping[str, int]) -> int:
+    """Size of what the journals hold after these positions."""
+    segments = journal.list_segments(root)
+    return sum(max(0, segment.stat().st_size - positions.get(_key(segment), 0)) for segment in segments)
+
+
+def parse_line(line: bytes) -> LoggedRequest:
+    """One line of a journal.
+
+    Raises
+    ------
+    ValueError
+        When it is not what a bento writes.
+    """
+    try:
+        content = orjson.loads(line)
+        if b"\\u0000" in line:
+            content = _without_nul(content)
+        return _request_of(content)
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _request_of(content: Mapping[str, Any]) -> LoggedRequest:
+    predicted_at = datetime.fromisoformat(content["at"])
+    if predicted_at.tzinfo is None or content["kind"] not in _KINDS:
+        raise ValueError(f"at {content['at']}, kind {content['kind']}")
+    rows = content.get("rows") or ()
+    # JSON has no NaN: a model that predicts none says null.
+    predictions = [float("nan") if each is None else float(each) for each in content.get("predictions") or ()]
+    if rows and len(predictions) != len(rows):
+        raise ValueError(f"{len(rows)} rows with {len(predictions)} predictions")
+    return LoggedRequest(
+        predicted_at=predicted_at.astimezone(UTC),
+        request_id=str(content["id"]),
+        kind=content["kind"],
+        model=str(content["model"]),
+        model_version=int(content["version"]),
+        status=int(content["status"]),
+        milliseconds=float(content["ms"]),
+        n_rows=int(content["n_rows"]),
+        rows=rows,
+        predictions=predictions if rows else (),
+    )
+
+
+def _without_nul(content: Any) -> Any:
+    match content:
+        case str():
+            return content.replace(_NUL, _REPLACEMENT)
+        case list():
+            return [_without_nul(each) for each in content]
+        case dict():
+            return {_without_nul(name): _without_nul(value) for name, value in content.items()}
+    return content
+
+
+def _parse_lines(lines: Sequence[bytes], start: int) -> Iterator[_Line]:
+    end = start
+    for line in lines:
+        end += len(line) + 1
+        try:
+            yield _Line(line, end, parse_line(line))
+        except ValueError as error:
+            _logger.warning("a line cannot be read and is set aside: %s: %.200r", error, line)
+            yield _Line(line, end, None)
+
+
+def _set_aside(segment: Path, lines: Sequence[bytes]) -> None:
+    if lines:
+        with segment.with_suffix(".rejected").open("ab") as file:
+            file.writelines(line + b"\n" for line in lines)
+
+
+def _key(segment: Path) -> str:
+    return f"{segment.parent.name}/{segment.name}"
+
+
+def _days_ahead(now: datetime) -> tuple[date, date]:
+    today = now.astimezone(UTC).date()
+    return today, today + timedelta(days=1)
