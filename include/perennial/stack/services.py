@@ -6,7 +6,7 @@ from pathlib import Path
 from sys import executable
 
 from perennial.config.settings import Settings
-from perennial.stack import airflow, environment, gateway, health, migrations, postgres
+from perennial.stack import airflow, environment, gateway, health, migrations, postgres, prediction_log
 from perennial.stack.secrets import create_secrets
 
 
@@ -135,6 +135,15 @@ _ALL: tuple[Service | Step, ...] = (
         ports=("smtp_port", "inbox_port"),
     ),
     Step(name="databases", title="Databases and migrations", run=_databases, needs=("postgres",)),
+    Service(
+        name="prediction-log",
+        title="Prediction log",
+        command=lambda _: [executable, "-m", "perennial.stack.prediction_log"],
+        prepare=prediction_log.prepare,
+        health=prediction_log.check,
+        url=lambda _: "",
+        needs=("databases",),
+    ),
     Step(name="champions", title="Champions and the routes to them", run=_serve_champions, needs=("databases", "gateway")),
     Step(name="airflow-metadata", title="Airflow's metadata", run=airflow.prepare_metadata, needs=("databases",)),
     Service(

@@ -81,7 +81,10 @@ class Shipper:
 
     def waiting_bytes(self) -> int:
         """Size of what is on disk and not in the database."""
-        return count_waiting_bytes(self._root, self._positions)
+        waiting = 0
+        for segment in journal.list_segments(self._root):
+            waiting += max(0, segment.stat().st_size - self._positions.get(_key(segment), 0))
+        return waiting
 
     def _ship_folder(self, segments: Iterator[Path]) -> Shipped:
         total = Shipped()
@@ -129,12 +132,6 @@ class Shipper:
         journal.delete_segment(segment)
         self._store.forget_segment(key)
         self._positions.pop(key, None)
-
-
-def count_waiting_bytes(root: Path, positions: Mapping[str, int]) -> int:
-    """Size of what the journals hold after these positions."""
-    segments = journal.list_segments(root)
-    return sum(max(0, segment.stat().st_size - positions.get(_key(segment), 0)) for segment in segments)
 
 
 def parse_line(line: bytes) -> LoggedRequest:
