@@ -1,9 +1,10 @@
 """Envoy's routes and clusters: which versions of which models callers reach, and with what share of the traffic.
 
-Envoy watches two files and takes a new one whole, without a restart. Each is replaced atomically; of the two, the one is
-replaced first that the other needs: clusters before the routes to them, routes before the clusters they leave.
+Envoy watches two files and takes a new one whole, without a restart. Each is replaced atomically: clusters before the routes
+to them, and a cluster that the routes leave stays until the next change.
 """
 
+import contextlib
 import hashlib
 import http.client
 import ipaddress
@@ -23,6 +24,9 @@ _MAX_BODY_BYTES = 32 * 1024 * 1024
 # What callers reach of a bento, below /v1/models/<model>/.
 _ENDPOINTS = ("predict", "metadata")
 _PROBE_SECONDS = 0.1
+# Envoy's workers take a change each for itself, some milliseconds apart: one connection's answer speaks for one worker. So
+# many connections, open at the same time, are spread over all of them (see the balancing of the listener).
+_PROBES = 16
 
 Json = Mapping[str, object]
 
@@ -59,12 +63,13 @@ def write_config(settings: Settings, models: Models) -> str:
     folder = settings.paths.gateway
     folder.mkdir(parents=True, exist_ok=True)
     clusters = [_cluster(model, each) for model, upstreams in sorted(models.items()) for each in upstreams]
-    digest, routes = _digest_and_routes(models)
-    old = {str(each["name"]): each for each in _read_resources(folder / "clusters.yaml")}
-    # Until the routes are replaced, the clusters they point at stay.
-    _write_resources(folder / "clusters.yaml", list((old | {str(each["name"]): each for each in clusters}).values()))
+    digest, routes = _digest_and_routes(models, clusters)
+    # A worker may follow the old routes for a moment longer: the clusters they point at stay until the next change.
+    in_use = (_read_text(folder / "routes.yaml"), json.dumps(routes))
+    known = {str(each["name"]): each for each in (*_read_resources(folder / "clusters.yaml"), *clusters)}
+    kept = [each for name, each in sorted(known.items()) if any(json.dumps(name) in text for text in in_use)]
+    _write_resources(folder / "clusters.yaml", kept)
     _write_resources(folder / "routes.yaml", [routes])
-    _write_resources(folder / "clusters.yaml", clusters)
     return digest
 
 
@@ -98,28 +103,36 @@ def wait_until_reachable(settings: Settings, model: str, model_version: int, *, 
 
 
 def _poll(settings: Settings, path: str, is_done: Callable[[http.client.HTTPResponse], bool], deadline_seconds: float) -> str:
-    """Ask until the answer is right; returns what was wrong with the last one, or nothing."""
+    """Ask until every worker's answer is right; returns what was wrong with the last one, or nothing."""
     deadline = time.monotonic() + deadline_seconds
-    found = ""
-    while time.monotonic() < deadline:
-        connection = http.client.HTTPConnection(settings.gateway_host, settings.gateway_port, timeout=3)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            if is_done(answer):
-                return ""
-            found = f"it answers {answer.status}"
-        except (OSError, http.client.HTTPException) as error:
-            found = str(error) or type(error).__name__
-        finally:
-            connection.close()
+    while fault := _ask_workers(settings, path, is_done):
+        if time.monotonic() > deadline:
+            return fault
         time.sleep(_PROBE_SECONDS)
-    return found
+    return ""
 
 
-def _digest_and_routes(models: Models) -> tuple[str, Json]:
+def _ask_workers(settings: Settings, path: str, is_done: Callable[[http.client.HTTPResponse], bool]) -> str:
+    """Ask once over each of many connections, which stay open meanwhile; returns the first fault found, or nothing."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(_PROBES):
+            connection = http.client.HTTPConnection(settings.gateway_host, settings.gateway_port, timeout=3)
+            stack.callback(connection.close)
+            try:
+                connection.request("GET", path)
+                answer = connection.getresponse()
+                answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                return str(error) or type(error).__name__
+            if not is_done(answer):
+                return f"it answers {answer.status}"
+    return ""
+
+
+def _digest_and_routes(models: Models, clusters: Sequence[Json]) -> tuple[str, Json]:
+    """The digest covers addresses too: a version on another port is a change, though its routes stay the same."""
     routes = [route for model, upstreams in sorted(models.items()) for route in _model_routes(model, upstreams)]
-    digest = hashlib.sha256(json.dumps([routes, _listing(models)], sort_keys=True).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps([routes, clusters, _listing(models)], sort_keys=True).encode()).hexdigest()[:16]
     host: Json = {
         "name": "models",
         "domains": ["*"],
@@ -248,9 +261,13 @@ def _is_ip_address(host: str) -> bool:
 def _read_resources(path: Path) -> list[Json]:
     """What a file says now; nothing where it is missing, or was cut short when the power went."""
     try:
-        return list(json.loads(path.read_text())["resources"])
-    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return list(json.loads(_read_text(path))["resources"])
+    except (ValueError, LookupError, TypeError):
         return []
+
+
+def _read_text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 def _write_resources(path: Path, resources: Sequence[Json]) -> None:

@@ -80,7 +80,14 @@ def build_bootstrap(settings: Settings) -> dict[str, object]:
 def _listener(settings: Settings) -> dict[str, object]:
     address = {"socket_address": {"address": settings.bind, "port_value": settings.gateway_port}}
     manager = {"name": "http", "typed_config": _connection_manager(settings.paths.gateway)}
-    return {"name": "gateway", "address": address, "filter_chains": [{"filters": [manager]}]}
+    return {
+        "name": "gateway",
+        "address": address,
+        # A new connection goes to the worker with the fewest: callers keep few and for long, and by the kernel's dice two
+        # of four might share a worker while the other idles. It also lets a release ask every worker.
+        "connection_balance_config": {"exact_balance": {}},
+        "filter_chains": [{"filters": [manager]}],
+    }
 
 
 def _connection_manager(folder: Path) -> dict[str, object]:

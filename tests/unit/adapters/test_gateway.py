@@ -1,6 +1,7 @@
 """Envoy itself in front of small upstreams: what it answers, how it splits, and that a change of routes costs no request."""
 
 import http.client
+import itertools
 import json
 import os
 import socket
@@ -245,6 +246,44 @@ def test_writing_the_same_again_touches_no_file(tmp_path):
     assert write_config(settings, models) == first
     assert [file.name for file in files] == ["clusters.yaml", "routes.yaml"]
     assert [file.stat().st_mtime_ns for file in files] == [1, 1]
+
+
+def test_a_moved_port_is_a_change_though_the_routes_stay(tmp_path):
+    settings = settings_in(tmp_path)
+    digests = {write_config(settings, {"m": [Upstream(model_version=1, host=HOST, port=port)]}) for port in (1, 2, 1)}
+    assert len(digests) == 2
+
+
+def test_a_cluster_stays_until_no_worker_can_have_a_route_to_it(tmp_path):
+    settings = settings_in(tmp_path)
+    path = settings.paths.gateway / "clusters.yaml"
+    kept = []
+    for versions in ([1], [2], [2, 3], [2, 3]):
+        write_config(settings, {"m": [Upstream(model_version=number, host=HOST, port=9) for number in versions]})
+        kept.append([each["name"] for each in json.loads(path.read_text())["resources"]])
+    assert kept == [["m__v1"], ["m__v1", "m__v2"], ["m__v2", "m__v3"], ["m__v2", "m__v3"]]
+
+
+def test_one_worker_behind_the_others_is_waited_for(tmp_path):
+    """A server whose every eighth connection meets a worker with the old routes."""
+    settings, n_connections = settings_in(tmp_path), itertools.count(1)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("x-gateway-config", "old" if next(n_connections) % 8 == 0 else "new")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer((HOST, settings.gateway_port), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        with pytest.raises(UnavailableError, match="has not taken the new routes"):
+            wait_until_taken(settings, "new", deadline_seconds=0.5)
+        server.shutdown()
 
 
 @pytest.mark.parametrize("left", ["", '{"version_info": "', "[]"])
