@@ -16,7 +16,7 @@ from perennial.errors import PredictionRefused
 
 _logger = logging.getLogger(__name__)
 
-# Bytes of a journal in one transaction, about 3,000 rows.
+# About 3,000 rows.
 _BATCH_BYTES = 1024 * 1024
 _KINDS = frozenset({"live", "shadow", "replay"})
 # Postgres keeps no NUL in a text or in JSON: Unicode's mark of a character that cannot be shown stands in its place.
@@ -57,11 +57,14 @@ class Shipper:
     ----------
     root
         One folder per program under it, each with the program's journal.
+    batch_bytes
+        How much of a journal goes into one transaction.
     """
 
-    def __init__(self, store: PredictionStore, root: Path) -> None:
+    def __init__(self, store: PredictionStore, root: Path, *, batch_bytes: int = _BATCH_BYTES) -> None:
         self._store = store
         self._root = root
+        self._batch_bytes = batch_bytes
         self._positions = store.read_positions()
         store.forget_segments_but([_key(segment) for segment in journal.list_segments(root)])
 
@@ -99,7 +102,7 @@ class Shipper:
         start = self._positions.get(key, 0)
         # In this order: what a finished segment holds when it is read is all of it.
         is_finished, size = journal.is_finished(segment), segment.stat().st_size
-        lines, end = journal.read_from(segment, start, max_bytes=_BATCH_BYTES)
+        lines, end = journal.read_from(segment, start, max_bytes=self._batch_bytes)
         if lines:
             parsed = list(_parse_lines(lines, start))
             _set_aside(segment, [line.content for line in parsed if not line.request])
