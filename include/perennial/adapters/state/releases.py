@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import psycopg2
 from psycopg2.extras import RealDictCursor
 
+from perennial.adapters.state.audit import insert_audit
 from perennial.adapters.state.connection import Connection
 from perennial.contracts import RegisteredVersion, ReleaseRow
 from perennial.errors import ReleaseError
@@ -83,6 +84,33 @@ class ReleaseTable(Connection):
         with self._transaction() as cursor:
             recorded = {"reason": reason, "bento_tag": bento_tag, "program": program, "port": port}
             move_release_in(cursor, model, model_version, state, recorded)
+
+    def reopen_release(self, model: str, model_version: int, *, dag_run_id: str) -> None:
+        """Take up a stopped release again, in one transaction with its audit: it is `registered` once more.
+
+        Stages that this Dag run recorded before are to be passed anew; their record stays, under an id that says until when.
+
+        Raises
+        ------
+        ReleaseError
+            When it was not stopped.
+        """
+        with self._transaction() as cursor:
+            lock_releases(cursor, model)
+            move_release_in(cursor, model, model_version, "registered")
+            cursor.execute(
+                """UPDATE release_stage
+                   SET dag_run_id = dag_run_id || ' until ' || to_char(clock_timestamp(), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+                   WHERE model = %s AND model_version = %s AND dag_run_id = %s""",
+                (model, model_version, dag_run_id),
+            )
+            detail = {"dag_run_id": dag_run_id}
+            insert_audit(cursor, f"release__{model}", "registered", model, f"version {model_version}", detail)
+
+
+def lock_releases(cursor: RealDictCursor, model: str) -> None:
+    """Let one transaction at a time change what serves a model or is on its way; the others wait until it ends."""
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"champion/{model}",))
 
 
 def move_release_in(
