@@ -161,8 +161,8 @@ def _request_of(content: Mapping[str, Any]) -> LoggedRequest:
     rows = content.get("rows") or ()
     # JSON has no NaN: a model that predicts none says null.
     predictions = [float("nan") if each is None else float(each) for each in content.get("predictions") or ()]
-    if rows and len(predictions) != len(rows):
-        raise ValueError(f"{len(rows)} rows with {len(predictions)} predictions")
+    if rows and (not isinstance(rows, list) or len(predictions) != len(rows)):
+        raise ValueError(f"{len(rows)} rows in a {type(rows).__name__} with {len(predictions)} predictions")
     return LoggedRequest(
         predicted_at=predicted_at.astimezone(UTC),
         request_id=str(content["id"]),

@@ -1,0 +1,109 @@
+"""Processes that write journals as bentos do, and one that ships them and may be killed at any instant.
+
+python prediction_journals.py write FOLDER NAME PER_SECOND     until its standard input is closed; says how many it wrote
+python prediction_journals.py ship URL ROOT N_KILLS SEED       in children that are killed, then to the end; says how many
+                                                               of the kills left it something to do
+"""
+
+import contextlib
+import json
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from perennial.adapters import journal
+from perennial.adapters.journal import Journal
+from perennial.adapters.state.predictions import PredictionStore
+from perennial.steps.ship_predictions import Shipper
+
+N_ROWS = 3
+
+
+def request_line(name: str, number: int, **changes: object) -> bytes:
+    """What a bento writes for one request: `name` is its model, the request's id is `name/number`."""
+    rows = [{"number": number, "row": row, "carrier": "UA", "note": 'a "tab"\t\\N and é'} for row in range(N_ROWS)]
+    content = {
+        "at": datetime.now(UTC).isoformat(),
+        "id": f"{name}/{number}",
+        "kind": "live",
+        "model": name,
+        "version": 1,
+        "status": 200,
+        "ms": 1.5,
+        "n_rows": len(rows),
+        "rows": rows,
+        "predictions": [number + row / 8 for row in range(N_ROWS)],
+    }
+    return json.dumps({**content, **changes}).encode() + b"\n"
+
+
+class Writer:
+    """A process that writes a journal."""
+
+    def __init__(self, folder: Path, name: str, *, per_second: int, environment: Mapping[str, str]) -> None:
+        command = [sys.executable, __file__, "write", str(folder), name, str(per_second)]
+        self.name = name
+        self._process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def end(self) -> int:
+        """Let it end by itself; returns how many requests it wrote."""
+        said, _ = self._process.communicate(timeout=20)
+        return int(said.splitlines()[-1])
+
+    def kill(self) -> int:
+        """Kill it; returns how many requests it said to have written."""
+        self._process.send_signal(signal.SIGKILL)
+        said, _ = self._process.communicate(timeout=20)
+        return int(said.splitlines()[-1])
+
+
+def write(folder: Path, name: str, per_second: int) -> None:
+    writer = Journal(folder, max_bytes=1024**3, segment_bytes=64 * 1024)
+    started, number = time.monotonic(), 0
+    while not select.select([sys.stdin], [], [], 0.002)[0]:
+        while number < (time.monotonic() - started) * per_second:
+            if not writer.append(request_line(name, number)):
+                raise SystemExit("the journal refuses")
+            number += 1
+            sys.stdout.write(f"{number}\n")
+            sys.stdout.flush()
+
+
+def ship(url: str, root: Path, *, n_kills: int, seed: int) -> None:
+    chance, n_interrupted = random.Random(seed), 0
+    for _ in range(n_kills):
+        child = os.fork()
+        if not child:
+            ship_to_the_end(url, root)
+            os._exit(0)
+        time.sleep(chance.uniform(0.005, 0.08))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        n_interrupted += bool(journal.list_segments(root))
+    ship_to_the_end(url, root)
+    sys.stdout.write(f"{n_interrupted}\n")
+
+
+def ship_to_the_end(url: str, root: Path) -> None:
+    with PredictionStore(url) as store:
+        while not store.take_over():
+            time.sleep(0.002)
+        shipper = Shipper(store, root, batch_bytes=16 * 1024)
+        while journal.list_segments(root):
+            shipper.ship_round(datetime.now(UTC))
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["write", folder, name, per_second]:
+            with contextlib.suppress(KeyboardInterrupt):
+                write(Path(folder), name, int(per_second))
+        case ["ship", url, root, n_kills, seed]:
+            ship(url, Path(root), n_kills=int(n_kills), seed=int(seed))
