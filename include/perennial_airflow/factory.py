@@ -31,6 +31,7 @@ __all__ = [
     "loop_dag",
     "release_params",
     "retrain_params",
+    "rollback_params",
     "schedule_options",
     "specs_to_parse",
 ]
@@ -126,6 +127,14 @@ def retrain_params(spec: ModelSpec) -> dict[str, Param]:
 def release_params() -> dict[str, Param]:
     """What a person may say when starting a release by hand."""
     return {"version": _optional("integer", "Registered model version to release.", minimum=1)}
+
+
+def rollback_params() -> dict[str, Param]:
+    """What a person says when bringing an earlier champion back."""
+    return {
+        "version": _optional("integer", "Version that served before; default: the champion before the present one.", minimum=1),
+        "reason": Param(type="string", minLength=1, description="Why; recorded in the audit trail and mailed."),
+    }
 
 
 def _optional(json_type: str, description: str, **schema: Any) -> Param:

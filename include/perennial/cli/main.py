@@ -36,6 +36,7 @@ COMMANDS = {
     "down": Entry("down", "Stop the stack; what it has stored stays."),
     "status": Entry("status", "Show every service, its health and its address, and where the login is."),
     "demo": Entry("demo", "Train, release and query the example model; what is there already is picked up."),
+    "rollback": Entry("rollback", "Lead a model's callers back to an earlier champion."),
     "load-flights": Entry("load_flights", "Fill the example warehouse with the flights that left New York in 2013."),
     "check": Entry("check", "Check all model specs, their SQL, their suites and the connections."),
     "airflow": Entry("airflow", "Run one of Airflow's own commands against the stack.", passes_through=True),

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from perennial.adapters.templates import format_instant
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Champion, Run, Validation
-from perennial.errors import DataFault, EmptyWindow, ImmatureLabels, PerennialError
+from perennial.contracts import Champion, Run, Stage, Validation
+from perennial.errors import Breach, DataFault, EmptyWindow, ImmatureLabels, PerennialError
 from perennial.steps.report_links import Link, dag_run_link, data_docs_link, task_log_link
+from perennial.steps.stage_view import view_stages
 
 _TRACEBACK_LINES = 30
 _TRACEBACK_LETTERS = 4000
@@ -77,7 +78,7 @@ def build_failure_values(
     spec: ModelSpec, task: FailedTask, run: Run | None, *, champion: Champion | str | None, settings: Settings
 ) -> dict[str, object]:
     """Values for the failure mail. `champion` is text where the state could not be read."""
-    known, validation = task.known_error, failed_validation(task)
+    known, validation, stage = task.known_error, failed_validation(task), breached_stage(task)
     return {
         "model": task.model,
         "dag_id": task.dag_id,
@@ -90,10 +91,11 @@ def build_failure_values(
         # What a validation found stands in a table of its own.
         "what": _first_line(task.what) if validation else task.what,
         "next_step": known.next_step if known else "",
-        "champion": champion if isinstance(champion, str) else describe_champion(task.model, champion),
+        "champion": champion if isinstance(champion, str) else describe_champion(task.model, champion, breached=stage),
         "links": _links(task, validation, settings=settings),
         "failed": validation.failed[:_MOST_EXPECTATIONS] if validation else (),
         "failed_note": _failed_note(validation) if validation else "",
+        "stage_views": view_stages([stage] if stage else []),
         "traceback": "" if known or not isinstance(task.error, BaseException) else format_traceback(task.error),
     }
 
@@ -106,6 +108,8 @@ def _reason(task: FailedTask) -> str:
             return "the data is broken"
         case ImmatureLabels():
             return "too few labels are mature"
+        case Breach():
+            return f"the challenger went over a limit in its {task.task_id}"
         case _:
             return f"{task.task_id} failed"
 
@@ -114,6 +118,12 @@ def failed_validation(task: FailedTask) -> Validation | None:
     """The validation that a data fault carries."""
     validation = getattr(task.known_error, "validation", None)
     return validation if isinstance(validation, Validation) else None
+
+
+def breached_stage(task: FailedTask) -> Stage | None:
+    """The stage of a release in which the challenger went over a limit."""
+    stage = getattr(task.known_error, "stage", None)
+    return stage if isinstance(stage, Stage) else None
 
 
 def _failed_note(validation: Validation) -> str:
@@ -141,9 +151,14 @@ def format_traceback(error: BaseException) -> str:
     return kept if len(lines) <= _TRACEBACK_LINES and len(kept) < _TRACEBACK_LETTERS else f"…\n{kept}"
 
 
-def describe_champion(model: str, champion: Champion | None) -> str:
+def describe_champion(model: str, champion: Champion | None, *, breached: Stage | None = None) -> str:
     """What the failure of a run means for the callers of a model."""
     if champion is None:
         return f"No version of {model} serves yet."
     since = format_instant(champion.valid_from)
+    if breached and breached.stage == "canary":
+        return (
+            f"Version {champion.model_version} of {model}, the champion since {since}, answers all callers again; "
+            f"version {breached.model_version} was rolled back."
+        )
     return f"Version {champion.model_version} of {model} still serves, as it has since {since}: this failure did not touch it."

@@ -26,6 +26,16 @@ def task_log_link(dag_id: str, dag_run_id: str, task_id: str, map_index: int = -
     return f"{dag_run_link(dag_id, dag_run_id, settings=settings)}/tasks/{quote(task_id, safe='')}{mapped}"
 
 
+def required_action_link(dag_id: str, dag_run_id: str, task_id: str, *, settings: Settings) -> str:
+    """Page in Airflow's UI where a task that waits for a person gets its answer."""
+    return f"{task_log_link(dag_id, dag_run_id, task_id, settings=settings)}/required_actions"
+
+
+def mlflow_model_link(model: str, *, settings: Settings) -> str:
+    """Page of a model's versions in MLflow's UI."""
+    return f"{settings.mlflow_link}/#/models/{quote(model, safe='')}"
+
+
 def mlflow_run_link(mlflow_run_id: str, *, settings: Settings) -> str:
     """Page of a run in MLflow's UI, which finds the experiment by itself."""
     return f"{settings.mlflow_link}/#/runs/{quote(mlflow_run_id, safe='')}"

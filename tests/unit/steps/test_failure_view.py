@@ -7,9 +7,10 @@ from html_checks import check_html
 from perennial.adapters.mail import Mail, build_message
 from perennial.config.settings import Settings
 from perennial.contracts import Champion
-from perennial.errors import DataFault, EmptyWindow, ImmatureLabels, UnavailableError
+from perennial.errors import Breach, DataFault, EmptyWindow, ImmatureLabels, UnavailableError
 from perennial.steps.failure_view import FailedTask, build_failure_subject, format_traceback
 from perennial.steps.report import build_failure_mail
+from release_records import build_stage
 from report_records import RUN, build_failed_validation, read_spec
 
 SPEC = read_spec()
@@ -151,3 +152,26 @@ def test_the_last_lines_of_a_traceback_stay():
     assert text.startswith("…\n")
     assert text.endswith("RuntimeError: number 19")
     assert len(text.splitlines()) <= 31
+
+
+@pytest.mark.parametrize(
+    ("stage", "share", "champion"),
+    [
+        ("canary", "Canary, step 2: 25 % of the callers", "answers all callers again; version 4 was rolled back"),
+        ("shadow", "Shadow: copies of 25 % of the requests", "this failure did not touch it"),
+    ],
+)
+def test_a_breach_shows_every_measure_beside_limit_and_champion(stage, share, champion):
+    breach = Breach(
+        "flight_delay: version 4 fails 5.1% of its requests", stage=build_stage(stage, step=2, percent=25, errors=0.051)
+    )
+    task = replace(TASK, dag_id="release__flight_delay", task_id=stage, error=breach)
+    mail = build_failure_mail(SPEC, task, None, champion=CHAMPION, settings=SETTINGS)
+    words = " ".join(check_html(mail.html).words)
+    assert f"Release stopped: the challenger went over a limit in its {stage}" in words
+    for part in ("Failed requests", "5.1 %", "1.2 %", "0.2 %", "7.9 ms", "6.1 ms", "214 requests in 61 s", champion):
+        assert part in words
+        assert part in mail.text
+    assert share in words
+    assert words.index("Failed requests") < words.index("Memory")
+    assert mail.subject == f"[perennial] flight_delay: release stopped at {stage} (version 4 fails 5.1% of its requests)"

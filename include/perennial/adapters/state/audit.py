@@ -20,6 +20,19 @@ class AuditTable(Connection):
         with self._transaction() as cursor:
             insert_audit(cursor, actor, action, model, subject, detail)
 
+    def write_audit_once(self, actor: str, action: str, *, model: str, subject: str, detail: Mapping[str, object]) -> bool:
+        """Append to the audit trail what it does not hold yet, word for word; whether it was written now."""
+        with self._transaction() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"audit/{model}",))
+            values = (actor, action, model, subject, Json(dict(detail)))
+            cursor.execute(
+                "SELECT 1 FROM audit WHERE (actor, action, model, subject, detail) = (%s, %s, %s, %s, %s) LIMIT 1", values
+            )
+            if cursor.fetchone():
+                return False
+            insert_audit(cursor, actor, action, model, subject, detail)
+            return True
+
 
 def insert_audit(cursor: RealDictCursor, actor: str, action: str, model: str, subject: str, detail: Mapping[str, object]) -> None:
     """Append to the audit trail within a transaction."""

@@ -1,0 +1,82 @@
+"""A person's word before callers reach a challenger: what is laid before them, and what becomes of the answer."""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from perennial.adapters.state import StateStore
+from perennial.adapters.templates import format_duration, render
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec
+from perennial.contracts import RegisteredVersion
+from perennial.steps.release import reject
+from perennial.steps.release_report import read_release_evidence
+from perennial.steps.release_view import build_release_values, describe_deadline, describe_request
+
+_logger = logging.getLogger(__name__)
+
+Word = Literal["approve", "reject"]
+# `declined` is the person's word; `rejected` is what becomes of the release then, in a row of its own.
+_ACTIONS: dict[Word, str] = {"approve": "approved", "reject": "declined"}
+_OPEN_STATES = frozenset({"registered", "checked", "shadow", "canary", "champion"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What was said about a release. `actor` is a user of Airflow, or the Dag itself where nobody answered in time."""
+
+    word: Word
+    actor: str
+    reason: str
+    answered_at: datetime
+    by_default: bool
+
+
+def describe_for_approval(
+    spec: ModelSpec, version: RegisteredVersion, *, deadline: datetime, dag_run_id: str, settings: Settings
+) -> str:
+    """Markdown of what a person needs to decide: the decision's figures, what the shadow measured, where to look further."""
+    evidence = read_release_evidence(version, settings=settings)
+    lead = [*describe_request(spec, evidence), describe_deadline(spec, deadline)]
+    values = build_release_values(spec, evidence, headline="", lead=lead, dag_run_id=dag_run_id, settings=settings)
+    return render("approval.md", values)
+
+
+def record_answer(spec: ModelSpec, version: RegisteredVersion, answer: Answer, *, dag_run_id: str, settings: Settings) -> bool:
+    """Write the answer into the audit trail; a rejection ends the release and stops its bento.
+
+    Returns
+    -------
+    Whether the release goes on. One that was stopped meanwhile does not, whatever the answer is.
+
+    Notes
+    -----
+    Idempotent: a killed task that runs again writes nothing twice, and finishes the rejection that it had begun.
+    """
+    model, number = version.model, version.model_version
+    detail = {
+        "dag_run_id": dag_run_id,
+        "reason": answer.reason,
+        "answered_at": answer.answered_at.isoformat(),
+        "by_default": answer.by_default,
+    }
+    with StateStore(settings.state_url) as state:
+        row = state.read_release(model, number)
+        state.write_audit_once(answer.actor, _ACTIONS[answer.word], model=model, subject=f"version {number}", detail=detail)
+    why = describe_answer(spec, answer)
+    _logger.info("%s version %d: %s", model, number, why)
+    if row is None or row.state not in _OPEN_STATES:
+        _logger.info("%s version %d does not go on: it was stopped (%s)", model, number, row.reason if row else "it is gone")
+        return False
+    if answer.word == "reject":
+        reject(spec, number, why, settings=settings)
+    return answer.word == "approve"
+
+
+def describe_answer(spec: ModelSpec, answer: Answer) -> str:
+    """What was said, by whom and why, in words without a point."""
+    if answer.by_default:
+        said = "approved" if answer.word == "approve" else "rejected"
+        return f"{said}, as nobody answered within {format_duration(spec.release.approval_policy.within)}"
+    return f"{_ACTIONS[answer.word]} by {answer.actor}" + (f": {answer.reason}" if answer.reason else ", without a reason")

@@ -1,0 +1,107 @@
+"""From the records of a release to the values that its mails and its approval name. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from perennial.adapters.templates import format_instant
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec
+from perennial.contracts import Champion, Decision, RegisteredVersion, Stage
+from perennial.steps.report_links import Link, dag_run_link, mlflow_run_link
+from perennial.steps.report_view import compare_metrics
+from perennial.steps.stage_view import name_stage, view_stages
+
+_OUTCOMES = {"reject": "rejected", "approve": "approved"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseEvidence:
+    """What is recorded of a version on its way: why it was accepted, what its stages measured, who serves meanwhile."""
+
+    version: RegisteredVersion
+    decision: Decision | None
+    stages: tuple[Stage, ...]
+    champion: Champion | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolledBack:
+    """What a rollback by hand did: from which version to which, since when, in how many seconds, and on whose word."""
+
+    model: str
+    before: int | None
+    model_version: int
+    valid_from: datetime
+    seconds: float
+    url: str
+    reason: str
+    actor: str
+
+
+def build_release_values(
+    spec: ModelSpec, evidence: ReleaseEvidence, *, headline: str, lead: Sequence[str], dag_run_id: str, settings: Settings
+) -> dict[str, object]:
+    """What every mail of a release names; the caller puts `tone`, `note` and `action` over it."""
+    decision = evidence.decision
+    links = [
+        Link(label="Release in Airflow", url=dag_run_link(f"release__{spec.model}", dag_run_id, settings=settings)),
+        Link(label="Challenger in MLflow", url=mlflow_run_link(evidence.version.mlflow_run_id, settings=settings)),
+    ]
+    if decision:
+        retraining = dag_run_link(f"retrain__{spec.model}", decision.dag_run_id, settings=settings)
+        links.insert(1, Link(label="Retraining in Airflow", url=retraining))
+    return {
+        "spec": spec,
+        "headline": headline,
+        "lead": list(lead),
+        "tone": "",
+        "note": "",
+        "action": None,
+        "links": links,
+        "decision_note": describe_decision(decision),
+        "comparisons": compare_metrics(decision, {}) if decision else [],
+        "stage_views": view_stages(evidence.stages),
+        "ids": [
+            ("version", evidence.version.model_version),
+            ("run", dag_run_id),
+            ("snapshot", evidence.version.snapshot_id),
+            ("mlflow", evidence.version.mlflow_run_id),
+        ],
+    }
+
+
+def describe_decision(decision: Decision | None) -> str:
+    """Why a challenger was accepted, in a sentence or two."""
+    if decision is None:
+        return "No decision is recorded for this version."
+    forced = f" A person forced it: {decision.forced_reason}." if decision.forced_reason else ""
+    rival = f"champion v{decision.champion_version}" if decision.champion_version is not None else "nobody: there was no champion"
+    return f"{decision.candidate} was {decision.outcome} on a holdout it had not seen, judged against {rival}.{forced}"
+
+
+def describe_request(spec: ModelSpec, evidence: ReleaseEvidence) -> list[str]:
+    """What a person is asked to decide on."""
+    number, champion = evidence.version.model_version, evidence.champion
+    serving = "no version serves yet" if champion is None else f"version {champion.model_version} serves"
+    shadows = [stage for stage in evidence.stages if stage.stage == "shadow" and stage.outcome == "passed"]
+    measured = f" Its shadow passed: {shadows[-1].reason.rstrip('.')}." if shadows and shadows[-1].reason else ""
+    return [f"Version {number} of {spec.model} waits for a person's word before callers reach it; {serving}.{measured}"]
+
+
+def describe_deadline(spec: ModelSpec, deadline: datetime) -> str:
+    """What happens when nobody answers."""
+    return f"If nobody answers by {format_instant(deadline)}, it counts as {_OUTCOMES[spec.release.approval_policy.otherwise]}."
+
+
+def describe_way(spec: ModelSpec, evidence: ReleaseEvidence, predecessor: int | None) -> list[str]:
+    """How a version became the champion, in brief."""
+    number = evidence.version.model_version
+    place = "as the model's first champion" if predecessor is None else f"in place of version {predecessor}"
+    passed = [name_stage(stage) for stage in evidence.stages if stage.outcome == "passed" and stage.stage != "check"]
+    way = [f"It passed {', then '.join(_lower(name) for name in passed)}."] if passed else []
+    return [f"Version {number} of {spec.model} answers all callers, {place}.", *way]
+
+
+def _lower(name: str) -> str:
+    return name[:1].lower() + name[1:]

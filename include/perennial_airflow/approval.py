@@ -1,0 +1,81 @@
+"""The task of `release__<model>` that waits for a person: Airflow's human-in-the-loop task with our question.
+
+Nothing runs while it waits. The answer comes through Airflow's UI or API; after the deadline the spec's default counts.
+"""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import Context, Param
+from airflow.sdk.timezone import utcnow
+
+from perennial.config.spec import ModelSpec
+from perennial.contracts import RegisteredVersion
+from perennial_airflow.factory import load_model
+from perennial_airflow.mails import mail_patiently
+from perennial_airflow.xcom import pull, pull_optional
+
+if TYPE_CHECKING:
+    from perennial.steps.approval import Answer
+
+APPROVE, REJECT = "Approve", "Reject"
+TASK_ID = "approve"
+
+
+class Approval(HITLOperator):
+    """Asks for a word on the challenger, by mail and in the UI. What it is asked about is read when the task runs.
+
+    `ApprovalOperator` would skip what follows a rejection, and with it the task that writes the answer down.
+    """
+
+    def __init__(self, *, model: str, otherwise: str, within: timedelta, **options: Any) -> None:
+        super().__init__(
+            task_id=TASK_ID,
+            subject=f"Release the challenger of {model} to callers?",
+            options=[APPROVE, REJECT],
+            defaults=APPROVE if otherwise == "approve" else REJECT,
+            response_timeout=within,
+            params={"reason": Param("", type="string", title="Reason", description="Recorded with the answer.")},
+            **options,
+        )
+
+    def execute(self, context: Context) -> None:
+        """Put the question, mail that it is there, and leave."""
+        from perennial.steps.approval import describe_for_approval
+        from perennial.steps.release_report import ask_for_approval
+
+        version, dag_run_id = pull(RegisteredVersion, "choose_version"), context["dag_run"].run_id
+        spec, settings = load_model(version.model)
+        deadline = utcnow() + spec.release.approval_policy.within
+        self.subject = f"Release version {version.model_version} of {version.model} to callers?"
+        self.body = describe_for_approval(spec, version, deadline=deadline, dag_run_id=dag_run_id, settings=settings)
+        mail_patiently(
+            ask_for_approval, spec, version, task_id=TASK_ID, deadline=deadline, dag_run_id=dag_run_id, settings=settings
+        )
+        super().execute(context)
+
+
+def ask_a_person(spec: ModelSpec) -> Approval:
+    """The task, with deadline and default of the spec."""
+    policy = spec.release.approval_policy
+    return Approval(model=spec.model, otherwise=policy.otherwise, within=policy.within)
+
+
+def pull_answer(model: str) -> "Answer":
+    """The answer that the task before has left."""
+    from perennial.steps.approval import Answer
+
+    answer = pull_optional(dict[str, Any], TASK_ID) or {}
+    user, params = answer.get("responded_by_user"), answer.get("params_input") or {}
+    return Answer(
+        word="approve" if answer["chosen_options"] == [APPROVE] else "reject",
+        actor=user["name"] if user else f"release__{model}",
+        reason=str(params.get("reason") or "").strip(),
+        answered_at=_instant(answer["responded_at"]),
+        by_default=user is None,
+    )
+
+
+def _instant(value: Any) -> datetime:
+    return value if isinstance(value, datetime) else datetime.fromisoformat(value)

@@ -1,0 +1,28 @@
+"""The task of `rollback__<model>`. It calls one step of the library, imported where it runs."""
+
+from typing import Any
+
+from airflow.sdk import get_current_context, task
+
+from perennial_airflow.factory import load_model
+from perennial_airflow.xcom import pack
+
+Packed = dict[str, Any]
+
+
+@task
+def roll_back(model: str) -> Packed:
+    """Lead all callers to the version that is to serve again, and write down who wanted it and why."""
+    from perennial.steps.rollback_report import roll_back_and_tell
+
+    context = get_current_context()
+    (spec, settings), dag_run = load_model(model), context["dag_run"]
+    done = roll_back_and_tell(
+        spec,
+        to=context["params"].get("version"),
+        reason=context["params"]["reason"],
+        actor=dag_run.triggering_user_name or dag_run.dag_id,
+        dag_run_id=dag_run.run_id,
+        settings=settings,
+    )
+    return pack(done)
