@@ -5,10 +5,12 @@ import json
 import os
 import socket
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,6 +52,14 @@ class RunningBento:
             lines = [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
+    def log_lines(self, request_id: str) -> list[dict[str, Any]]:
+        """What the log says of a request; lines are written a few times per second."""
+        deadline, found = time.monotonic() + 5, []
+        while not found and time.monotonic() < deadline:
+            lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+            found = [line for line in lines if line.get("request_id") == request_id]
+        return found
+
     def predict(self, *rows: object) -> bentos.Answer:
         return self.ask("POST", "/predict", json.dumps({"rows": rows}).encode())
 
@@ -57,11 +67,13 @@ class RunningBento:
 def build_sample(context: Path, var: Path) -> Path:
     """Build the bento; returns its folder."""
     _write_model(context)
-    features = {name: {"type": kind, "nullable": nullable} for name, (kind, nullable) in FEATURES.items()}
+    features = {
+        name: {"type": kind, "nullable": nullable, "description": f"the {name}"} for name, (kind, nullable) in FEATURES.items()
+    }
     facts = {"snapshot_id": "s1", "mlflow_run_id": "r1", "metrics": {"roc_auc": 0.7}}
     settings = Settings.load({"PERENNIAL_VAR": str(var)})
-    description = {"model": "late", "version": 3, "features": features, **facts}
-    complete_context(context, template=settings.project / "bentos", description=description)
+    description = {"model": "late", "version": 3, "features": features, "prediction_log": {"sample_ratio": 1.0}, **facts}
+    complete_context(context, template=settings.project / "bentos", description=description, parity_tolerance=1e-6)
     return bentos.build(settings, "late", 3, context=context)
 
 

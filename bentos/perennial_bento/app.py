@@ -3,137 +3,144 @@
 Written straight to ASGI, because every layer between the socket and the model costs more than the model.
 """
 
-import asyncio
-import math
-import re
-import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 import orjson
 
-from perennial.core.rows import count_unseen
+from perennial_bento import docs
+from perennial_bento.answers import Answer, Headers, Message, Send, refuse, send_answer
 from perennial_bento.logs import describe_error, write_log
 from perennial_bento.metrics import Metrics
 from perennial_bento.model import Description, Model
-from perennial_bento.requests import MAX_BODY_BYTES, Refusal, read_rows
+from perennial_bento.openapi import build_openapi
+from perennial_bento.predictions import Predictions
+from perennial_bento.recorder import Recorder
+from perennial_bento.requests import MAX_BODY_BYTES, Call, Refusal, read_call
 
-Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
+Handler = Callable[[Call, bytes], Awaitable[Answer]]
 
-# The class predicted is 1 from this probability on.
-THRESHOLD = 0.5
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    status: int
-    body: bytes
-    code: str = ""
-    n_rows: int = 0
-    allow: str = ""
+_PREDICT = "/predict"
 
 
 class Disconnected(Exception):
     """The caller went away before the request was complete."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Loaded:
+    model: Model
+    metrics: Metrics
+    predictions: Predictions
+    openapi: bytes
+
+
 class Served:
     """The one model of this process, from the moment it is loaded."""
 
-    def __init__(self, description: Description) -> None:
+    def __init__(self, description: Description, *, recorder: Recorder) -> None:
         self.description = description
-        self.model: Model | None = None
-        self.metrics: Metrics | None = None
+        self.recorder = recorder
+        self._loaded: _Loaded | None = None
 
-    def load(self, model: Model) -> None:
-        self.metrics = Metrics(model=self.description.model, version=self.description.version)
-        self.model = model
+    def load(self, model: Model, metrics: Metrics) -> None:
+        self.recorder.counters = metrics
+        self._loaded = _Loaded(
+            model=model,
+            metrics=metrics,
+            predictions=Predictions(model, metrics=metrics, recorder=self.recorder),
+            openapi=orjson.dumps(build_openapi(model)),
+        )
 
-    def loaded(self) -> tuple[Model, Metrics]:
-        if self.model is None or self.metrics is None:
+    @property
+    def is_loaded(self) -> bool:
+        return self._loaded is not None
+
+    @property
+    def metrics(self) -> Metrics | None:
+        return self._loaded.metrics if self._loaded else None
+
+    async def predict(self, call: Call, body: bytes) -> Answer:
+        return await self._require().predictions.predict(call, body)
+
+    async def explain(self, call: Call, body: bytes) -> Answer:
+        return await self._require().predictions.explain(call, body)
+
+    async def metadata(self, call: Call, _body: bytes) -> Answer:
+        return Answer(status=200, body=orjson.dumps({"request_id": call.request_id, **self._require().model.metadata}))
+
+    async def openapi(self, _call: Call, _body: bytes) -> Answer:
+        return Answer(status=200, body=self._require().openapi)
+
+    def _require(self) -> _Loaded:
+        if self._loaded is None:
             raise Refusal(503, "not_ready", message="the model is still loading")
-        return self.model, self.metrics
+        return self._loaded
 
 
 class Front:
-    """Answers `/predict` and `/metadata`, and lets BentoML answer everything else."""
+    """Answers the model's own paths, and lets BentoML answer everything else."""
 
     def __init__(self, app: Application, *, served: Served) -> None:
         self._bentoml = app
         self._served = served
-        self._version = str(served.description.version).encode()
-        # One thread does all the computing, so that health checks and sockets are served meanwhile.
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
-        self._paths = {"/predict": ("POST", self._predict), "/metadata": ("GET", self._metadata)}
+        description = served.description
+        self._version = (b"x-model-version", str(description.version).encode())
+        self._identity = {"model": description.model, "version": description.version}
+        self._paths: dict[str, tuple[str, Handler]] = {
+            _PREDICT: ("POST", served.predict),
+            "/explain": ("POST", served.explain),
+            "/metadata": ("GET", served.metadata),
+            "/openapi.json": ("GET", served.openapi),
+            **{path: ("GET", handler) for path, handler in docs.handlers(description.model).items()},
+        }
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._bentoml(scope, receive, send)
             return
-        request_id = _request_id(scope["headers"])
-        headers = [(b"x-request-id", request_id.encode()), (b"x-model-version", self._version)]
-        if scope["path"] not in self._paths:
+        call = read_call(scope["headers"])
+        headers = ((b"x-request-id", call.request_id.encode()), self._version)
+        if (route := self._paths.get(scope["path"])) is None:
             await self._bentoml(scope, receive, _adding(headers, send))
             return
-        started = perf_counter()
         try:
-            answer = await self._answer(scope, receive, request_id)
+            answer = await self._answer(scope, receive, call, route=route)
         except Disconnected:
             return
-        await _send_answer(send, answer, headers)
-        self._record(scope, answer, request_id=request_id, seconds=perf_counter() - started)
+        if answer.status != 200 and scope["path"] == _PREDICT:
+            self._served.recorder.write([self._served.recorder.line(call, status=answer.status)])
+        await send_answer(send, answer, headers)
+        self._record(scope, call, answer)
 
-    async def _answer(self, scope: Message, receive: Receive, request_id: str) -> Answer:
-        method, handler = self._paths[scope["path"]]
+    async def _answer(self, scope: Message, receive: Receive, call: Call, *, route: tuple[str, Handler]) -> Answer:
+        method, handler = route
+        if scope["method"] != method:
+            message = f"{scope['path']} takes {method}, not {scope['method']}"
+            refusal = Refusal(405, "method_not_allowed", message=message)
+            return refuse(refusal, call.request_id, headers=((b"allow", method.encode()),))
         try:
-            if scope["method"] != method:
-                raise Refusal(405, "method_not_allowed", message=f"{scope['path']} takes {method}, not {scope['method']}")
-            body = await _read_body(scope, receive)
-            return await asyncio.get_running_loop().run_in_executor(self._worker, handler, body, request_id)
+            return await handler(call, await _read_body(call, receive))
         except Refusal as refusal:
-            return _error(refusal, request_id, allow=method if refusal.status == 405 else "")
+            return refuse(refusal, call.request_id)
         except Disconnected:
             raise
         except Exception as error:
-            write_log("failure", level="error", request_id=request_id, path=scope["path"], **describe_error(error))
-            return _error(Refusal(500, "internal", message="the model could not answer; the log has the request id"), request_id)
+            write_log("failure", level="error", request_id=call.request_id, path=scope["path"], **describe_error(error))
+            failure = Refusal(500, "internal", message="the model could not answer; the log has the request id")
+            return refuse(failure, call.request_id)
 
-    def _predict(self, body: bytes, request_id: str) -> Answer:
-        model, metrics = self._served.loaded()
-        rows = read_rows(body, model.description.features)
-        started = perf_counter()
-        probabilities = model.probabilities(rows)
-        if not all(map(math.isfinite, probabilities)):
-            raise ArithmeticError("the model gave a probability that is no number")
-        metrics.count_rows(len(rows), seconds=perf_counter() - started, unseen=count_unseen(rows, model.categories))
-        content = {
-            "request_id": request_id,
-            "model": model.description.model,
-            "version": model.description.version,
-            "predictions": [{"label": int(each >= THRESHOLD), "probability": each} for each in probabilities],
-        }
-        return Answer(status=200, body=orjson.dumps(content), n_rows=len(rows))
-
-    def _metadata(self, _body: bytes, request_id: str) -> Answer:
-        model, _ = self._served.loaded()
-        return Answer(status=200, body=orjson.dumps({"request_id": request_id, **model.metadata}))
-
-    def _record(self, scope: Message, answer: Answer, *, request_id: str, seconds: float) -> None:
-        if self._served.metrics:
-            self._served.metrics.count_request(scope["path"], status=answer.status, seconds=seconds)
+    def _record(self, scope: Message, call: Call, answer: Answer) -> None:
+        seconds = perf_counter() - call.started
+        if metrics := self._served.metrics:
+            metrics.count_request(scope["path"], status=answer.status, seconds=seconds)
         write_log(
             "request",
-            request_id=request_id,
-            model=self._served.description.model,
-            version=self._served.description.version,
+            request_id=call.request_id,
+            **self._identity,
             method=scope["method"],
             path=scope["path"],
             status=answer.status,
@@ -143,38 +150,18 @@ class Front:
         )
 
 
-def _request_id(headers: Headers) -> str:
-    """The caller's request id if it is fit for a log, else a new one."""
-    given = next((value for name, value in headers if name == b"x-request-id"), b"")
-    return given.decode() if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
-
-
-async def _read_body(scope: Message, receive: Receive) -> bytes:
-    declared = next((int(value) for name, value in scope["headers"] if name == b"content-length"), 0)
-    body, more = bytearray(), True
-    while more and max(declared, len(body)) <= MAX_BODY_BYTES:
+async def _read_body(call: Call, receive: Receive) -> bytes:
+    parts, n_bytes, more = [], 0, call.n_bytes <= MAX_BODY_BYTES
+    while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Disconnected
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    if max(declared, len(body)) > MAX_BODY_BYTES:
+        parts.append(message.get("body", b""))
+        n_bytes += len(parts[-1])
+        more = message.get("more_body", False) and n_bytes <= MAX_BODY_BYTES
+    if max(call.n_bytes, n_bytes) > MAX_BODY_BYTES:
         raise Refusal(413, "body_too_large", message=f"the body is larger than {MAX_BODY_BYTES} bytes: send fewer rows at a time")
-    return bytes(body)
-
-
-def _error(refusal: Refusal, request_id: str, *, allow: str = "") -> Answer:
-    error = {"code": refusal.code, "message": refusal.message, "details": refusal.details}
-    body = orjson.dumps({"error": error, "request_id": request_id})
-    return Answer(status=refusal.status, body=body, code=refusal.code, allow=allow)
-
-
-async def _send_answer(send: Send, answer: Answer, headers: Headers) -> None:
-    length = str(len(answer.body)).encode()
-    own = [(b"content-type", b"application/json"), (b"content-length", length), *headers]
-    own += [(b"allow", answer.allow.encode())] if answer.allow else []
-    await send({"type": "http.response.start", "status": answer.status, "headers": own})
-    await send({"type": "http.response.body", "body": answer.body})
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _adding(headers: Headers, send: Send) -> Send:

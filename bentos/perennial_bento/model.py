@@ -7,10 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sklearn.pipeline import Pipeline
+from perennial.adapters.pipeline_files import load_pipeline
+from perennial.core.explanations import Explainer, Explanation
+from perennial.core.fast_forms import ORIGINAL, build_form
+from perennial.core.frames import FeatureTypes, Rows
 
-from perennial.core.candidates import predict
-from perennial.core.frames import FeatureTypes, Rows, features_frame
+# Of a fast form, so many rows are computed at once in less time than it takes to hand them to another thread.
+_FEW_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +23,9 @@ class Description:
     model: str
     version: int
     features: FeatureTypes
+    feature_descriptions: Mapping[str, str]
+    form: str
+    sample_ratio: float
     facts: Mapping[str, Any]
     files: Mapping[str, Any]
 
@@ -29,12 +35,37 @@ class Model:
 
     def __init__(self, folder: Path) -> None:
         self.description = read_description(folder)
-        self._pipeline = _load_pipeline(folder / "model", self.description.files)
+        files = self.description.files
+        self._pipeline = load_pipeline(
+            folder / "model" / files["file"], serialization=files["serialization"], trusted_types=files["trusted_types"]
+        )
+        self._form = build_form(self.description.form, self._pipeline, self.description.features)
+        self.golden: Rows = json.loads((folder / "golden.json").read_text())["rows"]
+        self._explainer = Explainer(self._form.score, self._form.encode(self.golden))
+
+    @property
+    def inline_rows(self) -> int:
+        """How many rows may be predicted on the event loop itself."""
+        return 0 if self._form.name == ORIGINAL else _FEW_ROWS
 
     def probabilities(self, rows: Rows) -> list[float]:
         """Probability of class 1 for each of the rows, which must have been checked before."""
-        scores: list[float] = predict(self._pipeline, features_frame(rows, self.description.features)).tolist()
+        scores: list[float] = self._form.score(self._form.encode(rows)).tolist()
         return scores
+
+    @property
+    def base(self) -> float:
+        """What explanations start from: the mean prediction of the golden rows they use."""
+        return self._explainer.base
+
+    def explain(self, rows: Rows) -> list[tuple[float, dict[str, float]]]:
+        """For each row its probability, and what each feature contributed to the difference from `base`."""
+        return [self._by_feature(self._explainer.explain(values)) for values in self._form.encode(rows)]
+
+    def _by_feature(self, explanation: Explanation) -> tuple[float, dict[str, float]]:
+        # A feature that the model does not look at contributes nothing.
+        named = dict(zip(self._form.columns, explanation.contributions.tolist(), strict=True))
+        return explanation.probability, {name: named.get(name, 0.0) for name in self.description.features}
 
     @cached_property
     def categories(self) -> dict[str, frozenset[str]]:
@@ -52,7 +83,7 @@ class Model:
         """What `/metadata` answers."""
         description = self.description
         features = {
-            name: {"type": kind, "nullable": nullable}
+            name: {"type": kind, "nullable": nullable, "description": description.feature_descriptions[name]}
             | ({"categories": sorted(self.categories[name])} if name in self.categories else {})
             for name, (kind, nullable) in description.features.items()
         }
@@ -62,23 +93,14 @@ class Model:
 def read_description(folder: Path) -> Description:
     """Read `model.json`, without loading the model."""
     content = json.loads((folder / "model.json").read_text())
-    features = {name: (each["type"], each["nullable"]) for name, each in content.pop("features").items()}
+    features = content.pop("features")
     return Description(
         model=content.pop("model"),
         version=content.pop("version"),
-        features=features,
+        features={name: (each["type"], each["nullable"]) for name, each in features.items()},
+        feature_descriptions={name: each.get("description", "") for name, each in features.items()},
+        form=content["serving"]["form"],
+        sample_ratio=content["prediction_log"]["sample_ratio"],
         files=content.pop("files"),
         facts=content,
     )
-
-
-def _load_pipeline(folder: Path, files: Mapping[str, Any]) -> Pipeline:
-    if files["serialization"] == "skops":
-        import skops.io
-
-        return skops.io.load(folder / files["file"], trusted=files["trusted_types"])
-    import cloudpickle
-
-    # Of our own registry; MLflow would unpickle the very same file.
-    with (folder / files["file"]).open("rb") as file:
-        return cloudpickle.load(file)

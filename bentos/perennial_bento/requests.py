@@ -1,8 +1,11 @@
 """What callers may ask: the body of a request, taken apart and refused with reasons where it is not as it should be."""
 
 import json
+import re
+import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from time import perf_counter
 from typing import Any
 
 import orjson
@@ -12,6 +15,24 @@ from perennial.core.rows import RowFault, find_faults
 
 MAX_ROWS = 10_000
 MAX_BODY_BYTES = 32 * 1024 * 1024
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+# What the gateway and the release's replay write into x-perennial-source.
+_SOURCES = {b"live": "live", b"replay": "replay"}
+# How Envoy marks the host of a copied request, before the port where there is one.
+_SHADOW = re.compile(rb".*-shadow(:\d+)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What the headers of a request say. `kind` is live, shadow or replay; empty for a request that is not to be logged."""
+
+    request_id: str
+    kind: str
+    n_bytes: int
+    started: float
 
 
 class Refusal(Exception):
@@ -25,7 +46,29 @@ class Refusal(Exception):
         self.details = details
 
 
-def read_rows(body: bytes, features: FeatureTypes) -> Rows:
+def read_call(headers: Headers) -> Call:
+    """Read a request's headers. A caller's request id is kept if it is fit for a log, else there is a new one."""
+    given = source = host = b""
+    n_bytes = 0
+    for name, value in headers:
+        if name == b"x-request-id":
+            given = value
+        elif name == b"x-perennial-source":
+            source = value
+        elif name == b"host":
+            host = value
+        elif name == b"content-length":
+            n_bytes = int(value)
+    kind = _SOURCES.get(source, "")
+    return Call(
+        request_id=given.decode() if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4()),
+        kind="shadow" if kind == "live" and _SHADOW.fullmatch(host) else kind,
+        n_bytes=n_bytes,
+        started=perf_counter(),
+    )
+
+
+def read_rows(body: bytes, features: FeatureTypes, *, max_rows: int = MAX_ROWS) -> Rows:
     """The rows of a request's body, every value of them checked.
 
     Raises
@@ -37,21 +80,21 @@ def read_rows(body: bytes, features: FeatureTypes) -> Rows:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Refusal(400, "invalid_json", message=f"the body is not JSON: {error}") from error
-    rows = _rows_of(content)
+    rows = _rows_of(content, max_rows)
     if faults := find_faults(rows, features):
         raise Refusal(422, "invalid_rows", message=_summarize(faults), details=[asdict(fault) for fault in faults])
     return rows
 
 
-def _rows_of(content: object) -> Rows:
+def _rows_of(content: object, max_rows: int) -> Rows:
     if not isinstance(content, dict) or content.keys() != {"rows"}:
         raise _invalid_request('an object with the one field "rows"', _describe_fields(content))
     rows = content["rows"]
     if not isinstance(rows, list) or not rows:
         raise _invalid_request("a list of one row or more", "an empty list" if rows == [] else "no list")
-    if len(rows) > MAX_ROWS:
-        message = f"{len(rows)} rows are too many for one request: at most {MAX_ROWS}"
-        raise Refusal(413, "too_many_rows", message=message, details=[_detail(f"at most {MAX_ROWS} rows", f"{len(rows)} rows")])
+    if len(rows) > max_rows:
+        message = f"{len(rows)} rows are too many for one request: at most {max_rows}"
+        raise Refusal(413, "too_many_rows", message=message, details=[_detail(f"at most {max_rows} rows", f"{len(rows)} rows")])
     return rows
 
 

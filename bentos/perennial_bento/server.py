@@ -8,6 +8,7 @@ own paths do not pass through BentoML's middleware.
 import argparse
 import gc
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from perennial_bento.logs import configure_logging
 # Longer than the gateway keeps an idle connection, so that it is never us who closes one it is about to use.
 _KEEP_ALIVE_SECONDS = 75
 _DRAIN_SECONDS = 10
+# How long a thread that computes may keep the interpreter from the event loop. Python's default of 5 ms is a request's time.
+_SWITCH_SECONDS = 0.0005
 
 
 def main() -> None:
@@ -30,6 +33,7 @@ def main() -> None:
     arguments.add_argument("--fd", type=int, default=0, help="file descriptor of the listening socket")
     listening = socket.socket(fileno=arguments.parse_args().fd)
     configure_logging()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     uvicorn.Server(_build_config()).run(sockets=[listening])
 
 

@@ -187,8 +187,9 @@ def test_metadata_describes_the_model(bento):
         {"roc_auc": 0.7},
     )
     assert list(content["features"]) == list(FEATURES)
-    assert content["features"]["engine"] == {"type": "category", "nullable": True, "categories": ["jet"]}
-    assert content["features"]["seats"] == {"type": "integer", "nullable": True}
+    engine = {"type": "category", "nullable": True, "description": "the engine", "categories": ["jet"]}
+    assert content["features"]["engine"] == engine
+    assert content["features"]["seats"] == {"type": "integer", "nullable": True, "description": "the seats"}
 
 
 def test_metrics_count_requests_and_rows(bento):
@@ -208,8 +209,7 @@ def test_metrics_count_requests_and_rows(bento):
 def test_the_log_is_json_and_holds_no_value_of_a_row(bento):
     bento.ask("POST", "/predict", json.dumps({"rows": [{**ROW, "carrier": "Jane Doe"}]}).encode(), {"x-request-id": "find-me"})
     bento.predict({**ROW, "miles": "Jane Doe"})
-    lines = [json.loads(line) for line in bento.log.read_text().splitlines()]
-    (line,) = [line for line in lines if line.get("request_id") == "find-me"]
+    (line,) = bento.log_lines("find-me")
     assert (line["status"], line["n_rows"], line["path"], line["model"], line["version"]) == (200, 1, "/predict", "late", 3)
     assert line["milliseconds"] > 0
     assert "Jane Doe" not in bento.log.read_text()

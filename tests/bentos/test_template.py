@@ -14,7 +14,8 @@ from perennial.config.settings import Settings
 from perennial.errors import PackagingError
 
 TEMPLATE = Settings.load({}).project / "bentos" / "perennial_bento"
-OWN = {"perennial.core", "perennial.contracts", "perennial.errors"}
+OWN = {"perennial.core", "perennial.contracts", "perennial.errors", "perennial.adapters"}
+ADAPTERS = {"perennial.adapters.journal", "perennial.adapters.pipeline_files"}
 
 
 def imports_of(file: Path) -> set[str]:
@@ -27,6 +28,7 @@ def test_the_template_imports_of_the_library_only_what_a_bento_holds():
     imported = {name for file in TEMPLATE.glob("*.py") for name in imports_of(file) if name.split(".")[0] == "perennial"}
     assert imported
     assert {".".join(name.split(".")[:2]) for name in imported} <= OWN
+    assert {name for name in imported if name.startswith("perennial.adapters")} <= ADAPTERS
 
 
 def test_the_service_runs_on_its_own_copy_of_the_library_without_mlflow(built_bento):
@@ -34,7 +36,8 @@ def test_the_service_runs_on_its_own_copy_of_the_library_without_mlflow(built_be
     answer = subprocess.run([sys.executable, "-c", code], cwd=built_bento / "src", capture_output=True, text=True, check=True)
     library, *modules = json.loads(answer.stdout.splitlines()[-1])
     assert Path(library).is_relative_to(built_bento)
-    assert not {"mlflow", "airflow", "psycopg2", "sqlalchemy", "perennial.adapters", "perennial.config"} & set(modules)
+    assert not {"mlflow", "airflow", "psycopg2", "sqlalchemy", "perennial.config"} & set(modules)
+    assert {name for name in modules if name.startswith("perennial.adapters.")} == ADAPTERS
 
 
 def test_every_requirement_is_pinned_exactly(built_bento):

@@ -15,7 +15,7 @@ from perennial.errors import PermanentError
 
 # JSON promises whole numbers to be exact only up to 2^53 (RFC 8259, section 6), and so does float64. Above float32's largest
 # number, models of trees refuse to predict.
-_LIMITS: Mapping[str, float] = {"integer": 2**53, "float": float(np.finfo(np.float32).max)}
+LIMITS: Mapping[str, float] = {"integer": 2**53, "float": float(np.finfo(np.float32).max)}
 _RANGES = {"integer": f"from {-(2**53)} to {2**53}", "float": "from -3.4e38 to 3.4e38"}
 _LONGEST_VALUE = 60
 
@@ -94,7 +94,7 @@ def _are_sound(rows: Sequence[object], features: FeatureTypes) -> bool:
 def _quick_columns(features: tuple[tuple[str, tuple[str, bool]], ...]) -> list[tuple[str, frozenset[type], float]]:
     """Per feature, the types that are right for sure and the largest number, 0 where there is none."""
     return [
-        (name, _EXACT[kind] | {type(None)} if nullable else _EXACT[kind], _LIMITS.get(kind, 0.0))
+        (name, _EXACT[kind] | {type(None)} if nullable else _EXACT[kind], LIMITS.get(kind, 0.0))
         for name, (kind, nullable) in features
     ]
 
@@ -120,7 +120,7 @@ def _fits(value: object, kind: str, nullable: bool) -> bool:
         return isinstance(value, str)
     if kind == "boolean":
         return isinstance(value, bool)
-    if not _is_number(value) or not -_LIMITS[kind] <= value <= _LIMITS[kind]:
+    if not _is_number(value) or not -LIMITS[kind] <= value <= LIMITS[kind]:
         return False
     return kind == "float" or value == int(value)
 
@@ -131,7 +131,7 @@ def _is_number(value: object) -> TypeGuard[int | float]:
 
 def _is_beyond(value: object, kind: str) -> bool:
     """Whether it is a number, only too large a one."""
-    return kind in _LIMITS and _is_number(value) and abs(value) > _LIMITS[kind]
+    return kind in LIMITS and _is_number(value) and abs(value) > LIMITS[kind]
 
 
 def _expected(kind: str, nullable: bool, *, is_range: bool = False) -> str:

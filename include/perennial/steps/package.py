@@ -10,6 +10,7 @@ from pathlib import Path
 
 import perennial
 from perennial.adapters import bentos
+from perennial.adapters.pipeline_files import load_pipeline
 from perennial.adapters.registry import model_files
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
@@ -19,8 +20,12 @@ from perennial.errors import PackagingError
 
 _logger = logging.getLogger(__name__)
 
-# What of the library goes into a bento: enough to check rows and to predict, and nothing that talks to services.
-_MODULES = ("__init__.py", "py.typed", "errors.py", "contracts.py")
+# What of the library goes into a bento besides `core`: enough to load the model and to log predictions, and nothing that talks
+# to services.
+_MODULES = (
+    "__init__.py", "py.typed", "errors.py", "contracts.py",
+    "adapters/__init__.py", "adapters/journal.py", "adapters/pipeline_files.py",
+)  # fmt: skip
 
 
 def build_bento(spec: ModelSpec, version: RegisteredVersion, *, settings: Settings) -> Bento:
@@ -52,18 +57,43 @@ def _fill_context(folder: Path, spec: ModelSpec, version: RegisteredVersion, *, 
     model_files.download_model(url, version.model, version.model_version, folder=folder / "model")
     model_files.download_run_file(url, version.mlflow_run_id, "golden.json", folder=folder)
     description = _describe(spec, version, settings=settings)
-    complete_context(folder, template=settings.project / "bentos", description=description)
+    tolerance = spec.release.parity_tolerance
+    complete_context(folder, template=settings.project / "bentos", description=description, parity_tolerance=tolerance)
 
 
-def complete_context(folder: Path, *, template: Path, description: Mapping[str, object]) -> None:
-    """Add recipe, code, pinned requirements and `model.json` to a folder that holds `model/` and `golden.json`."""
+def complete_context(folder: Path, *, template: Path, description: Mapping[str, object], parity_tolerance: float) -> None:
+    """Add recipe, code, pinned requirements and `model.json` to a folder that holds `model/` and `golden.json`.
+
+    Parameters
+    ----------
+    description
+        What `model.json` is to say: model, version, features, prediction_log and any other facts.
+    parity_tolerance
+        Largest difference up to which a fast form of the model may serve in place of its pipeline.
+    """
     files = model_files.read_model_files(folder / "model")
     loading = {"file": files.file, "serialization": files.serialization, "trusted_types": files.trusted_types}
-    (folder / "model.json").write_text(json.dumps({**description, "files": loading}, indent=1))
+    types = {name: (each["type"], each["nullable"]) for name, each in dict(description["features"]).items()}  # type: ignore[call-overload]
+    serving = _choose_form(folder, files, types, tolerance=parity_tolerance)
+    (folder / "model.json").write_text(json.dumps({**description, "serving": serving, "files": loading}, indent=1))
     _copy_code(folder, template)
     needed = [line for line in (template / "requirements.in").read_text().splitlines() if line and not line.startswith("#")]
     pins = bentos.pin_requirements([*needed, *files.requirements])
     (folder / "requirements.txt").write_text("\n".join(pins) + "\n")
+
+
+def _choose_form(
+    folder: Path, files: model_files.ModelFiles, features: Mapping[str, tuple[str, bool]], *, tolerance: float
+) -> dict[str, object]:
+    """Which form of the model serves: what `model.json` says about it."""
+    from perennial.core.parity import choose_form
+
+    pipeline = load_pipeline(folder / "model" / files.file, serialization=files.serialization, trusted_types=files.trusted_types)
+    golden = json.loads((folder / "golden.json").read_text())["rows"]
+    choice = choose_form(pipeline, features, golden, tolerance=tolerance)
+    serves = "the original pipeline" if choice.form == "original" else f"its fast form ({choice.form})"
+    _logger.info("%s serves: %s", serves, choice.reason)
+    return {"form": choice.form, "largest_difference": choice.largest_difference}
 
 
 def _copy_code(folder: Path, template: Path) -> None:
@@ -72,8 +102,9 @@ def _copy_code(folder: Path, template: Path) -> None:
     shutil.copy(template / "bentofile.yaml", folder)
     shutil.copytree(template / "perennial_bento", folder / "perennial_bento", ignore=compiled)
     shutil.copytree(library / "core", folder / "perennial" / "core", ignore=compiled)
+    (folder / "perennial" / "adapters").mkdir()
     for name in _MODULES:
-        shutil.copy(library / name, folder / "perennial")
+        shutil.copy(library / name, folder / "perennial" / name)
 
 
 def _describe(spec: ModelSpec, version: RegisteredVersion, *, settings: Settings) -> dict[str, object]:
@@ -89,11 +120,18 @@ def _describe(spec: ModelSpec, version: RegisteredVersion, *, settings: Settings
         "version": version.model_version,
         "description": spec.description,
         "task": spec.task,
-        "features": json.loads(facts.tags["features"]),
+        "features": _describe_features(spec, json.loads(facts.tags["features"])),
         "snapshot_id": version.snapshot_id,
         "training_start": snapshot.start.isoformat(),
         "training_end": version.training_end.isoformat(),
         "metrics": dict(facts.metrics),
         "git_commit": facts.tags.get("git_commit", ""),
         "mlflow_run_id": version.mlflow_run_id,
+        "prediction_log": spec.prediction_log.model_dump(),
     }
+
+
+def _describe_features(spec: ModelSpec, features: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object]]:
+    """Types as they were trained, with the descriptions that the spec has today."""
+    described = {name: feature.description for name, feature in spec.features.items()}
+    return {name: {**types, "description": described.get(name, "")} for name, types in features.items()}

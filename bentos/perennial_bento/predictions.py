@@ -1,0 +1,104 @@
+"""From the body of a request to predictions: checked one by one, predicted together, logged before they are answered."""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from time import perf_counter
+
+import orjson
+
+from perennial.core.frames import Rows
+from perennial.core.rows import count_unseen
+from perennial_bento.answers import Answer
+from perennial_bento.batches import Batcher
+from perennial_bento.metrics import Metrics
+from perennial_bento.model import Model
+from perennial_bento.recorder import Line, Recorder
+from perennial_bento.requests import Call, read_rows
+
+# The class predicted is 1 from this probability on.
+THRESHOLD = 0.5
+MAX_EXPLAINED_ROWS = 100
+# A body of more bytes is taken apart by the worker thread, so that health checks and small requests are answered meanwhile.
+_LARGE_BODY_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    call: Call
+    rows: Rows
+
+
+class Predictions:
+    """Answers `/predict` and `/explain` of a loaded model."""
+
+    def __init__(self, model: Model, *, metrics: Metrics, recorder: Recorder) -> None:
+        self._model = model
+        self._metrics = metrics
+        self._recorder = recorder
+        self._worker: Executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        # Explanations take long; they must not stand in the way of predictions.
+        self._explaining: Executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="explain")
+        self._batcher = Batcher(self._answer_all, worker=self._worker, inline_rows=model.inline_rows)
+
+    async def predict(self, call: Call, body: bytes) -> Answer:
+        if len(body) > _LARGE_BODY_BYTES:
+            return await asyncio.get_running_loop().run_in_executor(self._worker, self._predict_large, call, body)
+        rows = read_rows(body, self._model.description.features)
+        return await self._batcher.submit(_Asked(call=call, rows=rows), rows)
+
+    async def explain(self, call: Call, body: bytes) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._explaining, self._explain, call, body)
+
+    def _predict_large(self, call: Call, body: bytes) -> Answer:
+        rows = read_rows(body, self._model.description.features)
+        (answer,) = self._answer_all([_Asked(call=call, rows=rows)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _answer_all(self, batch: Sequence[_Asked]) -> list[Answer | Exception]:
+        """Answers in the order of the batch. If the model fails, each is asked for alone: one's fault is not another's."""
+        rows = batch[0].rows if len(batch) == 1 else [row for asked in batch for row in asked.rows]
+        started = perf_counter()
+        try:
+            probabilities = self._model.probabilities(rows)
+            if not all(map(math.isfinite, probabilities)):
+                raise ArithmeticError("the model gave a probability that is no number")
+        except Exception as error:
+            return [error] if len(batch) == 1 else [answer for asked in batch for answer in self._answer_all([asked])]
+        seconds = perf_counter() - started
+        self._metrics.count_rows(len(rows), seconds=seconds, unseen=count_unseen(rows, self._model.categories))
+        return self._answer_and_log(batch, probabilities)
+
+    def _answer_and_log(self, batch: Sequence[_Asked], probabilities: list[float]) -> list[Answer | Exception]:
+        answers: list[Answer | Exception] = []
+        lines: list[Line | None] = []
+        start = 0
+        for asked in batch:
+            own = probabilities[start : start + len(asked.rows)]
+            start += len(asked.rows)
+            answers.append(self._answer(asked.call, own))
+            lines.append(self._recorder.line(asked.call, status=200, rows=asked.rows, probabilities=own))
+        self._recorder.write(lines)
+        return answers
+
+    def _answer(self, call: Call, probabilities: list[float]) -> Answer:
+        predictions = [{"label": int(each >= THRESHOLD), "probability": each} for each in probabilities]
+        content = {**self._identity(call), "predictions": predictions}
+        return Answer(status=200, body=orjson.dumps(content), n_rows=len(probabilities))
+
+    def _explain(self, call: Call, body: bytes) -> Answer:
+        rows = read_rows(body, self._model.description.features, max_rows=MAX_EXPLAINED_ROWS)
+        explanations = [
+            {"probability": probability, "contributions": contributions}
+            for probability, contributions in self._model.explain(rows)
+        ]
+        content = {**self._identity(call), "base": self._model.base, "explanations": explanations}
+        return Answer(status=200, body=orjson.dumps(content), n_rows=len(rows))
+
+    def _identity(self, call: Call) -> dict[str, object]:
+        description = self._model.description
+        return {"request_id": call.request_id, "model": description.model, "version": description.version}
