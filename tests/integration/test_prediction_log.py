@@ -71,6 +71,7 @@ def ship_all(store: PredictionStore, root: Path) -> Shipped:
     for _ in range(50):
         total += shipper.ship_round(datetime.now(UTC))
     assert shipper.waiting_bytes() == 0
+    assert store.read_positions() == {}
     return total
 
 
@@ -136,7 +137,6 @@ def test_nothing_is_lost_or_doubled_whoever_dies(away: "Stack"):
     ((n_killed,),) = query(settings, "SELECT sum(n_requests) FROM traffic WHERE model = 'killed'")
     assert n_killed in (n_said, n_said + 1), "it may have died between writing and saying so"
     assert_complete(settings, "killed", n_killed)
-    assert wait_until(lambda: query(settings, "SELECT * FROM prediction_journal") == [], seconds=5)
     assert wait_until(lambda: [path for path in root.iterdir() if path.is_dir()] == [], seconds=5)
     assert_log_tells(settings)
 
@@ -170,7 +170,6 @@ def test_a_shipper_killed_at_any_instant_neither_loses_nor_doubles(away: "Stack"
     said = subprocess.run(command, env=away.environment, check=True, timeout=60, capture_output=True, text=True).stdout
     assert int(said) > 10, "kills that came before everything was done"
     assert_complete(settings, "loop", n_requests)
-    assert query(settings, "SELECT * FROM prediction_journal") == []
 
 
 def test_one_ships_and_the_next_waits_until_it_is_gone(settings: Settings, store: PredictionStore):
