@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,15 +47,15 @@ class RunningBento:
             return client.ask(method, path, body, headers=headers)
 
     def metrics(self) -> dict[str, float]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics") as answer:
-            lines = [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
-        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+        with bentos.BentoClient("127.0.0.1", self.port) as client:
+            return client.read_metrics()
 
     def log_lines(self, request_id: str) -> list[dict[str, Any]]:
         """What the log says of a request; lines are written a few times per second."""
         deadline, found = time.monotonic() + 5, []
         while not found and time.monotonic() < deadline:
-            lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+            text = self.log.read_text()
+            lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
             found = [line for line in lines if line.get("request_id") == request_id]
         return found
 

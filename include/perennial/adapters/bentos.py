@@ -167,14 +167,31 @@ class BentoClient:
         UnavailableError
             When no answer comes.
         """
+        response, text = self._exchange(method, path, body, headers or {})
+        is_json = response.headers.get_content_type() == "application/json"
+        answered = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(status=response.status, headers=answered, content=json.loads(text) if is_json else {})
+
+    def read_metrics(self) -> dict[str, float]:
+        """What `/metrics` says: a number by name, labels included, such as `process_resident_memory_bytes`.
+
+        Raises
+        ------
+        UnavailableError
+            When no answer comes.
+        """
+        _, text = self._exchange("GET", "/metrics", None, {})
+        samples = (line.rpartition(" ") for line in text.decode().splitlines() if line and not line.startswith("#"))
+        return {name: float(value) for name, _, value in samples}
+
+    def _exchange(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[http.client.HTTPResponse, bytes]:
         try:
-            self._connection.request(method, path, body=body, headers=dict(headers or {}))
+            self._connection.request(method, path, body=body, headers=dict(headers))
             response = self._connection.getresponse()
-            text = response.read()
+            return response, response.read()
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             where = f"http://{self._connection.host}:{self._connection.port}{path}"
             raise UnavailableError(f"no answer to {method} {where}: {error or type(error).__name__}") from error
-        is_json = response.headers.get_content_type() == "application/json"
-        answered = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(status=response.status, headers=answered, content=json.loads(text) if is_json else {})

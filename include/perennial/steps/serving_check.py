@@ -1,8 +1,9 @@
 """Does a running bento answer as its model did offline? What a release asks of a bento before any caller does."""
 
+import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ class Measured:
     n_rows: int
     largest_difference: float
     p99_ms: float
+    memory_mb: float
 
 
 def wait_until_ready(host: str, port: int, *, deadline_seconds: float, read_process_id: Callable[[], int], log: Path) -> float:
@@ -65,24 +67,70 @@ def _ask_ready(host: str, port: int) -> str:
 
 
 def check_answers(path: Path, host: str, port: int, *, spec: Release) -> Measured:
-    """Require the offline predictions for the golden rows, together and one by one, and a refusal of a malformed row.
+    """Require the offline predictions for the golden rows, refusals of malformed ones, and latency and memory in their budgets.
 
     Raises
     ------
     ReleaseError
-        When an answer is another one, naming the row and both numbers.
+        When something is not as it should be, naming the measure, its value and what is allowed.
     """
-    golden = read_golden_file(path)
+    golden, model = read_golden_file(path), read_model_file(path)
     rows, offline = golden["rows"], [float(str(each)) for each in golden["probabilities"]]
     with BentoClient(host, port) as client:
-        _check_identity(client.get("/metadata"), read_model_file(path))
+        _check_identity(client.get("/metadata"), model)
         together = _probabilities(client.predict(rows))
         largest = _check_parity(together, offline, tolerance=spec.parity_tolerance)
-        _check_refusal(client.predict([{}]))
+        check_refusals(client, dict(rows[0]), features=dict(model["features"]))  # type: ignore[call-overload]
         alone, seconds = _time_single_rows(client, rows)
         expected = [offline[number % len(rows)] for number in range(len(alone))]
         largest = max(largest, _check_parity(alone, expected, tolerance=spec.parity_tolerance))
-    return Measured(n_rows=len(rows), largest_difference=largest, p99_ms=1000 * _percentile_99(seconds))
+        memory_mb = client.read_metrics()["process_resident_memory_bytes"] / 1024**2
+    p99_ms = 1000 * _percentile_99(seconds)
+    check_budget("99th percentile of single rows", p99_ms, unit="ms", at_most=spec.p99_ms, key="p99_ms")
+    check_budget("memory of the bento's process", memory_mb, unit="MB", at_most=spec.memory_mb, key="memory_mb")
+    return Measured(n_rows=len(rows), largest_difference=largest, p99_ms=p99_ms, memory_mb=memory_mb)
+
+
+def check_budget(measure: str, value: float, *, unit: str, at_most: float, key: str) -> None:
+    """Raise a ReleaseError when a measure is over its budget in the spec. A value that is no number is over it, too."""
+    if not value <= at_most:
+        raise ReleaseError(
+            f"{measure}: {value:.1f} {unit}, allowed {at_most:g} {unit}", f"make the model smaller, or raise spec.release.{key}"
+        )
+
+
+def check_refusals(client: BentoClient, row: Mapping[str, object], *, features: Mapping[str, Mapping[str, object]]) -> None:
+    """Require a 4xx for every kind of malformed request, made from a row that is right.
+
+    Raises
+    ------
+    ReleaseError
+        When one of them is answered otherwise, naming it.
+    """
+    for name, body in _malformed(row, features):
+        status = client.ask("POST", "/predict", body).status
+        if not 400 <= status < 500:
+            raise ReleaseError(f"a malformed request ({name}) was answered {status}, not refused with 4xx")
+
+
+def _malformed(row: Mapping[str, object], features: Mapping[str, Mapping[str, object]]) -> Iterator[tuple[str, bytes]]:
+    yield "no JSON", b'{"rows": ['
+    for name, rows in _malformed_rows(row, features):
+        yield name, json.dumps({"rows": rows}).encode()
+
+
+def _malformed_rows(
+    row: Mapping[str, object], features: Mapping[str, Mapping[str, object]]
+) -> Iterator[tuple[str, Sequence[Mapping[str, object]]]]:
+    first = next(iter(features))
+    yield "no rows", []
+    yield "a row without any field", [{}]
+    yield f"field {first} is missing", [{name: value for name, value in row.items() if name != first}]
+    yield "an unknown field", [{**row, "no such field": 1}]
+    for name in features:
+        yield f"an object for {name}", [{**row, name: {}}]
+    if strict := next((name for name, each in features.items() if not each["nullable"]), None):
+        yield f"null for {strict}", [{**row, strict: None}]
 
 
 def _check_identity(answer: Answer, model: Mapping[str, object]) -> None:
@@ -102,11 +150,6 @@ def _check_parity(answered: Sequence[float], offline: Sequence[float], *, tolera
         numbers = f"{answered[worst]!r} served, {offline[worst]!r} offline, tolerance {tolerance:g}"
         raise ReleaseError(f"golden row {worst} is predicted differently: {numbers}", "see spec.release.parity_tolerance")
     return differences[worst]
-
-
-def _check_refusal(answer: Answer) -> None:
-    if not 400 <= answer.status < 500:
-        raise ReleaseError(f"a row without any field was answered {answer.status}, not refused with 4xx")
 
 
 def _probabilities(answer: Answer) -> list[float]:
