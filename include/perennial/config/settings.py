@@ -39,6 +39,7 @@ class Settings(BaseModel):
     postgres_host: str
     postgres_port: int = Field(ge=1, le=65535)
     warehouse_url: str
+    api_keys: Literal["off", "required"]
     serving_host: str
     bento_ports: str = Field(pattern=r"^\d{1,5}-\d{1,5}$")
     mail_from: str

@@ -8,7 +8,7 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
-from perennial.adapters.gateway import write_config
+from perennial.adapters.gateway import NOBODY, write_config
 from perennial.adapters.supervisor import make_runtime_folder, runtime_folder
 from perennial.config.settings import Settings
 from perennial.errors import StackError
@@ -16,6 +16,7 @@ from perennial.errors import StackError
 _MAX_BODY_BYTES = 32 * 1024 * 1024
 _TYPES = "type.googleapis.com/envoy"
 _HTTP = f"{_TYPES}.extensions.filters.http"
+_CALLER_HEADER = "x-perennial-caller"
 
 _ACCESS_LOG = {
     "time": "%START_TIME%",
@@ -27,17 +28,21 @@ _ACCESS_LOG = {
     "milliseconds": "%DURATION%",
     "bytes_in": "%BYTES_RECEIVED%",
     "bytes_out": "%BYTES_SENT%",
+    "caller": "%REQ(X-PERENNIAL-CALLER)%",
     "cluster": "%UPSTREAM_CLUSTER%",
     "upstream": "%UPSTREAM_HOST%",
 }
 # Only for errors that Envoy itself meets; what a bento or a route answers passes through. Of the same form as a bento's.
 _MESSAGES = {
     400: ("bad_request", "this is not a valid HTTP request"),
+    401: ("unauthorized", "this gateway needs a caller's name and key, as user and password of HTTP's basic authentication"),
     408: ("timeout", "the request did not arrive in time"),
     413: ("body_too_large", f"the request is larger than {_MAX_BODY_BYTES} bytes; send fewer rows at a time"),
     503: ("unavailable", "the model is starting or restarting; try again in a few seconds"),
     504: ("timeout", "the model did not answer in time; try again, or send fewer rows at a time"),
 }
+# Headers of such an answer. Left alone, Envoy would show the caller's own URL as the realm.
+_HEADERS = {401: {"www-authenticate": 'Basic realm="perennial"'}}
 # Statuses that a route's own answer may have as well; only an error that Envoy met raises a flag.
 _FLAGGED = (503, 504)
 
@@ -62,7 +67,7 @@ def write_files(settings: Settings) -> None:
     make_runtime_folder(settings)
     _write(folder / "bootstrap.yaml", build_bootstrap(settings))
     if not all((folder / name).exists() for name in ("routes.yaml", "clusters.yaml")):
-        write_config(settings, {})
+        write_config(settings, {}, callers={} if settings.api_keys == "required" else None)
 
 
 def build_bootstrap(settings: Settings) -> dict[str, object]:
@@ -95,7 +100,13 @@ def _connection_manager(folder: Path) -> dict[str, object]:
         "@type": f"{_TYPES}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "gateway",
         "rds": {"route_config_name": "models", "config_source": _watched(folder, "routes.yaml")},
-        "http_filters": [_health_filter(), _buffer_filter(), _filter("router", f"{_HTTP}.router.v3.Router")],
+        "http_filters": [
+            _health_filter(),
+            _caller_filter(),
+            _buffer_filter(),
+            _filter("router", f"{_HTTP}.router.v3.Router"),
+        ],
+        "early_header_mutation_extensions": [_forged_headers()],
         "generate_request_id": True,
         "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
@@ -120,6 +131,19 @@ def _health_filter() -> dict[str, object]:
     return _filter("health_check", f"{_HTTP}.health_check.v3.HealthCheck", options)
 
 
+def _caller_filter() -> dict[str, object]:
+    """Off, until the routes say who may call."""
+    options = {"users": {"inline_string": NOBODY}, "forward_username_header": _CALLER_HEADER}
+    return {**_filter("basic_auth", f"{_HTTP}.basic_auth.v3.BasicAuth", options), "disabled": True}
+
+
+def _forged_headers() -> dict[str, object]:
+    """Only the gateway says who calls."""
+    kind = f"{_TYPES}.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+    options = {"@type": kind, "mutations": [{"remove": _CALLER_HEADER}]}
+    return {"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": options}
+
+
 def _buffer_filter() -> dict[str, object]:
     return _filter("buffer", f"{_HTTP}.buffer.v3.Buffer", {"max_request_bytes": _MAX_BODY_BYTES})
 
@@ -139,8 +163,19 @@ def _reply(status: int, code: str, message: str) -> dict[str, object]:
     filters: list[dict[str, object]] = [{"status_code_filter": {"comparison": comparison}}]
     filters += [{"response_flag_filter": {}}] if status in _FLAGGED else []
     body = {"error": {"code": code, "message": message, "details": []}, "request_id": "%REQ(X-REQUEST-ID)%"}
-    chosen = {"and_filter": {"filters": filters}} if len(filters) > 1 else filters[0]
-    return {"filter": chosen, "body_format_override": {"json_format": body}}
+    return {
+        "filter": {"and_filter": {"filters": filters}} if len(filters) > 1 else filters[0],
+        "body_format_override": {"json_format": body},
+        "headers_to_add": [
+            *(_header(name, value, "OVERWRITE_IF_EXISTS_OR_ADD") for name, value in _HEADERS.get(status, {}).items()),
+            # Where the request came to no route, nobody was asked.
+            _header("x-model-version", "none", "ADD_IF_ABSENT"),
+        ],
+    }
+
+
+def _header(name: str, value: str, action: str) -> dict[str, object]:
+    return {"header": {"key": name, "value": value}, "append_action": action}
 
 
 def _watched(folder: Path, name: str) -> dict[str, object]:

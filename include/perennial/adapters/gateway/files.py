@@ -1,0 +1,71 @@
+"""The two files that Envoy watches.
+
+It takes a new one whole, without a restart. Each is replaced atomically: clusters before the routes to them, and a cluster
+that the routes leave stays until the next change.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from perennial.adapters.gateway.clusters import build_clusters
+from perennial.adapters.gateway.routes import build_routes
+from perennial.adapters.gateway.upstreams import Json, Models
+from perennial.config.settings import Settings
+
+
+def write_config(settings: Settings, models: Models, *, callers: Mapping[str, str] | None = None) -> str:
+    """Make Envoy's files say where the models are; files that say so already stay untouched.
+
+    Parameters
+    ----------
+    models
+        Every model there is; one without an upstream is answered with 503.
+    callers
+        The hash of each caller's key (see `hash_key`); None: nobody needs a key.
+
+    Returns
+    -------
+    The digest that `wait_until_taken` waits for.
+    """
+    folder = settings.paths.gateway
+    folder.mkdir(parents=True, exist_ok=True)
+    clusters = build_clusters(models)
+    digest, routes = build_routes(models, clusters, callers=callers)
+    # A worker may follow the old routes for a moment longer.
+    left = _mentioned(_read_resources(folder / "clusters.yaml"), _read_text(folder / "routes.yaml"))
+    kept = {str(each["name"]): each for each in (*left, *clusters)}
+    _write_resources(folder / "clusters.yaml", [kept[name] for name in sorted(kept)])
+    _write_resources(folder / "routes.yaml", [routes])
+    return digest
+
+
+def _mentioned(clusters: Sequence[Json], text: str) -> list[Json]:
+    """The clusters that a text names, and those that these are made of."""
+    named = [each for each in clusters if json.dumps(each["name"]) in text]
+    whole = text + json.dumps(named)
+    return [each for each in clusters if json.dumps(each["name"]) in whole]
+
+
+def _read_resources(path: Path) -> list[Json]:
+    """What a file says now; nothing where it is missing, or was cut short when the power went."""
+    try:
+        return list(json.loads(_read_text(path))["resources"])
+    except (ValueError, LookupError, TypeError):
+        return []
+
+
+def _read_text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def _write_resources(path: Path, resources: Sequence[Json]) -> None:
+    """Replace a file as a whole. JSON is YAML; a file that says the same already stays, so that Envoy sees no change."""
+    version = hashlib.sha256(json.dumps(resources, sort_keys=True).encode()).hexdigest()[:16]
+    text = json.dumps({"version_info": version, "resources": resources}, indent=1) + "\n"
+    if _read_text(path) == text:
+        return
+    temporary = path.with_suffix(".new")
+    temporary.write_text(text)
+    temporary.replace(path)

@@ -1,0 +1,130 @@
+"""Envoy's routes: where a path leads, and how the traffic is split over versions and copied to them."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+from perennial.adapters.gateway.callers import require_key, without_key
+from perennial.adapters.gateway.replies import error, fallback_routes, list_routes, reply
+from perennial.adapters.gateway.upstreams import (
+    TYPES,
+    Json,
+    Models,
+    Upstream,
+    canary_cluster_name,
+    champion_of,
+    cluster_name,
+    serving,
+)
+
+CONFIG_HEADER = "x-gateway-config"
+CONFIG_PATH = "/health/config"
+_VERSION_HEADER = "x-model-version"
+# Tells a bento that a request came through the gateway, and as what. Whatever a caller sent is overwritten.
+_SOURCE_HEADER = "x-perennial-source"
+_MAX_BODY_BYTES = 32 * 1024 * 1024
+# What callers reach of a bento, below /v1/models/<model>/.
+_ENDPOINTS = ("predict", "explain", "metadata", "openapi.json", "docs")
+# Only where the request cannot have been executed: the connection failed, or broke before anything was sent. A repetition
+# goes to the next cluster in line, where there is one.
+_RETRY_POLICY: Json = {
+    "retry_on": "connect-failure,refused-stream,reset-before-request",
+    "num_retries": 3,
+    "retry_priority": {
+        "name": "envoy.retry_priorities.previous_priorities",
+        "typed_config": {
+            "@type": f"{TYPES}.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+            "update_frequency": 1,
+        },
+    },
+}
+
+
+def build_routes(models: Models, clusters: Sequence[Json], *, callers: Mapping[str, str] | None) -> tuple[str, Json]:
+    """The digest of the whole configuration, and the routes, which know it.
+
+    Notes
+    -----
+    The digest covers addresses too: a version on another port is a change, though its routes stay the same.
+    """
+    of_models = [route for model, upstreams in sorted(models.items()) for route in _model_routes(model, upstreams)]
+    routes = [*list_routes(models), *of_models, *fallback_routes(models)]
+    access = require_key(callers)
+    digest = hashlib.sha256(json.dumps([routes, clusters, access], sort_keys=True).encode()).hexdigest()[:16]
+    in_force = reply({"path": CONFIG_PATH}, 200, body={"config": digest})
+    in_force = without_key({**in_force, "response_headers_to_add": [_header(CONFIG_HEADER, digest)]})
+    return digest, _configuration([in_force, *routes]) | access
+
+
+def _configuration(routes: Sequence[Json]) -> dict[str, object]:
+    host = {
+        "name": "models",
+        "domains": ["*"],
+        "routes": routes,
+        "request_body_buffer_limit": _MAX_BODY_BYTES,
+        # A bento says it itself; otherwise it is the version that was asked last, and if none was, what is said below.
+        "response_headers_to_add": [_header(_VERSION_HEADER, "%UPSTREAM_METADATA(perennial:version)%")],
+    }
+    return {
+        "@type": f"{TYPES}.config.route.v3.RouteConfiguration",
+        "name": "models",
+        "max_direct_response_body_size_bytes": 1024 * 1024,
+        "request_headers_to_add": [_header(_SOURCE_HEADER, "live", action="OVERWRITE_IF_EXISTS_OR_ADD")],
+        # A bento has no business with keys.
+        "request_headers_to_remove": ["authorization"],
+        "response_headers_to_add": [_header(_VERSION_HEADER, "none")],
+        "virtual_hosts": [host],
+    }
+
+
+def _model_routes(model: str, upstreams: Sequence[Upstream]) -> list[Json]:
+    prefix = f"/v1/models/{model}"
+    paths = [f"{prefix}/{endpoint}" for endpoint in _ENDPOINTS]
+    matches: list[tuple[Json, str]] = [({"path": path}, path.removeprefix(prefix)) for path in paths]
+    matches.append(({"prefix": f"{prefix}/docs/"}, "/docs/"))
+    if serving(upstreams):
+        answers = [_endpoint_route(match, rewritten, model=model, upstreams=upstreams) for match, rewritten in matches]
+    else:
+        no_champion = error("no_champion", f"model {model} has no champion yet: nothing serves it; try again after a release")
+        answers = [reply(match, 503, body=no_champion) for match, _ in matches]
+    own = [_own_path_route(f"{prefix}/versions/{each.model_version}/readyz", model, each) for each in upstreams]
+    unknown_path = error("not_found", f"model {model} has no such path; it has {', '.join(paths)}")
+    return [*own, *answers, reply({"path_separated_prefix": prefix}, 404, body=unknown_path)]
+
+
+def _endpoint_route(match: Json, rewritten: str, *, model: str, upstreams: Sequence[Upstream]) -> Json:
+    champion = champion_of(upstreams)
+
+    def cluster_of(upstream: Upstream) -> str:
+        if champion and upstream.is_canary:
+            return canary_cluster_name(model, upstream, champion=champion)
+        return cluster_name(model, upstream.model_version)
+
+    action: dict[str, object] = {
+        "weighted_clusters": {"clusters": [{"name": cluster_of(each), "weight": each.weight} for each in serving(upstreams)]},
+        "prefix_rewrite": rewritten,
+        "timeout": "30s",
+        "retry_policy": _RETRY_POLICY,
+    }
+    if rewritten == "/predict":
+        action["request_mirror_policies"] = [_mirror(model, each) for each in upstreams if each.mirror_percent > 0]
+    return {"match": match, "route": action}
+
+
+def _mirror(model: str, upstream: Upstream) -> Json:
+    share = {"numerator": upstream.mirror_percent, "denominator": "HUNDRED"}
+    source = _header(_SOURCE_HEADER, "shadow", action="OVERWRITE_IF_EXISTS_OR_ADD")
+    return {
+        "cluster": cluster_name(model, upstream.model_version),
+        "runtime_fraction": {"default_value": share},
+        "request_headers_mutations": [{"append": source}],
+    }
+
+
+def _own_path_route(path: str, model: str, upstream: Upstream) -> Json:
+    cluster = cluster_name(model, upstream.model_version)
+    return without_key({"match": {"path": path}, "route": {"cluster": cluster, "prefix_rewrite": "/readyz", "timeout": "2s"}})
+
+
+def _header(name: str, value: str, *, action: str = "ADD_IF_ABSENT") -> Json:
+    return {"header": {"key": name, "value": value}, "append_action": action}
