@@ -11,11 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import psutil
 import pytest
 
@@ -24,23 +22,17 @@ from perennial.adapters.registry import Registry
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.config.spec_file import load_spec, spec_path
-from perennial.contracts import Champion, Decision, RegisteredVersion, Snapshot
-from perennial.core.candidates import build_pipeline, fit, predict
-from perennial.core.frames import features_frame
+from perennial.contracts import Decision, RegisteredVersion
 from perennial.errors import PackagingError, ReleaseError, UnavailableError
 from perennial.steps import release, serving
 from perennial.steps.package import build_bento
+from served_models import ROW, TRAINING_END, package_and_check, predict_path, register, release_version, small_spec
 
 pytestmark = [
     pytest.mark.integration,
     # MLflow warns of its own type hints while it is imported.
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
-
-FEATURES = {"carrier": ("category", False), "miles": ("integer", False), "wind": ("float", True)}
-ROW = {"carrier": "UA", "miles": 500, "wind": None}
-TRAINING_END = datetime(2013, 3, 18, tzinfo=UTC)
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +43,8 @@ def settings(stack) -> Settings:
 @pytest.fixture(scope="session")
 def new_spec(settings) -> Callable[[], ModelSpec]:
     """Specs of models nobody has released yet."""
-    spec, numbers = load_spec(spec_path(settings, "flight_delay")), itertools.count(1)
-    quick = spec.release.model_copy(update={"drain_seconds": 0.2})
-    return lambda: spec.model_copy(update={"model": f"served_{next(numbers)}", "release": quick})
+    numbers = itertools.count(1)
+    return lambda: small_spec(settings, f"served_{next(numbers)}")
 
 
 @pytest.fixture
@@ -68,51 +59,6 @@ def served(settings, new_spec) -> tuple[ModelSpec, RegisteredVersion]:
     version = register(settings, spec, seed=1)
     release_version(settings, spec, version)
     return spec, version
-
-
-def register(
-    settings: Settings, spec: ModelSpec, *, seed: int, shift: float = 0.0, training_end: datetime = TRAINING_END
-) -> RegisteredVersion:
-    """Train a small model and register it as `retrain` does. `shift` spoils the offline predictions kept with it."""
-    random = np.random.default_rng(seed)
-    frame = pd.DataFrame({"carrier": random.choice(["UA", "DL"], 400), "miles": random.integers(100, 900, 400)})
-    frame["wind"] = random.normal(10, 3, 400)
-    inputs = features_frame(frame, FEATURES)
-    labels = (frame["miles"] + random.normal(0, 200, 400) > 500).to_numpy().astype("int8")
-    pipeline = fit(build_pipeline("lightgbm", features=FEATURES, params={"n_estimators": 5}, seed=seed), inputs, labels)
-    rows = [ROW, {"carrier": "DL", "miles": 800, "wind": 7.5}]
-    golden = {"rows": rows, "probabilities": (predict(pipeline, features_frame(rows, FEATURES)) + shift).tolist()}
-    return _record(settings, spec, pipeline, inputs, golden=golden, key=f"{spec.model}-{seed}", training_end=training_end)
-
-
-def _record(settings, spec, pipeline, inputs, *, golden, key, training_end) -> RegisteredVersion:
-    registry = Registry(settings.mlflow_tracking_url)
-    types = {name: {"type": kind, "nullable": nullable} for name, (kind, nullable) in FEATURES.items()}
-    run_id = registry.start_run(spec.model, key, tags={"git_commit": "0" * 40})
-    registry.log(run_id, metrics={"roc_auc": 0.7})
-    registry.log_text(run_id, json.dumps(golden), "golden.json")
-    packages = ("scikit-learn", "pandas", "lightgbm")
-    logged = registry.log_model(run_id, pipeline, features=FEATURES, example=inputs.head(2), packages=packages)
-    made = registry.create_version(spec.model, logged, run_id=run_id, tags={"features": json.dumps(types)})
-    start, as_of = datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 4, 1, tzinfo=UTC)
-    snapshot = Snapshot(
-        snapshot_id=key, model=spec.model, as_of=as_of, start=start, holdout_start=TRAINING_END, n_rows=400,
-        digest=key, sql_digest="s", dvc_revision="r", path="",
-    )  # fmt: skip
-    version = RegisteredVersion(
-        model=spec.model, model_version=made.model_version, mlflow_run_id=run_id, model_uri=made.model_uri,
-        snapshot_id=key, training_end=training_end,
-    )  # fmt: skip
-    with StateStore(settings.state_url) as state:
-        state.write_snapshot(snapshot, ())
-        state.write_release(version, key)
-    return version
-
-
-def release_version(settings: Settings, spec: ModelSpec, version: RegisteredVersion) -> Champion:
-    bento = build_bento(spec, version, settings=settings)
-    check = release.start_and_check(spec, bento, settings=settings)
-    return release.promote(spec, version, check, dag_run_id="run", settings=settings)
 
 
 @dataclass(frozen=True)
@@ -131,10 +77,6 @@ def ask(settings: Settings, path: str, body: object = None, *, method: str = "PO
         return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, json.loads(answer.read()))
     finally:
         connection.close()
-
-
-def predict_path(spec: ModelSpec) -> str:
-    return f"/v1/models/{spec.model}/predict"
 
 
 def state_of(settings: Settings, version: RegisteredVersion) -> str:
@@ -161,7 +103,7 @@ def test_a_version_is_released_and_answers_as_it_did_offline(settings, spec):
     version = register(settings, spec, seed=1)
     bento = build_bento(spec, version, settings=settings)
     assert bento.bento_tag == f"{spec.model}:v1"
-    check = release.start_and_check(spec, bento, settings=settings)
+    check = release.start_and_check(spec, bento, dag_run_id="run", settings=settings)
     assert (check.n_rows, check.program) == (2, program_of(version))
     assert check.largest_difference <= 1e-9
     assert state_of(settings, version) == "checked"
@@ -230,7 +172,7 @@ def test_a_bento_that_does_not_start_is_rejected_with_the_end_of_its_log(setting
     bento = build_bento(spec, version, settings=settings)
     (Path(bento.path) / "src" / "model" / "model.skops").write_bytes(b"broken")
     with pytest.raises(ReleaseError, match=r"it ended 2 times.*BadZipFile"):
-        release.start_and_check(spec, bento, settings=settings)
+        release.start_and_check(spec, bento, dag_run_id="run", settings=settings)
     assert (state_of(settings, version), supervisor.program_states(settings, program_of(version))) == ("rejected", [])
 
 
@@ -276,7 +218,7 @@ POINTS = (
 def test_a_promotion_killed_anywhere_is_completed_by_running_it_again_and_callers_notice_nothing(settings, spec, monkeypatch):
     champion, challenger = register(settings, spec, seed=1), register(settings, spec, seed=2)
     release_version(settings, spec, champion)
-    check = release.start_and_check(spec, build_bento(spec, challenger, settings=settings), settings=settings)
+    check = package_and_check(settings, spec, challenger)
     with traffic(settings, spec) as answers:
         for point, after in itertools.product(POINTS, (False, True)):
             with monkeypatch.context() as patched, pytest.raises(Killed):
@@ -349,7 +291,7 @@ def test_a_champion_that_cannot_start_keeps_no_other_model_from_serving(settings
 
 def test_without_a_gateway_nothing_is_promoted(settings, spec, monkeypatch):
     version = register(settings, spec, seed=1)
-    check = release.start_and_check(spec, build_bento(spec, version, settings=settings), settings=settings)
+    check = package_and_check(settings, spec, version)
     supervisor.stop_program(settings, "gateway")
     with monkeypatch.context() as patched:
         patched.setattr(gateway.wait_until_taken, "__kwdefaults__", {"deadline_seconds": 0.5})

@@ -1,0 +1,110 @@
+"""Small models, registered in MLflow as `retrain` does it, and the real steps that lead them to callers."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+
+from perennial.adapters.registry import Registry
+from perennial.adapters.state import StateStore
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec
+from perennial.config.spec_file import load_spec, spec_path
+from perennial.config.spec_release import Canary, Shadow
+from perennial.contracts import Champion, RegisteredVersion, ServingCheck, Snapshot
+from perennial.core.candidates import build_pipeline, fit, predict
+from perennial.core.frames import features_frame
+from perennial.steps import release
+from perennial.steps.package import build_bento
+
+FEATURES = {"carrier": ("category", False), "miles": ("integer", False), "wind": ("float", True)}
+ROW = {"carrier": "UA", "miles": 500, "wind": None}
+GOLDEN_ROWS = [ROW, {"carrier": "DL", "miles": 800, "wind": 7.5}]
+TRAINING_END = datetime(2013, 3, 18, tzinfo=UTC)
+
+
+def small_spec(settings: Settings, model: str, **release_values: object) -> ModelSpec:
+    """The example's spec under another name: from the check straight to all callers, unless told otherwise."""
+    spec = load_spec(spec_path(settings, "flight_delay"))
+    values = {"drain_seconds": 0.2, "shadow": None, "canary": None, **release_values}
+    return spec.model_copy(update={"model": model, "release": spec.release.model_copy(update=values)})
+
+
+def short_shadow(seconds: float = 10.0, **values: object) -> Shadow:
+    return Shadow(at_most=timedelta(seconds=seconds), **values)
+
+
+def short_canary(seconds: float = 1.0, **values: object) -> Canary:
+    return Canary(bake=timedelta(seconds=seconds), **values)
+
+
+def different_rows(n: int, *, seed: int = 0) -> list[dict[str, object]]:
+    """Rows as callers send them, none twice and none a golden one."""
+    random = np.random.default_rng(seed)
+    miles, winds = random.permutation(np.arange(1000, 1000 + n)) - 500, random.normal(10, 3, n).round(3).tolist()
+    return [{"carrier": str(random.choice(["UA", "DL"])), "miles": int(m), "wind": w} for m, w in zip(miles, winds, strict=True)]
+
+
+def register(
+    settings: Settings, spec: ModelSpec, *, seed: int, shift: float = 0.0, training_end: datetime = TRAINING_END
+) -> RegisteredVersion:
+    """Train a small model and register it as `retrain` does. `shift` spoils the offline predictions kept with it."""
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame({"carrier": random.choice(["UA", "DL"], 400), "miles": random.integers(100, 900, 400)})
+    frame["wind"] = random.normal(10, 3, 400)
+    inputs = features_frame(frame, FEATURES)
+    labels = (frame["miles"] + random.normal(0, 200, 400) > 500).to_numpy().astype("int8")
+    pipeline = fit(build_pipeline("lightgbm", features=FEATURES, params={"n_estimators": 5}, seed=seed), inputs, labels)
+    offline = predict(pipeline, features_frame(GOLDEN_ROWS, FEATURES)) + shift
+    golden = {"rows": GOLDEN_ROWS, "probabilities": offline.tolist()}
+    return _record(settings, spec, pipeline, inputs, golden=golden, key=f"{spec.model}-{seed}", training_end=training_end)
+
+
+def _record(settings, spec, pipeline, inputs, *, golden, key, training_end) -> RegisteredVersion:
+    registry = Registry(settings.mlflow_tracking_url)
+    types = {name: {"type": kind, "nullable": nullable} for name, (kind, nullable) in FEATURES.items()}
+    run_id = registry.start_run(spec.model, key, tags={"git_commit": "0" * 40})
+    registry.log(run_id, metrics={"roc_auc": 0.7})
+    registry.log_text(run_id, json.dumps(golden), "golden.json")
+    packages = ("scikit-learn", "pandas", "lightgbm")
+    logged = registry.log_model(run_id, pipeline, features=FEATURES, example=inputs.head(2), packages=packages)
+    made = registry.create_version(spec.model, logged, run_id=run_id, tags={"features": json.dumps(types)})
+    start, as_of = datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 4, 1, tzinfo=UTC)
+    snapshot = Snapshot(
+        snapshot_id=key, model=spec.model, as_of=as_of, start=start, holdout_start=TRAINING_END, n_rows=400,
+        digest=key, sql_digest="s", dvc_revision="r", path="",
+    )  # fmt: skip
+    version = RegisteredVersion(
+        model=spec.model, model_version=made.model_version, mlflow_run_id=run_id, model_uri=made.model_uri,
+        snapshot_id=key, training_end=training_end,
+    )  # fmt: skip
+    with StateStore(settings.state_url) as state:
+        state.write_snapshot(snapshot, ())
+        state.write_release(version, key)
+    return version
+
+
+def release_version(settings: Settings, spec: ModelSpec, version: RegisteredVersion, *, dag_run_id: str = "run") -> Champion:
+    """Through every stage that the spec has, to the champion."""
+    check = package_and_check(settings, spec, version, dag_run_id=dag_run_id)
+    if spec.release.shadow:
+        from perennial.steps.shadow import shadow
+
+        shadow(spec, version, dag_run_id=dag_run_id, settings=settings)
+    if spec.release.canary:
+        from perennial.steps.canary import canary
+
+        canary(spec, version, dag_run_id=dag_run_id, settings=settings)
+    return release.promote(spec, version, check, dag_run_id=dag_run_id, settings=settings)
+
+
+def package_and_check(
+    settings: Settings, spec: ModelSpec, version: RegisteredVersion, *, dag_run_id: str = "run"
+) -> ServingCheck:
+    bento = build_bento(spec, version, settings=settings)
+    return release.start_and_check(spec, bento, dag_run_id=dag_run_id, settings=settings)
+
+
+def predict_path(spec: ModelSpec) -> str:
+    return f"/v1/models/{spec.model}/predict"
