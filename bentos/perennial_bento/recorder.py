@@ -77,4 +77,4 @@ class Recorder:
         if is_logged:
             self.counters.count_logged(n_rows)
         else:
-            self.counters.count_dropped(n_rows, reason="journal_refused")
+            self.counters.count_dropped(n_rows, reason="spool_full" if self._journal.is_full else "disk")

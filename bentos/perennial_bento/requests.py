@@ -19,10 +19,8 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 Headers = Sequence[tuple[bytes, bytes]]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-# What the gateway and the release's replay write into x-perennial-source.
-_SOURCES = {b"live": "live", b"replay": "replay"}
-# How Envoy marks the host of a copied request, before the port where there is one.
-_SHADOW = re.compile(rb".*-shadow(:\d+)?")
+# What the gateway and the release's replay write into x-perennial-source, over whatever a caller sent.
+_KINDS = {b"live": "live", b"shadow": "shadow", b"replay": "replay"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,21 +46,18 @@ class Refusal(Exception):
 
 def read_call(headers: Headers) -> Call:
     """Read a request's headers. A caller's request id is kept if it is fit for a log, else there is a new one."""
-    given = source = host = b""
+    given = source = b""
     n_bytes = 0
     for name, value in headers:
         if name == b"x-request-id":
             given = value
         elif name == b"x-perennial-source":
             source = value
-        elif name == b"host":
-            host = value
         elif name == b"content-length":
             n_bytes = int(value)
-    kind = _SOURCES.get(source, "")
     return Call(
         request_id=given.decode() if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4()),
-        kind="shadow" if kind == "live" and _SHADOW.fullmatch(host) else kind,
+        kind=_KINDS.get(source, ""),
         n_bytes=n_bytes,
         started=perf_counter(),
     )

@@ -45,13 +45,14 @@ class Journal:
         self._segment_size = 0
         self._spooled = 0
         self._refused_until = 0.0
+        self.is_full = False
 
     def append(self, lines: bytes) -> bool:
         """Append whole lines, each ended by a newline, with one write.
 
         Returns
         -------
-        False when they are dropped, because the spool is full or the disk refuses them; for a second everything is dropped, and
+        False when they are dropped, because the spool is full (`is_full`) or the disk refuses them; for a second everything is dropped, and
         then it is tried again. Of several lines that a filling disk cut short, the first ones may be there all the same.
         """
         if not lines.endswith(b"\n"):
@@ -61,9 +62,10 @@ class Journal:
                 return False
             try:
                 descriptor = self._find_room(len(lines))
+                self.is_full = descriptor is None
                 is_written = descriptor is not None and self._write(descriptor, lines)
             except OSError:
-                is_written = False
+                is_written = self.is_full = False
             self._refused_until = 0.0 if is_written else time.monotonic() + _REFUSED_SECONDS
             return is_written
 
