@@ -52,8 +52,9 @@ class Journal:
 
         Returns
         -------
-        False when they are dropped, because the spool is full (`is_full`) or the disk refuses them; for a second everything is dropped, and
-        then it is tried again. Of several lines that a filling disk cut short, the first ones may be there all the same.
+        False when they are dropped, because the spool is full (`is_full`) or the disk refuses them; for a second everything is
+        dropped, and then it is tried again. Of several lines that a filling disk cut short, the first ones may be there all
+        the same.
         """
         if not lines.endswith(b"\n"):
             raise ValueError(f"a journal takes whole lines, not {lines[-80:]!r}")

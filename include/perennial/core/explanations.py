@@ -91,7 +91,7 @@ def _draw_orders(n_background: int, n_features: int, *, seed: int) -> NDArray[np
     """For each background row a random order of the features, followed by the same one reversed."""
     random = np.random.default_rng(seed)
     drawn = [random.permutation(n_features) for _ in range(n_background)]
-    return np.array([order for one in drawn for order in (one, one[::-1])], dtype=np.int64).reshape(-1, n_features)
+    return np.array([order for one in drawn for order in (one, one[::-1])], dtype=np.int64).reshape(2 * n_background, n_features)
 
 
 def _switched_at_each_step(orders: NDArray[np.int64]) -> NDArray[np.bool_]:

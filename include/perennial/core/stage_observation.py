@@ -53,16 +53,14 @@ class Seen:
 
 
 def join(live: Seen, replayed: Seen) -> Seen:
-    """What was seen of live requests and of replayed ones, as one; the process's figures are those of the later."""
+    """What was seen of live requests and of replayed ones, as one; all but the requests is as it was seen live."""
     return replace(
-        replayed,
+        live,
         challenger=_join_sides(live.challenger, replayed.challenger),
         champion=_join_sides(live.champion, replayed.champion),
         pairs=(*live.pairs, *replayed.pairs),
-        n_expected=live.n_expected,
-        n_arrived=live.n_arrived,
-        n_restarts=max(live.n_restarts, replayed.n_restarts),
-        unready_seconds=max(live.unready_seconds, replayed.unready_seconds),
+        n_replayed=replayed.n_replayed,
+        n_unfit=replayed.n_unfit,
     )
 
 
