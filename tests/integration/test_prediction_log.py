@@ -1,6 +1,7 @@
 """The prediction log in a real stack: every line exactly once, whoever is killed and whatever is away meanwhile."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -295,6 +296,25 @@ def test_positions_whose_files_are_gone_are_forgotten_after_a_day(settings: Sett
     query(settings, "INSERT INTO prediction_journal VALUES ('p/young', 1, now()), ('p/old', 1, now() - interval '25 hours')")
     Shipper(store, tmp_path)
     assert store.read_positions() == {"p/young": 1}
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_the_documents_queries_run(settings: Settings, store: PredictionStore, tmp_path: Path, number: int):
+    """Each finds what it is made for, in a live request and its shadow that disagree."""
+    page = Path(__file__).parents[2] / "docs" / "predictions.md"
+    sql = re.findall(r"```sql\n(.*?)```", page.read_text(), re.DOTALL)
+    assert len(sql) == 5
+    request = {"at": datetime.now(UTC).isoformat(), "id": "7c9e66797b1d4f0e8a3b5c2d1e0f9a8b", "version": 3}
+    live = request_line("flight_delay", 0, **request)
+    shadow = request_line("flight_delay", 0, **request | {"version": 4, "kind": "shadow", "predictions": [0.0, 0.9, 0.3]})
+    failed = request_line("flight_delay", 1, **request | {"status": 500, "rows": [], "predictions": [], "n_rows": 0})
+    write(tmp_path / "p", live, shadow, failed)
+    ship_all(store, tmp_path)
+    found = query(settings, sql[number])
+    expected = [N_ROWS, 2 * N_ROWS, 1, 1, 0]
+    assert len(found) == expected[number], found
+    if number == 2:
+        assert found[0][2:] == (2, 0.5)
 
 
 def test_it_ends_when_it_is_told_and_leaves_no_lock(away: "Stack", settings: Settings):
