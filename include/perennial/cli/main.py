@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One subcommand: `perennial.cli.<module>` has a function `run` with Typer's annotations.
+    """One subcommand: `perennial.cli.<module>` has a function `run` with Typer's annotations, or a group of such functions.
 
     Parameters
     ----------
@@ -37,6 +37,7 @@ COMMANDS = {
     "status": Entry("status", "Show every service, its health and its address, and where the login is."),
     "demo": Entry("demo", "Train, release and query the example model; what is there already is picked up."),
     "rollback": Entry("rollback", "Lead a model's callers back to an earlier champion."),
+    "keys": Entry("keys", "Make, list and revoke the keys of the gateway's callers."),
     "load-flights": Entry("load_flights", "Fill the example warehouse with the flights that left New York in 2013."),
     "check": Entry("check", "Check all model specs, their SQL, their suites and the connections."),
     "airflow": Entry("airflow", "Run one of Airflow's own commands against the stack.", passes_through=True),
@@ -110,6 +111,8 @@ def _explained(error: PerennialError) -> PerennialError:
 
 def _load(name: str, entry: Entry) -> "Command":
     run = importlib.import_module(f"perennial.cli.{entry.module}").run
+    if isinstance(run, typer.Typer):
+        return typer.main.get_command(run)
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     options = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
     single.command(name, help=entry.summary, context_settings=options if entry.passes_through else None)(run)
