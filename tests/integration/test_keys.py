@@ -1,0 +1,116 @@
+"""`perennial keys` against a stack that requires them."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import psycopg2
+import pytest
+
+from perennial.adapters import supervisor
+from perennial.config.settings import Settings
+from perennial.stack.waiting import wait_until
+
+pytestmark = pytest.mark.integration
+
+Keys = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def guarded(make_stack):
+    """A stack of its own, since keys concern all callers."""
+    stack = make_stack(PERENNIAL_API_KEYS="required")
+    stack.up("champions")
+    return stack
+
+
+@pytest.fixture
+def settings(guarded) -> Settings:
+    return guarded.settings
+
+
+@pytest.fixture
+def keys(guarded) -> Keys:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).parent / "perennial"), "keys", *arguments]
+        return subprocess.run(command, env=dict(guarded.environment), capture_output=True, text=True, check=False)
+
+    return run
+
+
+def status(settings: Settings, caller: str = "", key: str = "") -> int:
+    return httpx.get(f"{settings.gateway_url}/v1/models", auth=(caller, key) if caller else None).status_code
+
+
+def audited(settings: Settings, caller: str) -> list[str]:
+    with psycopg2.connect(settings.state_url) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT action FROM audit WHERE subject = %s ORDER BY audit_id", (caller,))
+        return [action for (action,) in cursor.fetchall()]
+
+
+def test_a_key_counts_from_the_command_that_made_it_until_the_one_that_revokes_it(settings, keys):
+    assert status(settings) == 401
+    made = keys("create", "shop")
+    assert (made.returncode, made.stderr) == (0, "")
+    key = made.stdout.strip()
+    assert len(key) >= 43
+    assert (status(settings, "shop", key), status(settings, "shop", key + "x"), status(settings, "desk", key)) == (200, 401, 401)
+    assert keys("revoke", "shop").returncode == 0
+    assert status(settings, "shop", key) == 401
+    assert audited(settings, "shop") == ["key_created", "key_revoked"]
+
+
+def test_a_caller_has_one_key_at_a_time(settings, keys):
+    first = keys("create", "desk").stdout.strip()
+    again = keys("create", "desk")
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "caller desk has a key\n  → take it back: perennial keys revoke desk; or exchange it: --replace" in again.stderr
+    second = keys("create", "desk", "--replace").stdout.strip()
+    assert (status(settings, "desk", first), status(settings, "desk", second)) == (401, 200)
+    keys("revoke", "desk")
+    third = keys("create", "desk").stdout.strip()
+    assert (status(settings, "desk", second), status(settings, "desk", third)) == (401, 200)
+
+
+def test_a_key_is_shown_once_and_kept_nowhere(settings, keys):
+    key = keys("create", "once").stdout.strip()
+    listed, records = keys("list").stdout, json.loads(keys("list", "--json").stdout)
+    assert "once" in listed
+    assert [set(record) for record in records if record["caller"] == "once"] == [{"caller", "created_at", "revoked_at"}]
+    with psycopg2.connect(settings.state_url) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT string_agg(row_to_json(each)::text, '') FROM (SELECT key_hash FROM api_key) AS each")
+        (kept,) = cursor.fetchone()
+    files = "".join(path.read_text() for path in settings.paths.gateway.iterdir())
+    assert kept and not [text for text in (listed, json.dumps(records), kept, files) if key in text]
+
+
+@pytest.mark.parametrize("caller", ["", "-", "Shop", "a:b", "a b", "a\nb", "x" * 64])
+def test_a_name_that_cannot_be_a_callers_is_refused(keys, caller):
+    done = keys("create", "--", caller)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "cannot be a caller's name" in done.stderr
+
+
+def test_who_has_no_key_cannot_lose_it(keys):
+    done = keys("revoke", "nobody")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "caller nobody has no key\n  → see: perennial keys list" in done.stderr
+
+
+def test_a_key_that_was_made_while_the_gateway_is_away_counts_when_it_is_back(settings, keys):
+    supervisor.stop_program(settings, "gateway")
+    done = keys("create", "early")
+    assert done.returncode == 3
+    assert "has not taken the new routes" in done.stderr
+    supervisor.start_program(settings, "gateway")
+    assert wait_until(lambda: _is_taken(settings, done.stdout.strip()), seconds=20)
+
+
+def _is_taken(settings: Settings, key: str) -> bool:
+    try:
+        return status(settings, "early", key) == 200
+    except httpx.TransportError:
+        return False
