@@ -119,7 +119,8 @@ def test_a_version_is_released_and_answers_as_it_did_offline(settings, spec):
     assert (facts["mlflow_run_id"], facts["snapshot_id"]) == (version.mlflow_run_id, version.snapshot_id)
     assert facts["features"]["carrier"] == {"type": "category", "nullable": False, "categories": ["DL", "UA"]}
     listed = ask(settings, "/v1/models", method="GET").content["models"]
-    assert {"model": spec.model, "versions": [{"version": 1, "weight": 100}]} in listed
+    docs = f"/v1/models/{spec.model}/docs"
+    assert {"model": spec.model, "versions": [{"version": 1, "weight": 100}], "docs": docs} in listed
 
 
 def test_releasing_again_changes_nothing(settings, served):
