@@ -183,6 +183,7 @@ class ServingCheck:
     largest_difference: float
     ready_seconds: float
     p99_ms: float
+    memory_mb: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

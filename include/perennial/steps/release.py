@@ -6,7 +6,6 @@ projections of that commit: what a killed step left undone, the same step run ag
 """
 
 import logging
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,15 +13,18 @@ from perennial.adapters import gateway, supervisor
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Bento, Champion, RegisteredVersion, ReleaseRow, ServingCheck
+from perennial.contracts import Bento, Champion, Measure, RegisteredVersion, ReleaseRow, ServingCheck, Stage
 from perennial.errors import PermanentError, ReleaseError, RetryableError, UnavailableError
+from perennial.steps.admission import check_may_serve, check_stages_passed, read_release, refuse_retired
 from perennial.steps.serving import (
     LIVE_STATES,
+    UNDER_WAY,
     log_path,
     program_name,
     reconcile_serving,
     running_programs,
     start_bento,
+    stop_bentos,
     write_gateway,
 )
 from perennial.steps.serving_check import check_answers, wait_until_ready
@@ -30,10 +32,13 @@ from perennial.steps.serving_check import check_answers, wait_until_ready
 _logger = logging.getLogger(__name__)
 
 _FINAL_STATES = frozenset({"champion", "retired"})
+_STOPPED_STATES = frozenset({"rejected", "rolled_back"})
 
 
-def start_and_check(spec: ModelSpec, bento: Bento, *, settings: Settings) -> ServingCheck:
+def start_and_check(spec: ModelSpec, bento: Bento, *, dag_run_id: str, settings: Settings) -> ServingCheck:
     """Start a bento on a port of its own and require of it the offline predictions. Moves its release to `checked`.
+
+    Another release of the model that was left half-way is over: it is stopped first. So is an earlier attempt with this version.
 
     Raises
     ------
@@ -42,45 +47,92 @@ def start_and_check(spec: ModelSpec, bento: Bento, *, settings: Settings) -> Ser
     UnavailableError
         When supervisord, Postgres or the bento goes away meanwhile; trying again may help.
     """
+    model, number = bento.model, bento.model_version
     reconcile_serving(settings)
     with StateStore(settings.state_url) as state:
-        row = _open_release(state, bento.model, bento.model_version)
+        refuse_retired(read_release(state, model, number))
+        _supersede(state, model, number, dag_run_id=dag_run_id, settings=settings)
+        row = _open_release(state, model, number, dag_run_id=dag_run_id)
+        stage = state.start_stage(model, number, dag_run_id=dag_run_id, stage="check", step=1, percent=0)
         try:
             check = _start_and_measure(spec, bento, state, settings=settings)
         except RetryableError:
             _stop_unless_champion(settings, row)
             raise
         except PermanentError as error:
-            if row.state != "champion":
-                reject(spec, bento.model_version, error.what, settings=settings)
+            _fail_check(spec, state, stage, row, error=error, settings=settings)
             raise
-        if row.state == "registered":
-            state.move_release(bento.model, bento.model_version, state="checked")
+        _pass_check(spec, state, stage, row, check=check)
     return check
 
 
-def _open_release(state: StateStore, model: str, model_version: int) -> ReleaseRow:
+def _supersede(state: StateStore, model: str, model_version: int, *, dag_run_id: str, settings: Settings) -> None:
+    """Stop what an earlier Dag run left half-way: one release of a model goes on at a time."""
+    left = [
+        row for row in state.read_releases(model) if row.state in UNDER_WAY and _is_left(state, row, model_version, dag_run_id)
+    ]
+    for row in left:
+        by = f"version {model_version}" if row.model_version != model_version else f"another attempt ({dag_run_id})"
+        now = state.stop_release(model, row.model_version, reason=f"superseded by {by}", actor=f"release__{model}")
+        _logger.warning("%s version %d was left in state %s; it is %s now", model, row.model_version, row.state, now)
+    if left:
+        stop_bentos(settings, state, left)
+
+
+def _is_left(state: StateStore, row: ReleaseRow, model_version: int, dag_run_id: str) -> bool:
+    stages = state.read_stages(row.model, row.model_version)
+    return row.model_version != model_version or (bool(stages) and stages[-1].dag_run_id != dag_run_id)
+
+
+def _open_release(state: StateStore, model: str, model_version: int, *, dag_run_id: str) -> ReleaseRow:
     """The release to work on; one that was stopped earlier is taken up again."""
-    row = _read_release(state, model, model_version)
-    _refuse_retired(row)
-    if row.state in ("rejected", "rolled_back"):
-        _logger.info("%s version %d was %s (%s); it is tried again", model, model_version, row.state, row.reason)
-        state.move_release(model, model_version, state="registered")
-        return _read_release(state, model, model_version)
-    return row
+    row = read_release(state, model, model_version)
+    if row.state not in _STOPPED_STATES:
+        return row
+    _logger.info("%s version %d was %s (%s); it is tried again", model, model_version, row.state, row.reason)
+    state.reopen_release(model, model_version, dag_run_id=dag_run_id)
+    return read_release(state, model, model_version)
 
 
-def _read_release(state: StateStore, model: str, model_version: int) -> ReleaseRow:
-    if (row := state.read_release(model, model_version)) is None:
-        raise ReleaseError(f"{model} version {model_version} was never registered for release", "run retrain first")
-    return row
+def _pass_check(spec: ModelSpec, state: StateStore, stage: Stage, row: ReleaseRow, *, check: ServingCheck) -> None:
+    state.end_stage(
+        stage,
+        outcome="passed",
+        reason=_describe_check(spec, check),
+        n_requests=0,
+        measures=_measure_check(spec, check),
+        state="checked" if row.state == "registered" else "",
+    )
 
 
-def _refuse_retired(row: ReleaseRow) -> None:
-    if row.state == "retired":
-        raise ReleaseError(
-            f"{row.model} version {row.model_version} was the champion once and was replaced", "release a newer version"
-        )
+def _fail_check(
+    spec: ModelSpec, state: StateStore, stage: Stage, row: ReleaseRow, *, error: PermanentError, settings: Settings
+) -> None:
+    """Record what was wrong; a challenger is rejected and stopped, a champion that is checked again stays."""
+    is_new = row.state == "registered"
+    fault = Measure(measure="check", passed=False, reason=error.what)
+    state.end_stage(
+        stage, outcome="breached", reason=error.what, n_requests=0, measures=[fault], state="rejected" if is_new else ""
+    )
+    if row.state != "champion":
+        reject(spec, row.model_version, error.what, settings=settings)
+
+
+def _describe_check(spec: ModelSpec, check: ServingCheck) -> str:
+    return f"{check.n_rows} golden rows within {spec.release.parity_tolerance:g}, p99 {check.p99_ms:.1f} ms"
+
+
+def _measure_check(spec: ModelSpec, check: ServingCheck) -> list[Measure]:
+    tolerance, p99_ms, ready = spec.release.parity_tolerance, spec.release.p99_ms, float(spec.release.ready_seconds)
+    parity = f"{check.n_rows} golden rows got the offline predictions; the largest difference is {check.largest_difference:.2g}"
+    latency = f"99 % of single rows took up to {check.p99_ms:.1f} ms"
+    memory, start = f"the process holds {check.memory_mb:.0f} MB", f"it was ready after {check.ready_seconds:.1f} s"
+    return [
+        Measure(measure="parity", passed=True, reason=parity, value=check.largest_difference, threshold=tolerance),
+        Measure(measure="p99", passed=True, reason=latency, value=check.p99_ms, threshold=p99_ms),
+        Measure(measure="memory", passed=True, reason=memory, value=check.memory_mb, threshold=spec.release.memory_mb),
+        Measure(measure="ready_seconds", passed=True, reason=start, value=check.ready_seconds, threshold=ready),
+    ]
 
 
 def _start_and_measure(spec: ModelSpec, bento: Bento, state: StateStore, *, settings: Settings) -> ServingCheck:
@@ -97,8 +149,8 @@ def _start_and_measure(spec: ModelSpec, bento: Bento, state: StateStore, *, sett
     measured = check_answers(Path(bento.path), settings.serving_host, port, spec=spec.release)
     _logger.info(
         "%d golden rows gave the offline predictions (largest difference %.2g, allowed %.2g), a malformed row was refused, "
-        "single rows took %.1f ms at the 99th percentile",
-        measured.n_rows, measured.largest_difference, spec.release.parity_tolerance, measured.p99_ms,
+        "single rows took %.1f ms at the 99th percentile, the process holds %.0f MB",
+        measured.n_rows, measured.largest_difference, spec.release.parity_tolerance, measured.p99_ms, measured.memory_mb,
     )  # fmt: skip
     return ServingCheck(
         program=program,
@@ -107,6 +159,7 @@ def _start_and_measure(spec: ModelSpec, bento: Bento, state: StateStore, *, sett
         largest_difference=measured.largest_difference,
         ready_seconds=ready_seconds,
         p99_ms=measured.p99_ms,
+        memory_mb=measured.memory_mb,
     )
 
 
@@ -131,7 +184,8 @@ def promote(spec: ModelSpec, version: RegisteredVersion, check: ServingCheck, *,
     Raises
     ------
     ReleaseError
-        When the version may not be promoted: not checked, replaced before, or trained on older data than the champion.
+        When the version may not be promoted: not checked, a stage missing, replaced before, or trained on older data than the
+        champion.
     UnavailableError
         When gateway, Postgres or MLflow does not answer; trying again continues.
     """
@@ -140,10 +194,11 @@ def promote(spec: ModelSpec, version: RegisteredVersion, check: ServingCheck, *,
     model, number = version.model, version.model_version
     with StateStore(settings.state_url) as state, state.lock(f"serving/{model}"):
         before = state.read_champion(model)
-        _check_may_serve(state, version, before)
+        check_may_serve(state, model, number, champion=before)
+        check_stages_passed(spec, state, number, champion=before, dag_run_id=dag_run_id)
         write_gateway(settings, state)
         gateway.wait_until_reachable(settings, model, number)
-        reason = f"{check.n_rows} golden rows within {spec.release.parity_tolerance:g}, p99 {check.p99_ms:.1f} ms"
+        reason = _describe_check(spec, check)
         state.promote(model, number, dag_run_id=dag_run_id, reason=reason, actor=f"release__{model}")
         write_gateway(settings, state)
         champion = state.read_champion(model)
@@ -161,78 +216,47 @@ def _name_predecessor(before: Champion | None, model_version: int) -> str:
     return "as it did before" if before.model_version == model_version else f"in place of version {before.model_version}"
 
 
-def _check_may_serve(state: StateStore, version: RegisteredVersion, champion: Champion | None) -> None:
-    """A challenger must have been judged against whom it replaces, on data as late; else it needs a person's word.
-
-    The word is given at the retraining, as its param `force`.
-    """
-    row = _read_release(state, version.model, version.model_version)
-    _refuse_retired(row)
-    if champion is None or champion.model_version == row.model_version:
-        return
-    serving = _read_release(state, champion.model, champion.model_version)
-    decision = state.read_decision(row.model, row.dag_run_id)
-    if decision and decision.forced_reason:
-        return
-    if row.training_end < serving.training_end:
-        raise ReleaseError(
-            f"{row.model} version {row.model_version} learned from data until {row.training_end:%Y-%m-%d}, "
-            f"the champion (version {serving.model_version}) until {serving.training_end:%Y-%m-%d}",
-            "retrain with the param `force` to promote it all the same",
-        )
-    if decision and decision.champion_version != serving.model_version:
-        judged = f"version {decision.champion_version}" if decision.champion_version else "no champion"
-        raise ReleaseError(
-            f"{row.model} version {row.model_version} was judged against {judged}; version {serving.model_version} serves now",
-            "retrain, so that it is judged against the present champion",
-        )
-
-
 def drain(spec: ModelSpec, *, settings: Settings) -> None:
-    """Stop the bentos of versions that no longer serve, `drain_seconds` after the champion took over."""
+    """Stop the bentos that no longer serve, `drain_seconds` after the champion took over.
+
+    The champion's predecessor is kept running, for a quick way back, until the next promotion.
+    """
     with StateStore(settings.state_url) as state, state.lock(f"serving/{spec.model}"):
         champion = state.read_champion(spec.model)
+        needed = {champion.model_version if champion else None, state.read_predecessor(spec.model)}
         running = running_programs(settings)
-        rows = [row for row in state.read_releases(spec.model) if row.program in running and _is_over(row, champion)]
-        if champion is None or not rows:
+        rows = [row for row in state.read_releases(spec.model) if row.program in running and row.model_version not in needed]
+        over = [row for row in rows if _is_over(row, champion)]
+        if champion is None or not over:
             _logger.info("no bento of %s waits to be stopped", spec.model)
             return
         served_seconds = (datetime.now(UTC) - champion.valid_from).total_seconds()
-        time.sleep(max(0.0, spec.release.drain_seconds - served_seconds))
-        _stop(settings, state, rows)
+        stop_bentos(settings, state, over, drain_seconds=spec.release.drain_seconds - served_seconds)
 
 
 def _is_over(row: ReleaseRow, champion: Champion | None) -> bool:
     """Whether a version neither serves nor is on its way to; a release that a newer champion overtook is not."""
     overtaken = champion is not None and row.model_version < champion.model_version
-    return row.state not in LIVE_STATES or (row.state != "champion" and overtaken)
-
-
-def _stop(settings: Settings, state: StateStore, rows: list[ReleaseRow]) -> None:
-    """Take bentos out of the gateway, then stop them; a gateway that is down has no callers to wait for."""
-    programs = [program_name(row.model, row.model_version) for row in rows]
-    try:
-        write_gateway(settings, state, leaving=programs)
-    except UnavailableError as error:
-        _logger.warning("%s", error.what)
-    for row, program in zip(rows, programs, strict=True):
-        supervisor.remove_program(settings, program)
-        _logger.info("stopped %s (version %d, %s)", program, row.model_version, row.state)
+    return row.state not in LIVE_STATES or overtaken
 
 
 def reject(spec: ModelSpec, model_version: int, reason: str, *, settings: Settings) -> None:
-    """Stop a challenger's bento and record why it was rejected. A version that serves or has served stays as it is."""
+    """Stop a challenger and record why: `rolled_back` from its canary, else `rejected`.
+
+    Callers are led back first, in the table and in the gateway; then its bento is stopped. A version that serves or has served
+    stays as it is.
+    """
     with StateStore(settings.state_url) as state, state.lock(f"serving/{spec.model}"):
-        row = _read_release(state, spec.model, model_version)
+        row = read_release(state, spec.model, model_version)
         if row.state in _FINAL_STATES:
             _logger.info("%s version %d is %s and stays so", spec.model, model_version, row.state)
             return
-        _stop(settings, state, [row])
-        if row.state == "rejected":
-            _logger.info("%s version %d was rejected before: %s", spec.model, model_version, row.reason)
-            return
-        state.stop_release(spec.model, model_version, state="rejected", reason=reason, actor=f"release__{spec.model}")
-        _logger.info("%s version %d is rejected: %s", spec.model, model_version, reason)
+        now = state.stop_release(spec.model, model_version, reason=reason, actor=f"release__{spec.model}")
+        stop_bentos(settings, state, [row], drain_seconds=spec.release.drain_seconds if row.state == "canary" else 0.0)
+    if row.state == now:
+        _logger.info("%s version %d was %s before: %s", spec.model, model_version, now, row.reason)
+    else:
+        _logger.info("%s version %d is %s: %s", spec.model, model_version, now, reason)
 
 
 def withdraw(spec: ModelSpec, model_version: int | None, *, settings: Settings) -> None:

@@ -6,6 +6,7 @@ made again at any time.
 
 import itertools
 import logging
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec_file import spec_folder
 from perennial.contracts import Bento, ReleaseRow
-from perennial.errors import PermanentError, ReleaseError
+from perennial.errors import PermanentError, ReleaseError, UnavailableError
 
 _logger = logging.getLogger(__name__)
 
 # States in which a version serves or may soon: its bento runs and its port is taken.
 LIVE_STATES = frozenset({"registered", "checked", "shadow", "canary", "champion"})
+# States of a release that goes on: of a model's versions, one at a time has such a state.
+UNDER_WAY = frozenset({"checked", "shadow", "canary"})
 
 
 def program_name(model: str, model_version: int) -> str:
@@ -78,7 +81,9 @@ def running_programs(settings: Settings) -> set[str]:
 
 
 def write_gateway(settings: Settings, state: StateStore, *, leaving: Collection[str] = (), wait: bool = True) -> None:
-    """Make the gateway agree with the releases: the champion gets all traffic, others that run are reached on their own path.
+    """Make the gateway agree with the releases: callers reach the champion and a canary, a shadow gets copies.
+
+    Other versions that run are reached on their own path only.
 
     Parameters
     ----------
@@ -98,40 +103,98 @@ def write_gateway(settings: Settings, state: StateStore, *, leaving: Collection[
         rows = state.read_releases()
         models = {*(path.stem for path in spec_folder(settings).glob("*.yaml")), *(row.model for row in rows)}
         upstreams = {model: list(_upstreams(settings, [row for row in rows if row.model == model], running)) for model in models}
-        digest = gateway.write_config(settings, upstreams)
+        digest = gateway.write_config(settings, upstreams, callers=_callers(settings, state))
         if wait:
             gateway.wait_until_taken(settings, digest)
 
 
+def _callers(settings: Settings, state: StateStore) -> dict[str, str] | None:
+    """The hash of each caller's key; None where nobody needs one."""
+    if settings.api_keys == "off":
+        return None
+    return {key.caller: key.key_hash for key in state.read_keys() if key.is_live}
+
+
 def _upstreams(settings: Settings, rows: Collection[ReleaseRow], running: Collection[str]) -> Iterator[gateway.Upstream]:
-    for row in rows:
-        if row.port and row.program in running and row.state != "registered":
-            weight = 100 if row.state == "champion" else 0
-            yield gateway.Upstream(model_version=row.model_version, host=settings.serving_host, port=row.port, weight=weight)
+    """The champion answers what a canary does not; without a champion that runs, a canary's share is nobody's."""
+    reachable = [row for row in rows if row.port and row.program in running and row.state != "registered"]
+    has_champion = any(row.state == "champion" for row in reachable)
+    shares = {row.model_version: row.traffic_percent for row in reachable if row.state == "canary" and has_champion}
+    for row in reachable:
+        yield gateway.Upstream(
+            model_version=row.model_version,
+            host=settings.serving_host,
+            port=row.port or 0,
+            weight=100 - sum(shares.values()) if row.state == "champion" else shares.get(row.model_version, 0),
+            mirror_percent=row.traffic_percent if row.state == "shadow" else 0,
+            is_canary=row.model_version in shares,
+        )
 
 
 def reconcile_serving(settings: Settings) -> None:
-    """Make the champions' bentos run and lead the gateway to them, as the tables say. Doing it again changes nothing.
+    """Make the bentos run that should, and lead the gateway to them, as the tables say. Doing it again changes nothing.
+
+    Champions first, then releases on their way, then what champions replaced, which is kept for a quick way back.
 
     Notes
     -----
-    Does not wait for the gateway, which takes new files as soon as it runs. A champion that cannot be started, because its
-    bento is gone from the disk or no port is free, is logged as an error and answered with 503, and the other models are
-    served.
+    Does not wait for the gateway, which takes new files as soon as it runs. A bento that cannot be started, because it is gone
+    from the disk or no port is free, is logged as an error; where it is a champion's, its model is answered with 503. The others
+    are served.
     """
     with StateStore(settings.state_url) as state:
-        for row in state.read_releases(state="champion"):
+        for row in _wanted(state):
             try:
-                _start_champion(settings, state, row)
+                start_again(settings, state, row)
             except PermanentError as error:
-                _logger.error("%s version %d, the champion, cannot serve: %s", row.model, row.model_version, error)
+                _logger.error("%s cannot serve: %s", _describe(row), error)
         write_gateway(settings, state, wait=False)
 
 
-def _start_champion(settings: Settings, state: StateStore, row: ReleaseRow) -> None:
+def _wanted(state: StateStore) -> list[ReleaseRow]:
+    rows = state.read_releases()
+    champions = [row for row in rows if row.state == "champion"]
+    predecessors = {(row.model, state.read_predecessor(row.model)) for row in champions}
+    under_way = [row for row in rows if row.state in UNDER_WAY]
+    return [*champions, *under_way, *(row for row in rows if row.program and (row.model, row.model_version) in predecessors)]
+
+
+def start_again(settings: Settings, state: StateStore, row: ReleaseRow) -> None:
+    """Make a bento run that was built before; one that runs stays as it is.
+
+    Raises
+    ------
+    ReleaseError
+        When its folder is gone, or no port is free.
+    """
     path = bentos.bento_path(settings, row.model, row.model_version)
     if not bentos.read_model_file(path):
         raise ReleaseError(f"its bento {path} is gone", f"start release__{row.model} by hand with version {row.model_version}")
     bento = Bento(model=row.model, model_version=row.model_version, bento_tag=row.bento_tag, path=str(path))
     port = start_bento(settings, state, bento)
-    _logger.info("%s version %d, the champion, serves on port %d", row.model, row.model_version, port)
+    _logger.info("%s runs on port %d", _describe(row), port)
+
+
+def _describe(row: ReleaseRow) -> str:
+    role = f", the {row.state}," if row.state == "champion" else f" ({row.state})"
+    return f"{row.model} version {row.model_version}{role}"
+
+
+def stop_bentos(settings: Settings, state: StateStore, rows: Collection[ReleaseRow], *, drain_seconds: float = 0.0) -> None:
+    """Take bentos out of the gateway, then stop them; a gateway that is down has no callers to wait for.
+
+    Parameters
+    ----------
+    drain_seconds
+        How long to wait in between for requests that are under way.
+    """
+    programs = [program_name(row.model, row.model_version) for row in rows]
+    try:
+        write_gateway(settings, state, leaving=programs)
+    except UnavailableError as error:
+        _logger.warning("%s", error.what)
+    if drain_seconds > 0:
+        time.sleep(drain_seconds)
+    for row, program in zip(rows, programs, strict=True):
+        supervisor.remove_program(settings, program)
+        _logger.info("stopped %s (version %d, %s)", program, row.model_version, row.state)

@@ -25,6 +25,11 @@ class ChampionTable(Connection):
         sql = "SELECT model, model_version, valid_from FROM champion WHERE model = %s ORDER BY valid_from DESC"
         return [Champion(**row) for row in self._fetch(sql, (model,))]
 
+    def read_champion_run(self, model: str) -> str:
+        """Id of the Dag run that made the present champion; empty where there is none."""
+        rows = self._fetch("SELECT dag_run_id FROM champion WHERE model = %s AND valid_to IS NULL", (model,))
+        return rows[0]["dag_run_id"] if rows else ""
+
     def read_predecessor(self, model: str) -> int | None:
         """The version that a rollback leads back to: the last that served before the present one first did, and is `retired`.
 
@@ -85,9 +90,10 @@ class ChampionTable(Connection):
             if before in (to, None):
                 return None
             move_release_in(cursor, model, before, "rolled_back", {"reason": reason})
-            for version in _read_under_way(cursor, model):
+            for version in _read_under_way(cursor, model, but=to):
                 why = f"version {before} was rolled back meanwhile: {reason}"
                 stop_release_in(cursor, model, version, reason=why, actor=actor)
+            end_open_stages_in(cursor, model, to, reason=reason)
             _open_champion(cursor, model, to, dag_run_id=dag_run_id, reason=reason)
             insert_audit(cursor, actor, "rollback", model, f"version {to}", {"before": before, "reason": reason})
         return before
@@ -110,6 +116,10 @@ def _open_champion(cursor: RealDictCursor, model: str, model_version: int, *, da
     )
 
 
-def _read_under_way(cursor: RealDictCursor, model: str) -> list[int]:
-    cursor.execute("SELECT model_version FROM release WHERE model = %s AND state IN ('checked', 'shadow', 'canary')", (model,))
+def _read_under_way(cursor: RealDictCursor, model: str, *, but: int) -> list[int]:
+    cursor.execute(
+        """SELECT model_version FROM release
+           WHERE model = %s AND model_version <> %s AND state IN ('checked', 'shadow', 'canary')""",
+        (model, but),
+    )
     return [row["model_version"] for row in cursor.fetchall()]

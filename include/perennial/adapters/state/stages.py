@@ -87,6 +87,11 @@ class StageTable(Connection):
             lock_releases(cursor, model)
             return stop_release_in(cursor, model, model_version, reason=reason, actor=actor)
 
+    def read_stage(self, stage: Stage) -> Stage:
+        """What is recorded of a stage now."""
+        with self._transaction() as cursor:
+            return _read_stage(cursor, (stage.model, stage.model_version, stage.dag_run_id, stage.stage, stage.step))
+
     def read_stages(self, model: str, model_version: int) -> list[Stage]:
         """All stages of a version, the earliest first."""
         sql = f"SELECT {_COLUMNS} FROM release_stage WHERE model = %s AND model_version = %s ORDER BY started_at, step"

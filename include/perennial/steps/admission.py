@@ -1,0 +1,92 @@
+"""Who may go on towards the callers: a challenger that was judged against whom it replaces, and passed what the spec asks."""
+
+from collections.abc import Iterator
+
+from perennial.adapters.state import StateStore
+from perennial.config.spec import ModelSpec
+from perennial.contracts import Champion, ReleaseRow
+from perennial.errors import ReleaseError
+
+
+def read_release(state: StateStore, model: str, model_version: int) -> ReleaseRow:
+    """One release.
+
+    Raises
+    ------
+    ReleaseError
+        When there is none.
+    """
+    if (row := state.read_release(model, model_version)) is None:
+        raise ReleaseError(f"{model} version {model_version} was never registered for release", "run retrain first")
+    return row
+
+
+def refuse_retired(row: ReleaseRow) -> None:
+    if row.state == "retired":
+        raise ReleaseError(
+            f"{row.model} version {row.model_version} was the champion once and was replaced",
+            f"release a newer one, or bring this one back: perennial rollback {row.model} --to {row.model_version} --reason …",
+        )
+
+
+def check_may_serve(state: StateStore, model: str, model_version: int, *, champion: Champion | None) -> None:
+    """A challenger must have been judged against whom it replaces, on data as late; else it needs a person's word.
+
+    The word is given at the retraining, as its param `force`.
+
+    Raises
+    ------
+    ReleaseError
+        When it was not, or it was the champion before.
+    """
+    row = read_release(state, model, model_version)
+    refuse_retired(row)
+    if champion is None or champion.model_version == row.model_version:
+        return
+    serving = read_release(state, champion.model, champion.model_version)
+    decision = state.read_decision(row.model, row.dag_run_id)
+    if decision and decision.forced_reason:
+        return
+    if row.training_end < serving.training_end:
+        raise ReleaseError(
+            f"{row.model} version {row.model_version} learned from data until {row.training_end:%Y-%m-%d}, "
+            f"the champion (version {serving.model_version}) until {serving.training_end:%Y-%m-%d}",
+            "retrain with the param `force` to promote it all the same",
+        )
+    if decision and decision.champion_version != serving.model_version:
+        judged = f"version {decision.champion_version}" if decision.champion_version else "no champion"
+        raise ReleaseError(
+            f"{row.model} version {row.model_version} was judged against {judged}; version {serving.model_version} serves now",
+            "retrain, so that it is judged against the present champion",
+        )
+
+
+def check_stages_passed(
+    spec: ModelSpec, state: StateStore, model_version: int, *, champion: Champion | None, dag_run_id: str
+) -> None:
+    """Who replaces a champion must have passed, in this Dag run, every stage that the spec asks for.
+
+    Raises
+    ------
+    ReleaseError
+        When one is missing, naming it.
+    """
+    if champion is None or champion.model_version == model_version:
+        return
+    stages = [each for each in state.read_stages(spec.model, model_version) if each.dag_run_id == dag_run_id]
+    passed = {(each.stage, each.step) for each in stages if each.outcome == "passed"}
+    missing = [
+        f"{name} (step {step})" if name == "canary" else name for name, step in _wanted(spec) if (name, step) not in passed
+    ]
+    if missing:
+        raise ReleaseError(
+            f"{spec.model} version {model_version} did not pass {', '.join(missing)} in {dag_run_id}, so it cannot be promoted",
+            f"start release__{spec.model} by hand with version {model_version}",
+        )
+
+
+def _wanted(spec: ModelSpec) -> Iterator[tuple[str, int]]:
+    if spec.release.shadow:
+        yield "shadow", 1
+    if spec.release.canary:
+        yield from (("canary", step) for step in range(1, len(spec.release.canary.steps) + 1))
