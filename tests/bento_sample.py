@@ -40,6 +40,7 @@ class RunningBento:
     path: Path
     port: int
     log: Path
+    journal: Path
     process: subprocess.Popen[bytes]
 
     def ask(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> bentos.Answer:
@@ -102,18 +103,18 @@ def run_bento(path: Path, folder: Path) -> Iterator[RunningBento]:
     """Run a bento as supervisord does: the listening socket is its file descriptor 0."""
     settings = Settings.load({"PERENNIAL_VAR": str(folder)})
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    log = folder / "bento.log"
+    log, journal = folder / "bento.log", settings.paths.predictions / "late"
     with socket.create_server(("127.0.0.1", 0)) as listening, log.open("wb") as output:
         process = subprocess.Popen(
             bentos.serve_command(),
             cwd=path / "src",
-            env=environment | bentos.serve_environment(settings),
+            env=environment | bentos.serve_environment(settings, program="late"),
             stdin=listening,
             stdout=output,
             stderr=output,
         )
         try:
-            yield RunningBento(path=path, port=listening.getsockname()[1], log=log, process=process)
+            yield RunningBento(path=path, port=listening.getsockname()[1], log=log, journal=journal, process=process)
         finally:
             process.terminate()
             process.wait(timeout=20)

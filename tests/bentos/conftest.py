@@ -1,11 +1,15 @@
-"""One real bento, built once and running for all tests of this folder."""
+"""One real bento, built once and running for all tests of this folder, and the template itself to import."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bento_sample import RunningBento, build_sample, run_bento
+from perennial.config.settings import Settings
+
+sys.path.append(str(Settings.load({}).project / "bentos"))
 
 
 @pytest.fixture(scope="session")
