@@ -77,17 +77,15 @@ class Journal:
 
     def _find_room(self, n_bytes: int) -> int | None:
         """The segment to write to, if the spool has room. The folder is looked at only when it may be full."""
-        if self._descriptor is None:
-            self._descriptor = _open_segment(self._folder)
-            self._segment_size = 0
+        if self._descriptor is None or self._spooled + n_bytes > self._max_bytes:
             self._spooled = spooled_bytes(self._folder)
         if self._spooled + n_bytes > self._max_bytes:
-            self._spooled = spooled_bytes(self._folder)
-        if self._spooled + n_bytes <= self._max_bytes:
-            return self._descriptor
-        # Finished, or the reader could never delete it and make room.
-        self._finish()
-        return None
+            # Finished, or the reader could never delete it and make room.
+            self._finish()
+            return None
+        if self._descriptor is None:
+            self._descriptor, self._segment_size = _open_segment(self._folder), 0
+        return self._descriptor
 
     def _write(self, descriptor: int, lines: bytes) -> bool:
         """Write the lines; after a failure in the middle of them the segment ends there, so that nothing follows half a line."""

@@ -110,6 +110,7 @@ def test_a_full_spool_refuses_until_the_reader_has_made_room(tmp_path: Path, mon
     assert not writer.append(LINE)
     segments = list_segments(tmp_path)
     assert all(is_finished(segment) for segment in segments), "the reader must be able to delete all of them"
+    assert [segment.stat().st_size for segment in segments] == [300, 300, 300, 100], "refusing leaves no empty ones behind"
     assert len(read_all(tmp_path)) == 10
     delete_segment(segments[0])
     assert not writer.append(LINE), "it looks again only after a second"

@@ -68,6 +68,7 @@ def test_nul_is_shown_as_what_cannot_be_shown():
         (b"\xff\xfe", "UTF-8"),
         (line(at="yesterday"), "Invalid isoformat"),
         (line(at="2026-07-01T12:00:00"), "at 2026-07-01T12:00:00, kind live"),
+        (line(at="9999-12-31T12:00:00Z"), "at 9999"),
         (line(kind="test"), "kind test"),
         (line(version="x"), "invalid literal"),
         (line(predictions=[0.5]), "2 rows in a list with 1 predictions"),
