@@ -1,21 +1,30 @@
 """`release__<model>`: from a registered challenger to a champion that serves, or a rejection with its reason."""
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, chain
 
 from perennial_airflow import release as tasks
+from perennial_airflow.approval import ask_a_person
 from perennial_airflow.assets import challenger_asset
 from perennial_airflow.factory import ModelSpec, loop_dag, release_params, specs_to_parse
 
-DOC = """Builds the challenger's bento, starts it beside the champion, compares its answers with the offline predictions,
-switches the gateway and stops the old one. If anything fails, the champion keeps serving and the challenger is stopped."""
+DOC = """Builds the challenger's bento and checks it beside the champion, copies live requests to it, asks a person where the
+spec says so, leads a growing share of the callers to it, and makes it the champion. Whatever fails or goes over a limit, the
+champion keeps serving and the challenger is stopped. Stages that the spec leaves out are not in the graph."""
 
 
 def build_dag(spec: ModelSpec) -> DAG:
     schedule = [challenger_asset(spec.model)] if spec.release.automatic else None
     with loop_dag("release", spec, doc=DOC, params=release_params(), schedule=schedule, max_active_runs=1) as dag:
-        bento, check, promoted = tasks.build_bento(), tasks.check_serving(), tasks.promote()
-        tasks.choose_version(spec.model) >> bento >> check >> promoted >> tasks.drain(spec.model)
-        [bento, check, promoted] >> tasks.withdraw(spec.model)
+        watched = [tasks.build_bento(), tasks.check_serving()]
+        if spec.release.shadow:
+            watched.append(tasks.shadow())
+        if spec.release.approval == "required":
+            watched += [ask_a_person(spec), tasks.record_approval()]
+        if spec.release.canary:
+            watched.append(tasks.canary())
+        watched.append(tasks.promote())
+        chain(tasks.choose_version(spec.model), *watched, tasks.drain(spec.model))
+        watched >> tasks.withdraw(spec.model)
     return dag
 
 

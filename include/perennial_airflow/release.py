@@ -4,13 +4,24 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec
 from perennial.contracts import Bento, RegisteredVersion, ServingCheck
 from perennial.errors import ConfigurationError
+from perennial_airflow.approval import pull_answer
 from perennial_airflow.assets import challenger_asset
 from perennial_airflow.factory import load_model
+from perennial_airflow.mails import mail_patiently
 from perennial_airflow.xcom import pack, pull, pull_optional
 
 Packed = dict[str, Any]
+
+
+def _open_release() -> tuple[ModelSpec, RegisteredVersion, str, Settings]:
+    """What every stage needs: the model's spec, the version on its way, in which Dag run, the settings."""
+    version = pull(RegisteredVersion, "choose_version")
+    spec, settings = load_model(version.model)
+    return spec, version, get_current_context()["dag_run"].run_id, settings
 
 
 @task
@@ -34,34 +45,68 @@ def build_bento() -> Packed:
     """Package the model version as a bento."""
     from perennial.steps.package import build_bento as step
 
-    version = pull(RegisteredVersion, "choose_version")
-    spec, settings = load_model(version.model)
+    spec, version, _, settings = _open_release()
     return pack(step(spec, version, settings=settings))
 
 
 @task
 def check_serving() -> Packed:
-    """Start the bento on a port of its own and require golden rows to get the offline predictions."""
+    """Start the bento apart: golden rows must get the offline predictions, malformed ones a 4xx, within time and memory."""
     from perennial.steps.release import start_and_check
 
-    bento = pull(Bento, "build_bento")
-    spec, settings = load_model(bento.model)
-    return pack(start_and_check(spec, bento, settings=settings))
+    spec, _, dag_run_id, settings = _open_release()
+    return pack(start_and_check(spec, pull(Bento, "build_bento"), dag_run_id=dag_run_id, settings=settings))
+
+
+@task
+def shadow() -> Packed | None:
+    """Copy live requests to the challenger, whose answers go to nobody, and judge it beside the champion."""
+    from perennial.steps.shadow import shadow as step
+
+    spec, version, dag_run_id, settings = _open_release()
+    stage = step(spec, version, dag_run_id=dag_run_id, settings=settings)
+    return pack(stage) if stage else None
+
+
+@task.short_circuit
+def record_approval() -> bool:
+    """Write the answer into the audit trail. A rejection ends the release here: what would follow is skipped."""
+    from perennial.steps.approval import describe_answer, record_answer
+    from perennial.steps.release_report import report_rejection
+
+    spec, version, dag_run_id, settings = _open_release()
+    answer = pull_answer(version.model)
+    goes_on = record_answer(spec, version, answer, dag_run_id=dag_run_id, settings=settings)
+    if not goes_on:
+        why = describe_answer(spec, answer)
+        mail_patiently(report_rejection, spec, version, why=why, dag_run_id=dag_run_id, settings=settings)
+    return goes_on
+
+
+@task
+def canary() -> list[Packed]:
+    """Lead a growing share of the callers to the challenger, judge each step, and lead all back at once on a breach."""
+    from perennial.steps.canary import canary as step
+
+    spec, version, dag_run_id, settings = _open_release()
+    return [pack(stage) for stage in step(spec, version, dag_run_id=dag_run_id, settings=settings)]
 
 
 @task
 def promote() -> Packed:
     """Switch the gateway to the new bento and make its version the champion."""
     from perennial.steps.release import promote as step
+    from perennial.steps.release_report import report_release
 
-    version, check = pull(RegisteredVersion, "choose_version"), pull(ServingCheck, "check_serving")
-    spec, settings = load_model(version.model)
-    return pack(step(spec, version, check, dag_run_id=get_current_context()["dag_run"].run_id, settings=settings))
+    spec, version, dag_run_id, settings = _open_release()
+    champion = step(spec, version, pull(ServingCheck, "check_serving"), dag_run_id=dag_run_id, settings=settings)
+    mail_patiently(report_release, spec, version, champion, dag_run_id=dag_run_id, settings=settings)
+    return pack(champion)
 
 
 @task
 def drain(model: str) -> None:
-    """Stop the bentos that no longer serve, once their last requests are answered."""
+    """Stop the bentos that nobody needs, once their last requests are answered; the champion's predecessor stays warm."""
     from perennial.steps.release import drain as step
 
     spec, settings = load_model(model)

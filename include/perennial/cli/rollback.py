@@ -30,5 +30,7 @@ def run(
     if as_json:
         typer.echo(json.dumps(asdict(done), indent=2, default=str))
         return
-    left = "none" if done.before is None else f"version {done.before}"
-    typer.echo(f"{model}: {left} → version {done.model_version} in {done.seconds:.1f} s, {done.url}")
+    if not done.changed:
+        typer.echo(f"{model}: version {done.model_version} serves already, {done.url}")
+        return
+    typer.echo(f"{model}: version {done.before} → {done.model_version} in {done.seconds:.1f} s, {done.url}")

@@ -27,7 +27,10 @@ class ReleaseEvidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolledBack:
-    """What a rollback by hand did: from which version to which, since when, in how many seconds, and on whose word."""
+    """What a rollback by hand did: from which version to which, since when, in how many seconds, and on whose word.
+
+    `before` is the version itself where it served already.
+    """
 
     model: str
     before: int | None
@@ -37,6 +40,11 @@ class RolledBack:
     url: str
     reason: str
     actor: str
+
+    @property
+    def changed(self) -> bool:
+        """Whether callers were led elsewhere."""
+        return self.before != self.model_version
 
 
 def build_release_values(
@@ -61,7 +69,7 @@ def build_release_values(
         "links": links,
         "decision_note": describe_decision(decision),
         "comparisons": compare_metrics(decision, {}) if decision else [],
-        "stage_views": view_stages(evidence.stages),
+        "stage_views": view_stages(stage for stage in evidence.stages if stage.stage != "check"),
         "ids": [
             ("version", evidence.version.model_version),
             ("run", dag_run_id),

@@ -8,6 +8,8 @@ from perennial.contracts import Measure, Stage
 
 # Label and unit by the measure's name; a measure that is not listed is shown by its name.
 _LABELS = {
+    "parity": ("Difference on golden rows", ""),
+    "ready_seconds": ("Time until ready", "s"),
     "error_ratio": ("Failed requests", "%"),
     "refusal_ratio": ("Refused requests", "%"),
     "answered_ratio": ("Answered copies", "%"),
