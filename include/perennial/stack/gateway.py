@@ -36,15 +36,20 @@ _ACCESS_LOG = {
 _MESSAGES = {
     400: ("bad_request", "this is not a valid HTTP request"),
     401: ("unauthorized", "this gateway needs a caller's name and key, as user and password of HTTP's basic authentication"),
+    403: ("forbidden", "a connection stays what it is: there is nothing to upgrade to"),
+    404: ("not_found", "there is nothing here; models are listed at GET /v1/models"),
     408: ("timeout", "the request did not arrive in time"),
     413: ("body_too_large", f"the request is larger than {_MAX_BODY_BYTES} bytes; send fewer rows at a time"),
+    426: ("upgrade_required", "this HTTP is too old; the gateway speaks 1.1 and 2"),
+    431: ("headers_too_large", "the request's headers are larger than 60 KiB"),
+    502: ("unavailable", "the model's answer broke off; try again in a few seconds"),
     503: ("unavailable", "the model is starting or restarting; try again in a few seconds"),
     504: ("timeout", "the model did not answer in time; try again, or send fewer rows at a time"),
 }
 # Headers of such an answer. Left alone, Envoy would show the caller's own URL as the realm.
 _HEADERS = {401: {"www-authenticate": 'Basic realm="perennial"'}}
 # Statuses that a route's own answer may have as well; only an error that Envoy met raises a flag.
-_FLAGGED = (503, 504)
+_FLAGGED = (404, 503, 504)
 
 
 def binary() -> Path:
@@ -109,18 +114,19 @@ def _connection_manager(folder: Path) -> dict[str, object]:
         "early_header_mutation_extensions": [_forged_headers()],
         "generate_request_id": True,
         "preserve_external_request_id": True,
-        "always_set_request_id_in_response": True,
         "normalize_path": True,
         "merge_slashes": True,
         "use_remote_address": True,
         "server_header_transformation": "PASS_THROUGH",
-        "common_http_protocol_options": {"idle_timeout": "300s", "headers_with_underscores_action": "REJECT_REQUEST"},
+        "common_http_protocol_options": {"idle_timeout": "300s", "headers_with_underscores_action": "DROP_HEADER"},
         "request_headers_timeout": "10s",
         "request_timeout": "60s",
         "stream_idle_timeout": "60s",
         "drain_timeout": "5s",
         "access_log": [_access_log()],
-        "local_reply_config": {"mappers": [_reply(status, *text) for status, text in _MESSAGES.items()]},
+        "local_reply_config": {
+            "mappers": [_reply(*each, has_id=has_id) for each in _MESSAGES.items() for has_id in (False, True)]
+        },
     }
 
 
@@ -157,20 +163,24 @@ def _access_log() -> dict[str, object]:
     return {"name": "stdout", "typed_config": {"@type": kind, "log_format": {"json_format": _ACCESS_LOG}}}
 
 
-def _reply(status: int, code: str, message: str) -> dict[str, object]:
-    """Envoy's own answer of one status, as JSON with the request's id."""
+def _reply(status: int, text: tuple[str, str], *, has_id: bool) -> dict[str, object]:
+    """Envoy's own answer of one status, as JSON with the request's id: a new one, where not even headers could be read."""
     comparison = {"op": "EQ", "value": {"default_value": status, "runtime_key": f"reply_{status}"}}
     filters: list[dict[str, object]] = [{"status_code_filter": {"comparison": comparison}}]
-    filters += [{"response_flag_filter": {}}] if status in _FLAGGED else []
-    body = {"error": {"code": code, "message": message, "details": []}, "request_id": "%REQ(X-REQUEST-ID)%"}
+    filters += [{"header_filter": {"header": {"name": "x-request-id", "present_match": has_id}}}]
+    filters += [{"response_flag_filter": {}}] if status in _FLAGGED and has_id else []
+    code, message = text
+    error = {"code": code, "message": message, "details": []}
+    headers = [_header(name, value, "OVERWRITE_IF_EXISTS_OR_ADD") for name, value in _HEADERS.get(status, {}).items()]
+    headers += [
+        # Where the request came to no route, nobody was asked.
+        _header("x-model-version", "none", "ADD_IF_ABSENT"),
+        _header("x-request-id", "%REQ(X-REQUEST-ID)%" if has_id else "%UNIQUE_ID%", "ADD_IF_ABSENT"),
+    ]
     return {
-        "filter": {"and_filter": {"filters": filters}} if len(filters) > 1 else filters[0],
-        "body_format_override": {"json_format": body},
-        "headers_to_add": [
-            *(_header(name, value, "OVERWRITE_IF_EXISTS_OR_ADD") for name, value in _HEADERS.get(status, {}).items()),
-            # Where the request came to no route, nobody was asked.
-            _header("x-model-version", "none", "ADD_IF_ABSENT"),
-        ],
+        "filter": {"and_filter": {"filters": filters}},
+        "body_format_override": {"json_format": {"error": error, "request_id": "%RESP(X-REQUEST-ID)%"}},
+        "headers_to_add": headers,
     }
 
 

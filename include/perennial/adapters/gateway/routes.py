@@ -72,7 +72,8 @@ def _configuration(routes: Sequence[Json]) -> dict[str, object]:
         "request_headers_to_add": [_header(_SOURCE_HEADER, "live", action="OVERWRITE_IF_EXISTS_OR_ADD")],
         # A bento has no business with keys.
         "request_headers_to_remove": ["authorization"],
-        "response_headers_to_add": [_header(_VERSION_HEADER, "none")],
+        # A bento that does not take the caller's id says which it made up.
+        "response_headers_to_add": [_header(_VERSION_HEADER, "none"), _header("x-request-id", "%REQ(X-REQUEST-ID)%")],
         "virtual_hosts": [host],
     }
 
