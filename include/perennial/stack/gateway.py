@@ -5,6 +5,7 @@ while it runs.
 """
 
 import json
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -154,7 +155,7 @@ def _buffer_filter() -> dict[str, object]:
     return _filter("buffer", f"{_HTTP}.buffer.v3.Buffer", {"max_request_bytes": _MAX_BODY_BYTES})
 
 
-def _filter(name: str, kind: str, options: dict[str, object] | None = None) -> dict[str, object]:
+def _filter(name: str, kind: str, options: Mapping[str, object] | None = None) -> dict[str, object]:
     return {"name": f"envoy.filters.http.{name}", "typed_config": {"@type": kind, **(options or {})}}
 
 
