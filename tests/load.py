@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -66,11 +66,15 @@ class Load:
         self._check()
 
     def wait_for(self, n_more: int, *, seconds: float = 120.0) -> None:
-        """Until so many more requests were answered."""
-        wanted, deadline = len(self.answered) + n_more, time.monotonic() + seconds
-        while len(self.answered) < wanted:
+        """Until so many more requests were answered, well or not."""
+        wanted = len(self.answered) + n_more
+        self.wait_until(lambda: len(self.answered) >= wanted, f"{wanted} answers", seconds=seconds)
+
+    def wait_until(self, is_done: Callable[[], bool], what: str, *, seconds: float = 120.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not is_done():
             self._check()
-            assert time.monotonic() < deadline, f"{len(self.answered)} of {wanted} requests were answered in {seconds:.0f} s"
+            assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s; {len(self.answered)} were answered"
             time.sleep(0.01)
 
     @property

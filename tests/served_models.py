@@ -16,7 +16,9 @@ from perennial.contracts import Champion, RegisteredVersion, ServingCheck, Snaps
 from perennial.core.candidates import build_pipeline, fit, predict
 from perennial.core.frames import features_frame
 from perennial.steps import release
+from perennial.steps.canary import canary
 from perennial.steps.package import build_bento
+from perennial.steps.shadow import shadow
 
 FEATURES = {"carrier": ("category", False), "miles": ("integer", False), "wind": ("float", True)}
 ROW = {"carrier": "UA", "miles": 500, "wind": None}
@@ -47,10 +49,24 @@ def different_rows(n: int, *, seed: int = 0) -> list[dict[str, object]]:
 
 
 def register(
-    settings: Settings, spec: ModelSpec, *, seed: int, shift: float = 0.0, training_end: datetime = TRAINING_END
+    settings: Settings,
+    spec: ModelSpec,
+    *,
+    seed: int,
+    data_seed: int | None = None,
+    shift: float = 0.0,
+    training_end: datetime = TRAINING_END,
 ) -> RegisteredVersion:
-    """Train a small model and register it as `retrain` does. `shift` spoils the offline predictions kept with it."""
-    random = np.random.default_rng(seed)
+    """Train a small model and register it as `retrain` does.
+
+    Parameters
+    ----------
+    data_seed
+        Of the rows that it is trained on; default: `seed`. Models of the same rows predict alike.
+    shift
+        Spoils the offline predictions that are kept with it.
+    """
+    random = np.random.default_rng(seed if data_seed is None else data_seed)
     frame = pd.DataFrame({"carrier": random.choice(["UA", "DL"], 400), "miles": random.integers(100, 900, 400)})
     frame["wind"] = random.normal(10, 3, 400)
     inputs = features_frame(frame, FEATURES)
@@ -88,14 +104,8 @@ def _record(settings, spec, pipeline, inputs, *, golden, key, training_end) -> R
 def release_version(settings: Settings, spec: ModelSpec, version: RegisteredVersion, *, dag_run_id: str = "run") -> Champion:
     """Through every stage that the spec has, to the champion."""
     check = package_and_check(settings, spec, version, dag_run_id=dag_run_id)
-    if spec.release.shadow:
-        from perennial.steps.shadow import shadow
-
-        shadow(spec, version, dag_run_id=dag_run_id, settings=settings)
-    if spec.release.canary:
-        from perennial.steps.canary import canary
-
-        canary(spec, version, dag_run_id=dag_run_id, settings=settings)
+    shadow(spec, version, dag_run_id=dag_run_id, settings=settings)
+    canary(spec, version, dag_run_id=dag_run_id, settings=settings)
     return release.promote(spec, version, check, dag_run_id=dag_run_id, settings=settings)
 
 
