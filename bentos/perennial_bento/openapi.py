@@ -14,11 +14,11 @@ _TYPES: Mapping[str, str] = {"category": "string", "integer": "integer", "float"
 _EXAMPLES: Mapping[str, object] = {"category": "unknown", "integer": 0, "float": 0.0, "boolean": False}
 # Every error a caller may meet, of the bento and of the gateway in front of it.
 _ERRORS: Mapping[int, str] = {
-    400: "`invalid_json`: the body is not JSON.",
-    401: "`unauthorized`: the gateway asks for an API key, and this is none.",
+    400: "`invalid_json`: the body is not JSON. `bad_request`: not HTTP as it should be.",
+    401: "`unauthorized`: the gateway asks for a caller's name and key, and these are none.",
     404: "`unknown_model` or `not_found`: there is no such model or path.",
     405: "`method_not_allowed`: the header `Allow` says which is.",
-    408: "The body did not arrive in time.",
+    408: "`timeout`: the request did not arrive in time.",
     413: "`too_many_rows` or `body_too_large`.",
     422: "`invalid_request` or `invalid_rows`: `details` names row, field, what was expected and what was found.",
     500: "`internal`: the model failed; its log has the request id.",
@@ -35,8 +35,15 @@ def build_openapi(model: Model) -> Json:
         "openapi": "3.1.0",
         "info": {"title": name, "version": str(model.description.version), "description": str(facts.get("description", ""))},
         "servers": [{"url": "/"}],
+        # Keys are up to who runs the gateway.
+        "security": [{}, {"caller": []}],
         "paths": _paths(name, example=dict(model.golden[0]) if model.golden else _example_row(model)),
-        "components": {"schemas": _schemas(model), "headers": _HEADERS, "parameters": {"RequestId": _REQUEST_ID}},
+        "components": {
+            "schemas": _schemas(model),
+            "headers": _HEADERS,
+            "parameters": {"RequestId": _REQUEST_ID},
+            "securitySchemes": {"caller": _CALLER},
+        },
     }
 
 
@@ -138,12 +145,13 @@ _IDENTITY: Mapping[str, object] = {
     "model": {"type": "string"},
     "version": {"type": "integer"},
 }
+_CALLER: Json = {"type": "http", "scheme": "basic", "description": "Name and key, where the gateway asks for one."}
 _REQUEST_ID: Json = {
     "name": "x-request-id",
     "in": "header",
     "required": False,
-    "description": "Kept in the answer and in all logs; made up where it is missing or has other characters.",
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
+    "description": "Up to 128 of A-Z a-z 0-9 . _ : - are kept in the answer and in all logs; otherwise an id is made up.",
+    "schema": {"type": "string"},
 }
 _HEADERS: Json = {
     "x-request-id": {"description": "The caller's id, or a new one.", "schema": {"type": "string"}},
