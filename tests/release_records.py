@@ -55,7 +55,7 @@ def build_stage(stage: StageName = "shadow", *, step: int = 1, percent: int = 10
         started_at=BEGAN,
         ended_at=BEGAN + timedelta(seconds=61),
         outcome="breached" if errors > 0.01 else "passed",
-        reason="214 copied requests, every measure within its limit",
+        reason=f"error_ratio: {errors:.1%} failed" if errors > 0.01 else "214 requests, and nothing is over its limit",
         n_requests=214,
         measures=build_measures(errors=errors),
     )

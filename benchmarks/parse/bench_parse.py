@@ -62,7 +62,7 @@ def main() -> None:
         print(json.dumps({"file": "an empty Dag file", "seconds": round(baseline, 3)}))
         for n_specs in (1, 100):
             project = project_with_specs(n_specs, scratch / str(n_specs))
-            for file in ("retrain.py", "release.py"):
+            for file in ("retrain.py", "release.py", "rollback.py"):
                 n_dags, seconds = parse_seconds(PROJECT / "dags" / file, project, scratch)
                 row = {"file": file, "specs": n_specs, "dags": n_dags, "seconds": round(seconds, 3)}
                 print(json.dumps(row | {"over_empty": round(seconds - baseline, 3)}))

@@ -77,7 +77,7 @@ def record_approval() -> bool:
     spec, version, dag_run_id, settings = _open_release()
     answer = pull_answer(version.model)
     goes_on = record_answer(spec, version, answer, dag_run_id=dag_run_id, settings=settings)
-    if not goes_on:
+    if answer.word == "reject":
         why = describe_answer(spec, answer)
         mail_patiently(report_rejection, spec, version, why=why, dag_run_id=dag_run_id, settings=settings)
     return goes_on

@@ -58,8 +58,9 @@ class FailedTask:
 
 def build_failure_subject(task: FailedTask) -> str:
     """Model and task first, then the fault."""
-    what = _shorten(_first_line(task.what).removeprefix(f"{task.model}: "), _SUBJECT_LETTERS)
-    return f"[perennial] {task.model}: {task.kind} stopped at {task.task_id} ({what})"
+    stage = breached_stage(task)
+    what = stage.reason if stage else _first_line(task.what).removeprefix(f"{task.model}: ")
+    return f"[perennial] {task.model}: {task.kind} stopped at {task.task_id} ({_shorten(what, _SUBJECT_LETTERS)})"
 
 
 def _first_line(text: str) -> str:

@@ -12,7 +12,7 @@ _LABELS = {
     "ready_seconds": ("Time until ready", "s"),
     "error_ratio": ("Failed requests", "%"),
     "refusal_ratio": ("Refused requests", "%"),
-    "answered_ratio": ("Answered copies", "%"),
+    "answered_ratio": ("Answered requests", "%"),
     "latency": ("Latency, 95th percentile", "ms"),
     "p99": ("Latency, 99th percentile", "ms"),
     "disagreement": ("Rows labelled differently", "%"),

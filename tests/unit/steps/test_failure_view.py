@@ -174,4 +174,4 @@ def test_a_breach_shows_every_measure_beside_limit_and_champion(stage, share, ch
         assert part in mail.text
     assert share in words
     assert words.index("Failed requests") < words.index("Memory")
-    assert mail.subject == f"[perennial] flight_delay: release stopped at {stage} (version 4 fails 5.1% of its requests)"
+    assert mail.subject == f"[perennial] flight_delay: release stopped at {stage} (error_ratio: 5.1% failed)"

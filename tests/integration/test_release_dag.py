@@ -1,0 +1,250 @@
+"""Releases as people see them: Airflow waits for a person's word, and leads callers back on a person's word."""
+
+import mailbox
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email import message_from_bytes
+from email.policy import default
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg2
+import pytest
+import yaml
+from psycopg2.extras import RealDictCursor
+
+from loop import poll
+from perennial.adapters.state import StateStore
+from perennial.config.settings import Settings
+from perennial.config.spec_file import load_spec, spec_path
+from perennial.contracts import RegisteredVersion
+from perennial.steps.approval import Answer, record_answer
+from registered_versions import ROW, register_version
+
+pytestmark = [
+    pytest.mark.integration,
+    # MLflow warns of its own type hints while it is imported.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+]
+
+PROJECT = Path(__file__).parents[2]
+QUICK = {"shadow": None, "canary": None, "drain_seconds": 0.1}
+ASKED = {**QUICK, "approval": "required"}
+MODELS = {
+    "asked": {**ASKED, "approval_policy": {"within": "1 hour"}},
+    "late_no": {**ASKED, "approval_policy": {"within": "3 seconds", "otherwise": "reject"}},
+    "late_yes": {**ASKED, "approval_policy": {"within": "3 seconds", "otherwise": "approve"}},
+    "back": QUICK,
+    "spare": QUICK,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Airflow:
+    """The API that Airflow's own pages call."""
+
+    settings: Settings
+    client: httpx.Client
+
+    def call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        answer = self.client.request(method, path, **options)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def start(self, dag_id: str, **params: object) -> str:
+        """Path of a new run."""
+        body = {"logical_date": None, "conf": params}
+        return f"/dags/{dag_id}/dagRuns/{self.call('POST', f'/dags/{dag_id}/dagRuns', json=body)['dag_run_id']}"
+
+    def finish(self, run: str) -> tuple[str, dict[str, str]]:
+        """How a run ended, and each of its tasks."""
+
+        def ended() -> str | None:
+            state = self.call("GET", run)["state"]
+            return state if state in ("success", "failed") else None
+
+        return str(poll(ended, what=f"{run} ends")), self.tasks(run)
+
+    def tasks(self, run: str) -> dict[str, str]:
+        return {task["task_id"]: task["state"] for task in self.call("GET", f"{run}/taskInstances")["task_instances"]}
+
+    def question(self, run: str) -> dict[str, Any]:
+        """What a person is asked, once the run waits for it."""
+
+        def asked() -> dict[str, Any] | None:
+            states = self.tasks(run)
+            assert "failed" not in states.values(), states
+            waits = states.get("approve") == "awaiting_input"
+            return self.call("GET", f"{run}/taskInstances/approve/-1/hitlDetails") if waits else None
+
+        return dict(poll(asked, what=f"{run} waits for a person"))
+
+    def answer(self, run: str, option: str, reason: str) -> None:
+        body = {"chosen_options": [option], "params_input": {"reason": reason}}
+        self.call("PATCH", f"{run}/taskInstances/approve/-1/hitlDetails", json=body)
+
+
+@pytest.fixture(scope="module")
+def stack(make_stack, tmp_path_factory):
+    """A stack on a project of its own, with a model for each kind of approval."""
+    project = tmp_path_factory.mktemp("project")
+    for name in (".env", "airflow.cfg"):
+        shutil.copy(PROJECT / name, project / name)
+    for name in ("bentos", "dags", "include/expectations", "plugins", "sql"):
+        shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    spec = yaml.safe_load((PROJECT / "include/models/flight_delay.yaml").read_text())
+    (project / "include" / "models").mkdir()
+    for model, release in MODELS.items():
+        (project / "include" / "models" / f"{model}.yaml").write_text(
+            yaml.safe_dump({**spec, "model": model, "release": release})
+        )
+    stack = make_stack(PERENNIAL_PROJECT=str(project))
+    stack.up()
+    yield stack
+    stack.down()
+
+
+@pytest.fixture(scope="module")
+def airflow(stack) -> Iterator[Airflow]:
+    settings = stack.settings
+    login = {"username": "admin", "password": settings.secret("admin_password")}
+    token = httpx.post(f"{settings.airflow_api_url}/auth/token", json=login).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=f"{settings.airflow_api_url}/api/v2", headers=headers, timeout=30) as client:
+        wanted = {f"{kind}__{model}" for kind in ("release", "rollback") for model in MODELS}
+        found = lambda: {dag["dag_id"] for dag in client.get("/dags", params={"limit": 100}).json()["dags"]}  # noqa: E731
+        poll(lambda: wanted <= found(), what="Airflow parses the Dags", seconds=120)
+        yield Airflow(settings=settings, client=client)
+
+
+@pytest.fixture(scope="module")
+def register(airflow) -> Callable[..., RegisteredVersion]:
+    seeds = iter(range(1, 100))
+    return lambda model, **options: register_version(airflow.settings, model, seed=next(seeds), **options)
+
+
+def release_state(settings: Settings, version: RegisteredVersion) -> str:
+    with StateStore(settings.state_url) as state:
+        row = state.read_release(version.model, version.model_version)
+    assert row
+    return row.state
+
+
+def read_audit(settings: Settings, model: str) -> list[dict[str, Any]]:
+    connection = psycopg2.connect(settings.state_url, cursor_factory=RealDictCursor)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM audit WHERE model = %s AND action <> 'mail' ORDER BY audit_id", (model,))
+        rows = [dict(row) for row in cursor.fetchall()]
+    connection.close()
+    return rows
+
+
+def read_answers(settings: Settings, model: str) -> list[dict[str, Any]]:
+    return [row for row in read_audit(settings, model) if row["action"] in ("approved", "declined")]
+
+
+def read_mails(settings: Settings, model: str) -> dict[str, str]:
+    """Text of each mail on a model, by subject."""
+    box = mailbox.Maildir(settings.paths.inbox, create=False)
+    mails = [message_from_bytes(box.get_bytes(key), policy=default) for key in box.keys()]  # noqa: SIM118 - no dict
+    found = {str(mail["Subject"]): mail.get_body(("plain",)).get_content() for mail in mails}
+    return {subject: text for subject, text in found.items() if f"] {model}: " in subject}
+
+
+def serving_version(settings: Settings, model: str) -> str | None:
+    answer = httpx.post(f"{settings.gateway_url}/v1/models/{model}/predict", json={"rows": [ROW]}, timeout=5)
+    return answer.headers.get("x-model-version") if answer.status_code == 200 else None
+
+
+def test_what_is_approved_goes_on_and_what_is_rejected_ends_there(airflow, register):
+    settings, first = airflow.settings, register("asked")
+    run = airflow.start("release__asked", version=first.model_version)
+    question = airflow.question(run)
+    assert question["subject"] == "Release version 1 of asked to callers?"
+    assert "| ROC AUC | 0.720 |" in question["body"]
+    assert (question["options"], question["defaults"]) == (["Approve", "Reject"], ["Reject"])
+    airflow.answer(run, "Approve", "seen by ann")
+    assert airflow.finish(run)[0] == "success"
+    assert serving_version(settings, "asked") == "1"
+
+    second = register("asked", champion=1)
+    run = airflow.start("release__asked", version=second.model_version)
+    airflow.question(run)
+    airflow.answer(run, "Reject", "not before the holidays")
+    state, tasks = airflow.finish(run)
+    assert (state, tasks["record_approval"]) == ("success", "success")
+    assert {tasks[task] for task in ("promote", "drain", "withdraw")} == {"skipped"}
+    assert (release_state(settings, second), serving_version(settings, "asked")) == ("rejected", "1")
+
+    said = [row for row in read_audit(settings, "asked") if row["action"] in ("approved", "declined")]
+    assert [
+        (row["actor"], row["action"], row["subject"], row["detail"]["reason"], row["detail"]["by_default"]) for row in said
+    ] == [
+        ("admin", "approved", "version 1", "seen by ann", False),
+        ("admin", "declined", "version 2", "not before the holidays", False),
+    ]
+    assert all(datetime.fromisoformat(row["detail"]["answered_at"]) <= row["at"] <= datetime.now(UTC) for row in said)
+    mails = read_mails(settings, "asked")
+    [request] = [text for subject, text in mails.items() if "version 2 waits for approval" in subject]
+    assert f"{settings.airflow_link}{run.replace('dagRuns', 'runs')}/tasks/approve/required_actions" in request.replace(
+        "%3A", ":"
+    ).replace("%2B", "+")
+    assert "[perennial] asked: version 1 is the champion" in mails
+    assert "[perennial] asked: version 2 was not approved (declined by admin: not before the holidays)" in mails
+
+
+def test_an_answer_is_recorded_once_and_revives_nothing_that_was_stopped(airflow, register):
+    settings, version = airflow.settings, register("spare")
+    spec = load_spec(spec_path(settings, "spare"))
+    no = Answer(word="reject", actor="ann", reason="why not", answered_at=datetime.now(UTC), by_default=False)
+    goes_on = [
+        record_answer(spec, version, answer, dag_run_id="r", settings=settings)
+        for answer in (no, no, replace(no, word="approve", actor="bob"))
+    ]
+    assert goes_on == [False, False, False]
+    assert [(row["actor"], row["action"]) for row in read_answers(settings, "spare")] == [
+        ("ann", "declined"),
+        ("bob", "approved"),
+    ]
+    assert release_state(settings, version) == "rejected"
+
+
+@pytest.mark.parametrize(
+    ("model", "action", "state"), [("late_no", "declined", "rejected"), ("late_yes", "approved", "champion")]
+)
+def test_after_the_deadline_the_spec_decides(airflow, register, model: str, action: str, state: str):
+    version = register(model)
+    ended, _ = airflow.finish(airflow.start(f"release__{model}", version=version.model_version))
+    assert (ended, release_state(airflow.settings, version)) == ("success", state)
+    [said] = read_answers(airflow.settings, model)
+    assert (said["actor"], said["action"], said["detail"]["by_default"]) == (f"release__{model}", action, True)
+
+
+def test_a_person_brings_the_last_champion_back_within_seconds(airflow, register):
+    settings = airflow.settings
+    for champion in (None, 1):
+        version = register("back", champion=champion)
+        run = airflow.start("release__back", version=version.model_version)
+        assert airflow.finish(run)[0] == "success"
+    assert serving_version(settings, "back") == "2"
+
+    began = time.monotonic()
+    run = airflow.start("rollback__back", reason="late flights look wrong")
+    poll(lambda: serving_version(settings, "back") == "1", what="version 1 answers", seconds=60)
+    seconds = time.monotonic() - began
+    print(f"from the trigger until the gateway answered with the old version: {seconds:.2f} s")
+    assert airflow.finish(run)[0] == "success"
+    assert seconds < 10
+    assert release_state(settings, version) == "rolled_back"
+    [said] = [row for row in read_audit(settings, "back") if row["action"] == "rollback"]
+    assert (said["actor"], said["subject"], said["detail"]["reason"]) == ("admin", "version 1", "late flights look wrong")
+    assert "[perennial] back: rolled back from version 2 to version 1 by admin" in read_mails(settings, "back")
+
+
+def test_a_rollback_needs_a_reason(airflow):
+    answer = airflow.client.post("/dags/rollback__back/dagRuns", json={"logical_date": None, "conf": {}})
+    assert (answer.status_code, "reason" in answer.text) == (400, True)
