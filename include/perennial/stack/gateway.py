@@ -43,12 +43,15 @@ _MESSAGES = {
     413: ("body_too_large", f"the request is larger than {_MAX_BODY_BYTES} bytes; send fewer rows at a time"),
     426: ("upgrade_required", "this HTTP is too old; the gateway speaks 1.1 and 2"),
     431: ("headers_too_large", "the request's headers are larger than 60 KiB"),
+    501: ("bad_request", "the request's transfer encoding is unknown here"),
     502: ("unavailable", "the model's answer broke off; try again in a few seconds"),
     503: ("unavailable", "the model is starting or restarting; try again in a few seconds"),
     504: ("timeout", "the model did not answer in time; try again, or send fewer rows at a time"),
 }
 # Headers of such an answer. Left alone, Envoy would show the caller's own URL as the realm.
 _HEADERS = {401: {"www-authenticate": 'Basic realm="perennial"'}}
+# What a caller got wrong is no failure of the server, whatever Envoy calls it.
+_OTHER_STATUSES = {501: 400}
 # Statuses that a route's own answer may have as well; only an error that Envoy met raises a flag.
 _FLAGGED = (404, 503, 504)
 
@@ -180,6 +183,7 @@ def _reply(status: int, text: tuple[str, str], *, has_id: bool) -> dict[str, obj
     ]
     return {
         "filter": {"and_filter": {"filters": filters}},
+        "status_code": _OTHER_STATUSES.get(status, status),
         "body_format_override": {"json_format": {"error": error, "request_id": "%RESP(X-REQUEST-ID)%"}},
         "headers_to_add": headers,
     }

@@ -25,6 +25,8 @@ _SOURCE_HEADER = "x-perennial-source"
 _MAX_BODY_BYTES = 32 * 1024 * 1024
 # What callers reach of a bento, below /v1/models/<model>/.
 _ENDPOINTS = ("predict", "explain", "metadata", "openapi.json", "docs")
+# What the page at `docs` is made of.
+_FILES = ("docs/", "docs/swagger-ui.css", "docs/swagger-ui-bundle.js")
 # Only where the request cannot have been executed: the connection failed, or broke before anything was sent. A repetition
 # goes to the next cluster in line, where there is one.
 _RETRY_POLICY: Json = {
@@ -80,20 +82,20 @@ def _configuration(routes: Sequence[Json]) -> dict[str, object]:
 
 def _model_routes(model: str, upstreams: Sequence[Upstream]) -> list[Json]:
     prefix = f"/v1/models/{model}"
-    paths = [f"{prefix}/{endpoint}" for endpoint in _ENDPOINTS]
-    matches: list[tuple[Json, str]] = [({"path": path}, path.removeprefix(prefix)) for path in paths]
-    matches.append(({"prefix": f"{prefix}/docs/"}, "/docs/"))
+    reached = (*_ENDPOINTS, *_FILES)
     if serving(upstreams):
-        answers = [_endpoint_route(match, rewritten, model=model, upstreams=upstreams) for match, rewritten in matches]
+        answers = [_endpoint_route(f"{prefix}/{path}", f"/{path}", model=model, upstreams=upstreams) for path in reached]
     else:
         no_champion = error("no_champion", f"model {model} has no champion yet: nothing serves it; try again after a release")
-        answers = [reply(match, 503, body=no_champion) for match, _ in matches]
+        answers = [reply({"path": f"{prefix}/{path}"}, 503, body=no_champion) for path in reached]
     own = [_own_path_route(f"{prefix}/versions/{each.model_version}/readyz", model, each) for each in upstreams]
-    unknown_path = error("not_found", f"model {model} has no such path; it has {', '.join(paths)}")
+    unknown_path = error(
+        "not_found", f"model {model} has no such path; it has {', '.join(f'{prefix}/{each}' for each in _ENDPOINTS)}"
+    )
     return [*own, *answers, reply({"path_separated_prefix": prefix}, 404, body=unknown_path)]
 
 
-def _endpoint_route(match: Json, rewritten: str, *, model: str, upstreams: Sequence[Upstream]) -> Json:
+def _endpoint_route(path: str, rewritten: str, *, model: str, upstreams: Sequence[Upstream]) -> Json:
     champion = champion_of(upstreams)
 
     def cluster_of(upstream: Upstream) -> str:
@@ -109,7 +111,7 @@ def _endpoint_route(match: Json, rewritten: str, *, model: str, upstreams: Seque
     }
     if rewritten == "/predict":
         action["request_mirror_policies"] = [_mirror(model, each) for each in upstreams if each.mirror_percent > 0]
-    return {"match": match, "route": action}
+    return {"match": {"path": path}, "route": action}
 
 
 def _mirror(model: str, upstream: Upstream) -> Json:

@@ -20,6 +20,7 @@ REFUSED = {
     "two lengths": (400, PREDICT + b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello"),
     "length and chunks": (400, PREDICT + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"),
     "broken chunks": (400, PREDICT + b"transfer-encoding: chunked\r\n\r\nZZ\r\n{}\r\n0\r\n\r\n"),
+    "unknown encoding": (400, PREDICT + b"transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
     "unheard-of method": (400, b"FROBNICATE /v1/models HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),
     "path with a null": (400, b"GET /%00 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),
     "no path": (404, b"OPTIONS * HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),

@@ -22,8 +22,8 @@ def test_a_model_is_reached_below_its_name(settings, serve):
 def test_what_a_bento_offers_callers_is_reached_and_nothing_else(settings, serve):
     server = serve(Server(1))
     lead(settings, {"late": [server.upstream()]})
-    reached = ["/predict", "/explain", "/metadata", "/openapi.json", "/docs", "/docs/", "/docs/static/page.js"]
-    hidden = ["/metrics", "/readyz", "/livez", "/docs/../metrics", "/docsx", "/predict/", "/versions/2/readyz"]
+    reached = ["/predict", "/explain", "/metadata", "/openapi.json", "/docs", "/docs/", "/docs/swagger-ui.css"]
+    hidden = ["/metrics", "/readyz", "/livez", "/docs/../metrics", "/docs/page.js", "/docsx", "/predict/", "/versions/2/readyz"]
     assert {ask(settings, f"/v1/models/late{path}").status for path in reached} == {200}
     assert server.paths == reached
     assert {ask(settings, f"/v1/models/late{path}").status for path in hidden} == {404}
@@ -118,6 +118,14 @@ def test_a_request_that_may_have_run_is_not_sent_again(settings, serve):
     lead(settings, {"late": [server.upstream()]})
     answer = ask(settings)
     assert (answer.status, answer.code, server.paths) == (503, "unavailable", ["/predict"])
+
+
+def test_no_caller_can_have_a_request_repeated(settings, serve):
+    server = serve(Server(1, status=503))
+    lead(settings, {"late": [server.upstream()]})
+    wishes = {"x-envoy-retry-on": "5xx", "x-envoy-max-retries": "5", "x-envoy-upstream-rq-per-try-timeout-ms": "1"}
+    assert ask(settings, headers=wishes).status == 503
+    assert server.paths == ["/predict"]
 
 
 def test_a_bento_that_is_away_is_said_to_be(settings):
