@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from perennial.adapters.state import StateStore
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Champion, ReleaseRow
+from perennial.contracts import Champion, RegisteredVersion, ReleaseRow
 from perennial.errors import ReleaseError
 
 
@@ -19,6 +19,18 @@ def read_release(state: StateStore, model: str, model_version: int) -> ReleaseRo
     if (row := state.read_release(model, model_version)) is None:
         raise ReleaseError(f"{model} version {model_version} was never registered for release", "run retrain first")
     return row
+
+
+def to_version(row: ReleaseRow) -> RegisteredVersion:
+    """The registered version that a release is of."""
+    return RegisteredVersion(
+        model=row.model,
+        model_version=row.model_version,
+        mlflow_run_id=row.mlflow_run_id,
+        model_uri=f"models:/{row.model}/{row.model_version}",
+        snapshot_id=row.snapshot_id,
+        training_end=row.training_end,
+    )
 
 
 def refuse_retired(row: ReleaseRow) -> None:

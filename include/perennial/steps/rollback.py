@@ -8,7 +8,7 @@ from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import Champion, ReleaseRow
 from perennial.errors import ReleaseError, UnavailableError
-from perennial.steps.admission import read_release
+from perennial.steps.admission import read_release, to_version
 from perennial.steps.serving import log_path, program_name, start_again, write_gateway
 from perennial.steps.serving_check import wait_until_ready
 
@@ -95,10 +95,9 @@ def _make_ready(spec: ModelSpec, state: StateStore, row: ReleaseRow, *, settings
 
 def _build(spec: ModelSpec, row: ReleaseRow, *, settings: Settings) -> None:
     from perennial.steps.package import build_bento
-    from perennial.steps.register import read_registered
 
     _logger.info("the bento of %s version %d is gone; it is built again", row.model, row.model_version)
-    build_bento(spec, read_registered(row.model, row.model_version, settings=settings), settings=settings)
+    build_bento(spec, to_version(row), settings=settings)
 
 
 def _move_alias(model: str, *, settings: Settings) -> None:
