@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from perennial.contracts import Measure
 from perennial.core.stage_observation import Seen
-from perennial.core.stage_statistics import compute_shift, lower_bound, percentile_95
+from perennial.core.stage_statistics import bounds, compute_shift, least_difference, percentile_95
 
 # The class predicted is 1 from this probability on, as the bento says it to callers.
 _THRESHOLD = 0.5
@@ -66,15 +66,16 @@ def judge_errors(seen: Seen, thresholds: Thresholds, *, final: bool) -> Measure:
     """The challenger must not fail (5xx) for a share of requests that exceeds the champion's by more than the limit.
 
     The champion's share in the same window is what callers live with today, whatever its reason (a busy machine). From the table
-    `traffic`. Clear: three failures or more, and the lower bound of the share is over the limit.
+    `traffic`. Clear: three failures or more, and the difference is over the limit by its lower bound too.
     """
     n, n_failed = seen.challenger.n_answerable, seen.challenger.n_failed
-    champion = _ratio(seen.champion.n_failed, seen.champion.n_answerable)
+    theirs = (seen.champion.n_failed, seen.champion.n_answerable)
+    champion = _ratio(*theirs)
     limit = (champion or 0.0) + thresholds.error_ratio
     value = _ratio(n_failed, n)
     if value is None:
         return Measure(measure="error_ratio", passed=True, reason="no request was answered", threshold=limit, champion=champion)
-    clear = n_failed >= _MIN_CLEAR and lower_bound(n_failed, n) > limit
+    clear = n_failed >= _MIN_CLEAR and least_difference((n_failed, n), theirs) > thresholds.error_ratio
     passed = value <= limit if final else not clear
     reason = f"{n_failed} of {n} requests failed ({value:.1%}), {_at_most(value, limit, _percent)}{_beside(champion, _percent)}"
     return Measure(
@@ -94,11 +95,12 @@ def judge_refusals(seen: Seen, thresholds: Thresholds) -> Measure:
     difference must be clear at the end too. From the table `traffic`.
     """
     n, n_refused = seen.challenger.n_requests, seen.challenger.n_refused
-    champion, value = _ratio(seen.champion.n_refused, seen.champion.n_requests), _ratio(n_refused, n)
+    theirs = (seen.champion.n_refused, seen.champion.n_requests)
+    champion, value = _ratio(*theirs), _ratio(n_refused, n)
     limit = (champion or 0.0) + thresholds.error_ratio
     if value is None:
         return Measure(measure="refusal_ratio", passed=True, reason="no request arrived", threshold=limit, champion=champion)
-    passed = n_refused < _MIN_CLEAR or lower_bound(n_refused, n) <= limit
+    passed = n_refused < _MIN_CLEAR or least_difference((n_refused, n), theirs) <= thresholds.error_ratio
     reason = f"{n_refused} of {n} requests were refused ({value:.1%}), {_at_most(value, limit, _percent)}"
     return Measure(
         measure="refusal_ratio",
@@ -136,7 +138,7 @@ def judge_latency(seen: Seen, thresholds: Thresholds, *, final: bool) -> Measure
     value, champion = percentile_95(ours), percentile_95(theirs)
     limit = max(thresholds.latency_ratio * champion, thresholds.latency_floor_ms)
     n_slow = sum(each > limit for each in ours)
-    passed = value <= limit if final else lower_bound(n_slow, len(ours)) <= 0.05
+    passed = value <= limit if final else bounds(n_slow, len(ours))[0] <= 0.05
     reason = f"95 % of {len(ours)} requests took up to {value:.1f} ms, {_at_most(value, limit, _milliseconds)}"
     return Measure(
         measure="latency",
@@ -159,7 +161,7 @@ def judge_agreement(seen: Seen, thresholds: Thresholds, *, final: bool) -> Measu
         return Measure(measure="disagreement", passed=True, reason=reason, threshold=limit)
     n_other = sum(pair.n for pair in seen.pairs if (pair.challenger >= _THRESHOLD) != (pair.champion >= _THRESHOLD))
     value = n_other / n
-    passed = value <= limit if final else lower_bound(n_other, n) <= limit
+    passed = value <= limit if final else bounds(n_other, n)[0] <= limit
     reason = f"{n_other} of {n} rows got another label than from the champion ({value:.1%}), {_at_most(value, limit, _percent)}"
     reason += _doubt(passed=passed, over=value > limit)
     return Measure(measure="disagreement", passed=passed, reason=reason, value=value, threshold=limit)

@@ -13,27 +13,45 @@ _Z_NOISE = 3.090
 _N_BINS = 10
 
 
-def lower_bound(n_hits: int, n: int, *, z: float = _Z_CLEAR) -> float:
-    """Least share that is believable after `n_hits` of `n`; 0 where nothing was seen.
+def bounds(n_hits: int, n: int) -> tuple[float, float]:
+    """Least and most share that is believable after `n_hits` of `n`; anything where nothing was seen.
 
     References
     ----------
-    Lower end of the score interval: Wilson, E. B. (1927), Probable Inference, the Law of Succession, and Statistical
-    Inference, JASA 22(158), 209-212.
+    The score interval: Wilson, E. B. (1927), Probable Inference, the Law of Succession, and Statistical Inference, JASA 22(158),
+    209-212.
 
     Examples
     --------
-    >>> round(lower_bound(5, 100), 4)
-    0.016
-    >>> lower_bound(0, 0)
-    0.0
+    >>> [round(bound, 3) for bound in bounds(5, 100)]
+    [0.017, 0.139]
+    >>> bounds(0, 0)
+    (0.0, 1.0)
     """
     if n == 0:
-        return 0.0
-    share = n_hits / n
-    middle = share + z * z / (2 * n)
+        return 0.0, 1.0
+    share, z = n_hits / n, _Z_CLEAR
+    middle, scale = share + z * z / (2 * n), 1 + z * z / n
     margin = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, (middle - margin) / (1 + z * z / n))
+    return min(share, max(0.0, (middle - margin) / scale)), max(share, min(1.0, (middle + margin) / scale))
+
+
+def least_difference(ours: tuple[int, int], theirs: tuple[int, int]) -> float:
+    """By how much, at least, our share is believably over theirs; each is so many of so many.
+
+    References
+    ----------
+    Method 10 of Newcombe, R. G. (1998), Interval estimation for the difference between independent proportions, Statistics in
+    Medicine 17, 873-890.
+
+    Examples
+    --------
+    >>> round(least_difference((30, 300), (3, 300)), 3)
+    0.044
+    """
+    our_share, their_share = (n_hits / n if n else 0.0 for n_hits, n in (ours, theirs))
+    below, above = our_share - bounds(*ours)[0], bounds(*theirs)[1] - their_share
+    return our_share - their_share - math.hypot(below, above)
 
 
 def percentile_95(values: Sequence[float]) -> float:
