@@ -143,13 +143,13 @@ def test_a_registry_that_disagrees_is_noticed(
 
 def test_a_rejection_and_its_reason_are_one_write(state: StateStore, model: str) -> None:
     release(state, model, 1)
-    state.stop_release(model, 1, state="rejected", reason="too slow", actor="test")
+    assert state.stop_release(model, 1, reason="too slow", actor="test") == "rejected"
     row = state.read_release(model, 1)
     assert row is not None
     assert (row.state, row.reason) == ("rejected", "too slow")
     assert state.has_audit("rejected", model=model, subject="version 1")
     with pytest.raises(ReleaseError, match="no release"):
-        state.stop_release(model, 2, state="rejected", reason="too slow", actor="test")
+        state.stop_release(model, 2, reason="too slow", actor="test")
     assert not state.has_audit("rejected", model=model, subject="version 2")
 
 
