@@ -284,7 +284,8 @@ def report(ours: Mapping[str, Figures], inside: Figures, others: Mapping[str, Ma
         f"prediction log: {log['logged']:.0f} rows logged, {log['dropped']:.0f} dropped, {log['rows']:.0f} in the table", end=" "
     )
     print(f"{log['seconds']:.1f} s after the load")
-    print("\nCPU of a request at 16 and 1 connections (µs):", rounded(ours["CPU µs a request"]))
+    spent = ", ".join(f"{name} {value:.0f}" for name, value in ours["CPU µs a request"].items())
+    print(f"\nCPU of a request, over 1 and 16 connections (µs): {spent}")
     whole, alone = 1000 * ours["1 connection"]["p50_ms"], 1000 * ours["bento alone"]["p50_ms"]
     parts = {**inside, "HTTP and the rest of the bento": alone - sum(inside.values()), "gateway": whole - alone}
     print(f"\nthe {whole:.0f} µs of a request at one connection (median):")
@@ -294,10 +295,6 @@ def report(ours: Mapping[str, Figures], inside: Figures, others: Mapping[str, Ma
 
 def show(name: str, figures: Figures) -> None:
     print(f"{name:40}{figures['per_second']:9.0f}/s   p50 {figures['p50_ms']:7.2f} ms   p99 {figures['p99_ms']:7.2f} ms")
-
-
-def rounded(figures: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.0f}" for name, value in figures.items())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from perennial.core.fast_forms import ORIGINAL, OriginalForm, build_fast_form
+from perennial.core.fast_forms import ORIGINAL, Form, OriginalForm, build_fast_form
 from perennial.core.frames import FeatureTypes, Rows
 
 Value = TypeVar("Value")
@@ -36,22 +36,28 @@ class Choice:
 def choose_form(pipeline: Pipeline, features: FeatureTypes, golden: Rows, *, tolerance: float) -> Choice:
     """Choose the fast form if it agrees with the original on every row within the tolerance, else the original."""
     rows = [*golden, *synthetic_rows(golden, features)]
-    fast = build_fast_form(pipeline)
-    if fast is None:
+    try:
+        form = build_fast_form(pipeline)
+        difference = _largest_difference(form, OriginalForm(pipeline=pipeline, features=features), rows) if form else None
+    except Exception as error:
+        # It leans on internals of libraries. Where they changed, the pipeline is as good as ever.
+        return Choice(form=ORIGINAL, largest_difference=None, n_rows=0, reason=f"the fast form failed: {error!r}")
+    if form is None or difference is None:
         return Choice(form=ORIGINAL, largest_difference=None, n_rows=0, reason="this kind of model has no fast form")
-    original = OriginalForm(pipeline=pipeline, features=features)
+    if difference <= tolerance:
+        reason = f"{len(rows)} rows agree with the original (largest difference {difference:.2g}, allowed {tolerance:g})"
+        return Choice(form=form.name, largest_difference=difference, n_rows=len(rows), reason=reason)
+    reason = f"form {form.name} differs from it by up to {difference:.2g} on {len(rows)} rows, allowed {tolerance:g}"
+    return Choice(form=ORIGINAL, largest_difference=difference, n_rows=len(rows), reason=reason)
+
+
+def _largest_difference(fast: Form, original: Form, rows: Rows) -> float:
+    """Over the rows together and one by one, which may be another way through the model; 1 where one is no number."""
     # scikit-learn's own checks add up the values, and extremes overflow.
     with np.errstate(over="ignore", invalid="ignore"):
         expected = original.score(original.encode(rows))
-    # One by one as well: another way through LightGBM.
-    together, alone = fast.score(fast.encode(rows)), np.concatenate([fast.score(fast.encode([row])) for row in rows])
-    difference = float(np.maximum(np.abs(together - expected), np.abs(alone - expected)).max())
-    # A difference that is no number is no agreement.
-    if difference <= tolerance:
-        reason = f"{len(rows)} rows agree with the original (largest difference {difference:.2g}, allowed {tolerance:g})"
-        return Choice(form=fast.name, largest_difference=difference, n_rows=len(rows), reason=reason)
-    reason = f"form {fast.name} differs from it by up to {difference:.2g} on {len(rows)} rows, allowed {tolerance:g}"
-    return Choice(form=ORIGINAL, largest_difference=difference, n_rows=len(rows), reason=reason)
+        together, alone = fast.score(fast.encode(rows)), np.concatenate([fast.score(fast.encode([row])) for row in rows])
+    return float(np.nan_to_num(np.abs([together - expected, alone - expected]), nan=1.0).max())
 
 
 def synthetic_rows(

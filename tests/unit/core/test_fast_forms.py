@@ -8,6 +8,7 @@ import pytest
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
+from perennial.core import fast_forms
 from perennial.core.candidates import build_pipeline, fit
 from perennial.core.fast_forms import ORIGINAL, OriginalForm, build_fast_form, build_form
 from perennial.core.frames import Rows, features_frame, to_rows
@@ -159,12 +160,18 @@ def test_the_original_serves_where_the_fast_form_differs_by_more_than_allowed(tr
     assert "differs" in choice.reason
 
 
-def test_a_broken_fast_form_is_not_chosen(trained, monkeypatch):
-    pipeline = trained("lightgbm")
-    booster = pipeline.named_steps["model"].booster_
-    monkeypatch.setattr(booster, "predict", lambda values, **_: np.full(len(values), np.nan))
-    monkeypatch.setattr(type(pipeline.named_steps["model"]), "booster_", booster)
-    assert choose_form(pipeline, FEATURES, hard_rows(20), tolerance=1e-6).form == ORIGINAL
+def test_a_fast_form_that_gives_no_numbers_is_not_chosen(trained, monkeypatch):
+    pipeline = trained("hist_gradient_boosting")
+    monkeypatch.setattr(fast_forms, "score_histogram_trees", lambda _: lambda values: np.full(len(values), np.nan))
+    choice = choose_form(pipeline, FEATURES, hard_rows(20), tolerance=1e-6)
+    assert (choice.form, choice.largest_difference) == (ORIGINAL, 1.0)
+
+
+def test_where_a_library_changed_its_internals_the_original_serves(trained, monkeypatch):
+    pipeline = trained("hist_gradient_boosting")
+    monkeypatch.delattr(pipeline.named_steps["model"], "_preprocessor")
+    choice = choose_form(pipeline, FEATURES, hard_rows(20), tolerance=1e-6)
+    assert choice.form == ORIGINAL and "_preprocessor" in choice.reason
 
 
 def test_synthetic_rows_are_repeatable_and_hard():
