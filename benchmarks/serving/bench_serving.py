@@ -37,7 +37,6 @@ from perennial.steps import release
 from perennial.steps.modelling import feature_types
 from perennial.steps.package import build_bento
 
-PROJECT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 PORTS = {"AIRFLOW": 18080, "MLFLOW": 15000, "GATEWAY": 13000, "SMTP": 11025, "INBOX": 18025, "POSTGRES": 15433}
 OTHER_PORT = 13200
