@@ -4,14 +4,16 @@ import json
 
 from perennial.adapters.gateway.upstreams import Json, Models, serving
 
+# What a route asks of the method.
+READING = ({"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}},)
+
 
 def list_routes(models: Models) -> list[Json]:
     path = {"safe_regex": {"regex": "/v1/models/?"}}
-    reading = [{"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}]
     refusal = reply(path, 405, body=error("method_not_allowed", "/v1/models takes GET"))
     allow = {"header": {"key": "allow", "value": "GET, HEAD"}}
     return [
-        reply({**path, "headers": reading}, 200, body={"models": _listing(models)}),
+        reply({**path, "headers": READING}, 200, body={"models": _listing(models)}),
         {**refusal, "response_headers_to_add": [allow]},
     ]
 

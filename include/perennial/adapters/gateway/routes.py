@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from perennial.adapters.gateway.callers import require_key, without_key
-from perennial.adapters.gateway.replies import error, fallback_routes, list_routes, reply
+from perennial.adapters.gateway.replies import READING, error, fallback_routes, list_routes, reply
 from perennial.adapters.gateway.upstreams import (
     TYPES,
     Json,
@@ -126,7 +126,8 @@ def _mirror(model: str, upstream: Upstream) -> Json:
 
 def _own_path_route(path: str, model: str, upstream: Upstream) -> Json:
     cluster = cluster_name(model, upstream.model_version)
-    return without_key({"match": {"path": path}, "route": {"cluster": cluster, "prefix_rewrite": "/readyz", "timeout": "2s"}})
+    action = {"cluster": cluster, "prefix_rewrite": "/readyz", "timeout": "2s"}
+    return without_key({"match": {"path": path, "headers": READING}, "route": action})
 
 
 def _header(name: str, value: str, *, action: str = "ADD_IF_ABSENT") -> Json:
