@@ -10,7 +10,9 @@ DOC = """Leads all callers back to the champion before the present one, or to th
 
 
 def build_dag(spec: ModelSpec) -> DAG:
-    with loop_dag("rollback", spec, doc=DOC, params=rollback_params(), schedule=None, max_active_runs=1) as dag:
+    # Whatever is paused, the way back is open.
+    options = {"schedule": None, "max_active_runs": 1, "is_paused_upon_creation": False}
+    with loop_dag("rollback", spec, doc=DOC, params=rollback_params(), **options) as dag:
         tasks.roll_back(spec.model)
     return dag
 

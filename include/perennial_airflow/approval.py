@@ -10,6 +10,7 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Context, Param
 from airflow.sdk.timezone import utcnow
 
+from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import RegisteredVersion
 from perennial_airflow.factory import load_model
@@ -40,20 +41,38 @@ class Approval(HITLOperator):
             **options,
         )
 
-    def execute(self, context: Context) -> None:
-        """Put the question, mail that it is there, and leave."""
+    def execute(self, context: Context) -> Any:
+        """Put the question, mail that it is there, and leave; what was answered before the task was interrupted counts."""
         from perennial.steps.approval import describe_for_approval
         from perennial.steps.release_report import ask_for_approval
 
         version, dag_run_id = pull(RegisteredVersion, "choose_version"), context["dag_run"].run_id
         spec, settings = load_model(version.model)
+        if context["ti"].try_number > 1 and (event := _find_event(version, dag_run_id, settings)):
+            self.log.info("The answer came before this task was interrupted: it counts")
+            return self.execute_complete(context, event)
         deadline = utcnow() + spec.release.approval_policy.within
         self.subject = f"Release version {version.model_version} of {version.model} to callers?"
         self.body = describe_for_approval(spec, version, deadline=deadline, dag_run_id=dag_run_id, settings=settings)
         mail_patiently(
             ask_for_approval, spec, version, task_id=TASK_ID, deadline=deadline, dag_run_id=dag_run_id, settings=settings
         )
-        super().execute(context)
+        return super().execute(context)
+
+
+def _find_event(version: RegisteredVersion, dag_run_id: str, settings: Settings) -> dict[str, Any] | None:
+    """An answer that was given and not used, as Airflow hands it to `execute_complete`."""
+    from perennial.steps.approval import find_unrecorded_answer
+
+    answer = find_unrecorded_answer(version, dag_run_id=dag_run_id, task_id=TASK_ID, settings=settings)
+    if answer is None:
+        return None
+    return {
+        "chosen_options": list(answer.options),
+        "params_input": dict(answer.inputs),
+        "responded_at": answer.answered_at,
+        "responded_by_user": {"id": answer.user_id, "name": answer.user_name} if answer.user_id else None,
+    }
 
 
 def ask_a_person(spec: ModelSpec) -> Approval:

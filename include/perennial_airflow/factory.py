@@ -86,7 +86,6 @@ def loop_dag(kind: str, spec: ModelSpec, *, doc: str, params: dict[str, Param], 
         doc_md=f"{doc}\n\n**{spec.model}**: {spec.description}\n\nOwner: {spec.owner.name} ({spec.owner.email})",
         tags=[kind, spec.model],
         catchup=spec.schedule.catchup,
-        is_paused_upon_creation=spec.schedule.paused,
         default_args={
             "owner": spec.owner.name,
             "retries": 3,
@@ -94,7 +93,7 @@ def loop_dag(kind: str, spec: ModelSpec, *, doc: str, params: dict[str, Param], 
             "retry_policy": RETRY_POLICY,
             "on_failure_callback": mail_failure,
         },
-        **options,
+        **({"is_paused_upon_creation": spec.schedule.paused} | options),
     ) as dag:
         yield dag
     # Only now: a task copies the params its Dag has, and Airflow validates the schema of every copy again when it

@@ -88,6 +88,12 @@ def test_a_rollback_is_started_by_hand_with_a_reason() -> None:
     assert dag.params.get_param("version").value is None
 
 
+def test_the_way_back_is_never_paused() -> None:
+    spec = SPEC.model_copy(update={"schedule": SPEC.schedule.model_copy(update={"paused": True})})
+    assert release_file.build_dag(spec).is_paused_upon_creation
+    assert rollback_file.build_dag(spec).is_paused_upon_creation is False
+
+
 def test_dag_files_load_no_step_of_the_library() -> None:
     code = (
         f"import runpy, sys; [runpy.run_path(f'{DAGS}/{{name}}.py') for name in ('release', 'rollback', 'retrain')];"

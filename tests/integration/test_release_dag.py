@@ -1,7 +1,11 @@
 """Releases as people see them: Airflow waits for a person's word, and leads callers back on a person's word."""
 
+import getpass
+import json
 import mailbox
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -224,25 +228,63 @@ def test_after_the_deadline_the_spec_decides(airflow, register, model: str, acti
     assert (said["actor"], said["action"], said["detail"]["by_default"]) == (f"release__{model}", action, True)
 
 
-def test_a_person_brings_the_last_champion_back_within_seconds(airflow, register):
-    settings = airflow.settings
+@pytest.fixture(scope="module")
+def two_champions(airflow, register) -> tuple[RegisteredVersion, RegisteredVersion]:
+    """The champion and the one before, whose bento is kept warm."""
+    versions = []
     for champion in (None, 1):
-        version = register("back", champion=champion)
-        run = airflow.start("release__back", version=version.model_version)
-        assert airflow.finish(run)[0] == "success"
-    assert serving_version(settings, "back") == "2"
+        versions.append(register("back", champion=champion))
+        run = airflow.start("release__back", version=versions[-1].model_version)
+        assert airflow.finish(run)[0] == "success", airflow.tasks(run)
+    return tuple(versions)
 
+
+def test_a_person_brings_the_last_champion_back_within_seconds(airflow, two_champions):
+    settings = airflow.settings
+    assert serving_version(settings, "back") == "2"
     began = time.monotonic()
     run = airflow.start("rollback__back", reason="late flights look wrong")
     poll(lambda: serving_version(settings, "back") == "1", what="version 1 answers", seconds=60)
     seconds = time.monotonic() - began
-    print(f"from the trigger until the gateway answered with the old version: {seconds:.2f} s")
     assert airflow.finish(run)[0] == "success"
-    assert seconds < 10
-    assert release_state(settings, version) == "rolled_back"
+    assert seconds < 5, f"{seconds:.2f} s from the trigger until callers were answered by version 1"
+    assert release_state(settings, two_champions[1]) == "rolled_back"
     [said] = [row for row in read_audit(settings, "back") if row["action"] == "rollback"]
     assert (said["actor"], said["subject"], said["detail"]["reason"]) == ("admin", "version 1", "late flights look wrong")
     assert "[perennial] back: rolled back from version 2 to version 1 by admin" in read_mails(settings, "back")
+
+
+def roll_back(stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).parent / "perennial"), "rollback", *arguments]
+    return subprocess.run(command, env=dict(stack.environment), capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_the_same_from_a_terminal(stack, airflow, two_champions):
+    here = int(serving_version(airflow.settings, "back") or 0)
+    there = 3 - here
+    done = roll_back(stack, "back", "--to", str(there), "--reason", "from a terminal", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["before"], said["model_version"], said["actor"]) == (here, there, f"cli:{getpass.getuser()}")
+    assert said["seconds"] < 5
+    assert serving_version(airflow.settings, "back") == str(there)
+    again = roll_back(stack, "back", "--to", str(there), "--reason", "once more")
+    assert (again.returncode, f"version {there} serves already" in again.stdout) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["no_such_model", "--reason", "x"], 1, "models: asked"),
+        (["back", "--reason", " "], 1, "a rollback needs a reason"),
+        (["back", "--to", "9", "--reason", "x"], 1, "back version 9 never served"),
+        (["spare", "--reason", "x"], 1, "spare has no champion"),
+        (["back"], 2, "Missing option '--reason'"),
+    ],
+)
+def test_a_rollback_that_cannot_be_says_why(stack, two_champions, arguments: list[str], code: int, said: str):
+    done = roll_back(stack, *arguments)
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
 
 
 def test_a_rollback_needs_a_reason(airflow):

@@ -31,6 +31,17 @@ class TaskState:
     ended_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HumanAnswer:
+    """What a task that waits for a person was told. The user is None where the deadline answered."""
+
+    options: tuple[str, ...]
+    inputs: Mapping[str, object]
+    answered_at: datetime
+    user_id: str | None
+    user_name: str | None
+
+
 class AirflowApi:
     """A logged-in session with Airflow's API.
 
@@ -115,6 +126,23 @@ class AirflowApi:
             )
             for each in found
         ]
+
+    def find_answer(self, dag_id: str, dag_run_id: str, task_id: str) -> HumanAnswer | None:
+        """The answer that a task of a run was given; None before."""
+        query = {"task_id": task_id, "response_received": True}
+        found = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails", params=query)["hitl_details"]
+        return _answer(found[0]) if found else None
+
+
+def _answer(body: Mapping[str, Any]) -> HumanAnswer:
+    user = body["responded_by_user"] or {}
+    return HumanAnswer(
+        options=tuple(body["chosen_options"]),
+        inputs=body["params_input"] or {},
+        answered_at=datetime.fromisoformat(body["responded_at"]),
+        user_id=user.get("id"),
+        user_name=user.get("name"),
+    )
 
 
 def _instant(text: str | None) -> datetime | None:

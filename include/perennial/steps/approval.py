@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from perennial.adapters.airflow_api import AirflowApi, HumanAnswer
 from perennial.adapters.state import StateStore
 from perennial.adapters.templates import format_duration, render
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import RegisteredVersion
+from perennial.errors import ConfigurationError
 from perennial.steps.release import reject
 from perennial.steps.release_report import read_release_evidence
 from perennial.steps.release_view import build_release_values, describe_deadline, describe_request
@@ -41,6 +43,36 @@ def describe_for_approval(
     lead = [*describe_request(spec, evidence), describe_deadline(spec, deadline)]
     values = build_release_values(spec, evidence, headline="", lead=lead, dag_run_id=dag_run_id, settings=settings)
     return render("approval.md", values)
+
+
+def find_unrecorded_answer(
+    version: RegisteredVersion, *, dag_run_id: str, task_id: str, settings: Settings
+) -> HumanAnswer | None:
+    """An answer that Airflow was given and nobody has written down yet: its task was interrupted, and runs again.
+
+    Airflow itself would forget it and ask once more. One that is in the audit trail was used; who clears the task then wants
+    to be asked.
+    """
+    model = version.model
+    try:
+        answer = _ask_airflow(f"release__{model}", dag_run_id, task_id, settings=settings)
+    except ConfigurationError as error:
+        _logger.warning("whether an answer was given before cannot be read, so it is asked again: %s", error)
+        return None
+    if answer is None:
+        return None
+    subject, detail = f"version {version.model_version}", {"answered_at": answer.answered_at.isoformat()}
+    with StateStore(settings.state_url) as state:
+        used = any(state.has_audit(action, model=model, subject=subject, detail=detail) for action in _ACTIONS.values())
+    return None if used else answer
+
+
+def _ask_airflow(dag_id: str, dag_run_id: str, task_id: str, *, settings: Settings) -> HumanAnswer | None:
+    api = AirflowApi(settings.airflow_api_url, user="admin", password=settings.secret("admin_password"))
+    try:
+        return api.find_answer(dag_id, dag_run_id, task_id)
+    finally:
+        api.close()
 
 
 def record_answer(spec: ModelSpec, version: RegisteredVersion, answer: Answer, *, dag_run_id: str, settings: Settings) -> bool:

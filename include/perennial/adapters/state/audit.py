@@ -10,10 +10,10 @@ from perennial.adapters.state.connection import Connection
 class AuditTable(Connection):
     """Reads and writes of the table `audit`."""
 
-    def has_audit(self, action: str, *, model: str, subject: str) -> bool:
-        """Whether the audit trail holds this action on this subject."""
-        sql = "SELECT 1 FROM audit WHERE model = %s AND action = %s AND subject = %s LIMIT 1"
-        return bool(self._fetch(sql, (model, action, subject)))
+    def has_audit(self, action: str, *, model: str, subject: str, detail: Mapping[str, object] | None = None) -> bool:
+        """Whether the audit trail holds this action on this subject, with at least this detail."""
+        sql = "SELECT 1 FROM audit WHERE model = %s AND action = %s AND subject = %s AND detail @> %s LIMIT 1"
+        return bool(self._fetch(sql, (model, action, subject, Json(dict(detail or {})))))
 
     def write_audit(self, actor: str, action: str, *, model: str, subject: str, detail: Mapping[str, object]) -> None:
         """Append to the audit trail."""
