@@ -98,7 +98,7 @@ def states(state: StateStore, model: str) -> dict[int, str]:
     return {row.model_version: row.state for row in state.read_releases(model)}
 
 
-@pytest.mark.parametrize(("before", "after"), itertools.permutations(STATES, 2))
+@pytest.mark.parametrize(("before", "after"), list(itertools.permutations(STATES, 2)))
 def test_the_database_takes_these_moves_and_no_others(cursor, state, model, before, after):
     """Every pair of states, in plain SQL."""
     insert(cursor, state, model, 1, before, served=True)

@@ -115,7 +115,8 @@ def judge_refusals(seen: Seen, thresholds: Thresholds) -> Measure:
 def judge_arrivals(seen: Seen) -> Measure:
     """Of the requests that its share of the traffic should have brought, the challenger must have answered at least half.
 
-    One that hangs answers nothing and so has no errors and no latency. Half leaves room for the chance of a small share.
+    One that hangs answers nothing and so has no errors and no latency; one that fails again and again is led past by the gateway.
+    Half leaves room for the chance of a small share.
     """
     value, least = _ratio(seen.n_arrived, seen.n_expected), 0.5
     if value is None or seen.n_expected < _MIN_EXPECTED:

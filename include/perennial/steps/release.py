@@ -16,10 +16,10 @@ from perennial.config.spec import ModelSpec
 from perennial.contracts import Bento, Champion, Measure, RegisteredVersion, ReleaseRow, ServingCheck, Stage
 from perennial.errors import PermanentError, ReleaseError, RetryableError, UnavailableError
 from perennial.steps.admission import check_may_serve, check_stages_passed, read_release, refuse_retired
+from perennial.steps.readiness import wait_for_bento
 from perennial.steps.serving import (
     LIVE_STATES,
     UNDER_WAY,
-    log_path,
     program_name,
     reconcile_serving,
     running_programs,
@@ -27,7 +27,7 @@ from perennial.steps.serving import (
     stop_bentos,
     write_gateway,
 )
-from perennial.steps.serving_check import check_answers, wait_until_ready
+from perennial.steps.serving_check import check_answers
 
 _logger = logging.getLogger(__name__)
 
@@ -138,12 +138,8 @@ def _measure_check(spec: ModelSpec, check: ServingCheck) -> list[Measure]:
 def _start_and_measure(spec: ModelSpec, bento: Bento, state: StateStore, *, settings: Settings) -> ServingCheck:
     program = program_name(bento.model, bento.model_version)
     port = start_bento(settings, state, bento)
-    ready_seconds = wait_until_ready(
-        settings.serving_host,
-        port,
-        deadline_seconds=spec.release.ready_seconds,
-        read_process_id=lambda: sum(process.pid for process in supervisor.program_states(settings, program)),
-        log=log_path(settings, program),
+    ready_seconds = wait_for_bento(
+        settings, bento.model, bento.model_version, port=port, deadline_seconds=spec.release.ready_seconds
     )
     _logger.info("%s was ready on port %d after %.1f s", bento.bento_tag, port, ready_seconds)
     measured = check_answers(Path(bento.path), settings.serving_host, port, spec=spec.release)

@@ -2,15 +2,15 @@
 
 import logging
 
-from perennial.adapters import bentos, gateway, supervisor
+from perennial.adapters import gateway
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import Champion, ReleaseRow
 from perennial.errors import ReleaseError, UnavailableError
-from perennial.steps.admission import read_release, to_version
-from perennial.steps.serving import log_path, program_name, start_again, write_gateway
-from perennial.steps.serving_check import wait_until_ready
+from perennial.steps.admission import read_release
+from perennial.steps.readiness import make_ready
+from perennial.steps.serving import write_gateway
 
 _logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def roll_back(spec: ModelSpec, *, to: int | None, reason: str, actor: str, setti
     model = spec.model
     with StateStore(settings.state_url) as state:
         target = _find_target(state, model, to=to, dag_run_id=dag_run_id)
-        _make_ready(spec, state, target, settings=settings)
+        make_ready(spec, state, target, settings=settings)
         with state.lock(f"serving/{model}"):
             write_gateway(settings, state)
             gateway.wait_until_reachable(settings, model, target.model_version)
@@ -75,29 +75,6 @@ def _find_target(state: StateStore, model: str, *, to: int | None, dag_run_id: s
     if to not in (*served, champion.model_version):
         raise ReleaseError(f"{model} version {to} never served, so it cannot be brought back", others)
     return read_release(state, model, to)
-
-
-def _make_ready(spec: ModelSpec, state: StateStore, row: ReleaseRow, *, settings: Settings) -> None:
-    """Build the bento if it is gone and start it if it does not run; one that is warm is ready at once."""
-    if not bentos.read_model_file(bentos.bento_path(settings, row.model, row.model_version)):
-        _build(spec, row, settings=settings)
-    start_again(settings, state, row)
-    port, program = read_release(state, row.model, row.model_version).port, program_name(row.model, row.model_version)
-    seconds = wait_until_ready(
-        settings.serving_host,
-        port or 0,
-        deadline_seconds=spec.release.ready_seconds,
-        read_process_id=lambda: sum(process.pid for process in supervisor.program_states(settings, program)),
-        log=log_path(settings, program),
-    )
-    _logger.info("%s version %d was ready after %.1f s", row.model, row.model_version, seconds)
-
-
-def _build(spec: ModelSpec, row: ReleaseRow, *, settings: Settings) -> None:
-    from perennial.steps.package import build_bento
-
-    _logger.info("the bento of %s version %d is gone; it is built again", row.model, row.model_version)
-    build_bento(spec, to_version(row), settings=settings)
 
 
 def _move_alias(model: str, *, settings: Settings) -> None:

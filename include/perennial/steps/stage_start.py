@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from perennial.adapters import gateway
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import RegisteredVersion, Stage, StageName
+from perennial.contracts import RegisteredVersion, ReleaseRow, Stage, StageName
 from perennial.errors import ReleaseError
 from perennial.steps.admission import check_may_serve, read_release
-from perennial.steps.serving import UNDER_WAY, start_again, write_gateway
+from perennial.steps.readiness import make_reachable
+from perennial.steps.serving import UNDER_WAY, write_gateway
 from perennial.steps.stage_end import follow
 from perennial.steps.watch import Plan, watch
 
@@ -38,7 +38,9 @@ def pass_stage(
     if (known := _read_ended(state, version, place)) is not None:
         return follow(spec, state, known, settings=settings)
     check_may_serve(state, model, number, champion=state.read_champion(model))
-    port = _make_reachable(settings, state, version)
+    row = read_release(state, model, number)
+    _require_under_way(row)
+    port = make_reachable(spec, state, row, settings=settings)
     stage = state.start_stage(
         model, number, dag_run_id=place.dag_run_id, stage=place.stage, step=place.step, percent=place.percent
     )
@@ -52,16 +54,11 @@ def _read_ended(state: StateStore, version: RegisteredVersion, place: Place) -> 
     return next((each for each in stages if (each.dag_run_id, each.stage, each.step) == key and each.ended_at), None)
 
 
-def _make_reachable(settings: Settings, state: StateStore, version: RegisteredVersion) -> int:
-    """Make sure that the bento runs and is ready through the gateway; returns its port."""
-    row = read_release(state, version.model, version.model_version)
-    if row.state not in UNDER_WAY:
-        why = f" ({row.reason})" if row.reason else ""
-        raise ReleaseError(
-            f"{row.model} version {row.model_version} is {row.state}{why}, so no request can be led to it",
-            f"start release__{row.model} by hand with version {row.model_version}",
-        )
-    start_again(settings, state, row)
-    write_gateway(settings, state)
-    gateway.wait_until_reachable(settings, row.model, row.model_version)
-    return read_release(state, row.model, row.model_version).port or 0
+def _require_under_way(row: ReleaseRow) -> None:
+    if row.state in UNDER_WAY:
+        return
+    why = f" ({row.reason})" if row.reason else ""
+    raise ReleaseError(
+        f"{row.model} version {row.model_version} is {row.state}{why}, so no request can be led to it",
+        f"start release__{row.model} by hand with version {row.model_version}",
+    )
