@@ -23,8 +23,8 @@ from perennial.steps.stage_end import end_stage, follow, name_stage
 _logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
-# A look reads up to some ten thousand rows; it should take a small part of the machine's time.
-_LOOK_SHARE = 5
+# A look reads up to some thousand rows, on the machine that serves: it may take a tenth of the time.
+_LOOK_SHARE = 10
 _SAY_SECONDS = 10.0
 # The last answers are shipped within a second.
 _SETTLE_SECONDS = 1.5

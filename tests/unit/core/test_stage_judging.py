@@ -110,7 +110,7 @@ def test_refused_requests_dilute_no_errors():
 
 
 @pytest.mark.parametrize(
-    ("n_expected", "n_arrived", "stops"), [(49, 0, False), (50, 0, True), (100, 49, True), (100, 50, False), (100, 130, False)]
+    ("n_expected", "n_arrived", "stops"), [(49, 0, False), (50, 0, True), (100, 19, True), (100, 20, False), (100, 130, False)]
 )
 def test_a_challenger_that_answers_nothing_is_noticed(n_expected, n_arrived, stops):
     assert failed(seen(Side(), n_expected=n_expected, n_arrived=n_arrived)) == (["answered_ratio"] if stops else [])

@@ -10,7 +10,7 @@ from perennial.adapters.state.connection import Connection
 Kind = Literal["live", "shadow", "replay"]
 
 # Of the latest, as many as are compared at a time: enough for any threshold, and read in some hundredths of a second.
-_MAX_ROWS = 10_000
+_MAX_ROWS = 5_000
 # Copies of one request are answered within the gateway's timeout of each other.
 _PAIRED_WITHIN = "1 minute"
 
