@@ -11,7 +11,6 @@ from perennial.adapters.gateway.upstreams import (
     canary_cluster_name,
     champion_of,
     cluster_name,
-    serving,
 )
 
 # A version that answers 5xx or refuses the connection five times in a row is ejected for half a minute, longer each time. That
@@ -30,7 +29,8 @@ def build_clusters(models: Models) -> list[Json]:
 
 def _model_clusters(model: str, upstreams: Sequence[Upstream]) -> list[Json]:
     champion = champion_of(upstreams)
-    canaries = [each for each in serving(upstreams) if each.is_canary and champion]
+    # For whoever may become one: Envoy may take new routes before the new clusters that they lead to, and answers 503 meanwhile.
+    canaries = [each for each in upstreams if champion and each is not champion]
     return [
         *(_cluster(model, each) for each in upstreams),
         *(_canary_cluster(model, each, champion) for each in canaries if champion),
