@@ -1,18 +1,15 @@
-"""Swap the champion under load, and compare what callers saw with what the tables say."""
+"""Swap the champion under load, with everything well or with things dying. For the tests and for `benchmarks/swaps`."""
 
-import statistics
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import psutil
-import psycopg2
 
-from load import Answered, Load, body_of, percentile
+from load import Load, body_of
 from perennial.adapters import supervisor
+from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_release import Limits
@@ -31,8 +28,10 @@ from served_models import (
     short_shadow,
     small_spec,
 )
+from swap_records import query
 
 N_CONNECTIONS = 8
+_N_BETWEEN_SWAPS = 200
 _DRAIN_SECONDS = 120.0
 _RETRY_SECONDS = 120.0
 
@@ -61,21 +60,38 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tenure:
-    """When the gateway may have led callers to a version: by the tables, and until the switch away from it was through."""
-
-    model_version: int
-    since: float
-    until: float
-
-
-@dataclass(kw_only=True)
-class Swapped:
-    """A model with two warm versions under load, a third one to be promoted, and all that happened to them."""
+class Model:
+    """A model whose versions are packaged; each is released when it is its turn."""
 
     settings: Settings
     spec: ModelSpec
     versions: tuple[RegisteredVersion, ...]
+
+    def has_served(self, version: RegisteredVersion) -> bool:
+        with StateStore(self.settings.state_url) as state:
+            return version.model_version in {each.model_version for each in state.read_champions(self.spec.model)}
+
+
+def package_model(settings: Settings, name: str) -> Model:
+    """Three versions that predict alike.
+
+    No limit on their latency: the load is as heavy as the machine bears, and challengers are not what is looked at here.
+    """
+    stages = {"shadow": short_shadow(30), "canary": short_canary(1, steps=[5, 25], requests=20), "quiet": "wait"}
+    spec = small_spec(settings, name, limits=Limits(latency_floor_ms=10_000), **stages)
+    versions = tuple(register(settings, spec, seed=seed, data_seed=1) for seed in (1, 2, 3))
+    for version in versions:
+        build_bento(spec, version, settings=settings)
+    return Model(settings=settings, spec=spec, versions=versions)
+
+
+@dataclass(kw_only=True)
+class Swapped:
+    """A pair of warm versions of a model under load, and all that happened to them."""
+
+    settings: Settings
+    spec: ModelSpec
+    pair: tuple[int, int]
     load: Load
     switches: list[Switch] = field(default_factory=list)
     kills: list[Kill] = field(default_factory=list)
@@ -83,10 +99,8 @@ class Swapped:
 
     @property
     def champion(self) -> int:
-        [(version,)] = query(
-            self.settings, "SELECT model_version FROM champion WHERE model = %s AND valid_to IS NULL", self.spec.model
-        )
-        return int(version)
+        with StateStore(self.settings.state_url) as state:
+            return state.read_champion(self.spec.model).model_version
 
     def promote(self, version: RegisteredVersion) -> None:
         """A release through all its stages."""
@@ -95,6 +109,24 @@ class Swapped:
 
     def _release(self, version: RegisteredVersion) -> object:
         return release_version(self.settings, self.spec, version, dag_run_id=f"release-{version.model_version}")
+
+    def swap(self, n_swaps: int) -> None:
+        """Back and forth."""
+        for _ in range(n_swaps):
+            self.load.wait_for(_N_BETWEEN_SWAPS)
+            self.roll_back(self.other)
+        self.load.wait_for(_N_BETWEEN_SWAPS)
+
+    @property
+    def other(self) -> int:
+        """The one of the pair that is not the champion."""
+        [other] = {*self.pair} - {self.champion}
+        return other
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What the prediction log knows the requests by: the model, and a pattern of their ids."""
+        return self.spec.model, f"{self.load.prefix}-%"
 
     def roll_back(self, to: int) -> None:
         """By hand, as `perennial rollback` does."""
@@ -146,148 +178,72 @@ class Swapped:
         process.wait(timeout=30)
 
 
-@contextmanager
-def swapped_under_load(
-    settings: Settings, model: str, *, n_versions: int, staged: bool, pause_seconds: float = 0.0
-) -> Iterator[Swapped]:
-    """Two released versions, warm both, under load from before the second one's release on.
+def swap_twenty_times(model: Model, *, n_requests: int, pause_seconds: float = 0.0) -> Swapped:
+    """Two releases through all stages, the first and the last of the swaps; between them rollbacks by hand."""
+    one, two, three = model.versions
+    with _under_load(model, "swapped", (one, two), pause_seconds=pause_seconds) as swapped:
+        swapped.swap(18)
+        swapped.promote(three)
+        swapped.load.wait_until(lambda: len(swapped.load.answered) >= n_requests, f"{n_requests} answers", seconds=600)
+    return swapped
 
-    Parameters
-    ----------
-    n_versions
-        How many are registered and packaged: what follows the second one can be promoted under load.
-    staged
-        Whether a promotion goes through shadow and canary.
-    """
-    spec = _spec(settings, model, staged=staged)
-    versions = tuple(register(settings, spec, seed=seed, data_seed=1) for seed in range(n_versions))
-    for version in versions:
-        build_bento(spec, version, settings=settings)
-    release_version(settings, spec, versions[0])
+
+def swap_while_things_die(model: Model, *, away_seconds: float, pause_seconds: float = 0.0) -> Swapped:
+    """Swaps with Postgres away for a time and with bentos killed: the champion's twice, the other one's once."""
+    _, two, three = model.versions
+    with _under_load(model, "outlived", (two, three), pause_seconds=pause_seconds) as swapped:
+        swapped.swap(2)
+        swapped.kill_champion()
+        _stop_postgres(swapped, seconds=away_seconds)
+        swapped.swap(1)
+        swapped.kill_champion()
+        # The switch waits until it is back, and no caller does.
+        swapped.kill(swapped.other)
+        swapped.swap(2)
+    return swapped
+
+
+def _stop_postgres(swapped: Swapped, *, seconds: float) -> None:
+    """Callers are served on; a switch is refused and changes nothing, and comes through as soon as Postgres is back."""
+    settings, before, other = swapped.settings, swapped.champion, swapped.other
+    supervisor.stop_program(settings, "postgres")
+    until, n_before = time.monotonic() + seconds, len(swapped.load.answered)
+    while time.monotonic() < until:
+        assert swapped.try_roll_back(other), "a switch came through without a database"
+        swapped.load.wait_for(_N_BETWEEN_SWAPS)
+    answered = swapped.load.answered[n_before:]
+    assert {(each.status, each.model_version) for each in answered} == {(200, str(before))}, "callers noticed"
+    supervisor.start_program(settings, "postgres")
+    swapped.roll_back_patiently(other)
+    assert swapped.champion == other
+
+
+@contextmanager
+def _under_load(
+    model: Model, prefix: str, pair: tuple[RegisteredVersion, RegisteredVersion], *, pause_seconds: float
+) -> Iterator[Swapped]:
+    """Both of a pair released, and warm, under load: the second one may be released under it."""
+    settings, spec = model.settings, model.spec
+    if not model.has_served(pair[0]):
+        release_version(settings, spec, pair[0])
     rows = different_rows(600)
     bodies = [body_of(rows[start : start + 1 + start % 5]) for start in range(0, 594, 3)]
     load = Load(
         host=settings.gateway_host, port=settings.gateway_port, path=predict_path(spec), bodies=bodies,
-        n_connections=N_CONNECTIONS, pause_seconds=pause_seconds, prefix=model,
+        n_connections=N_CONNECTIONS, pause_seconds=pause_seconds, prefix=prefix,
     )  # fmt: skip
-    swapped = Swapped(settings=settings, spec=spec, versions=versions, load=load)
+    swapped = Swapped(settings=settings, spec=spec, pair=(pair[0].model_version, pair[1].model_version), load=load)
     with load:
         load.wait_for(100)
-        swapped.promote(versions[1])
+        if not model.has_served(pair[1]):
+            swapped.promote(pair[1])
         yield swapped
-    drain(swapped)
+    _drain(swapped)
 
 
-def _spec(settings: Settings, model: str, *, staged: bool) -> ModelSpec:
-    """No limit on latency: the load is as heavy as the machine bears, and it is not the challenger that is looked at here."""
-    stages = {"shadow": short_shadow(30), "canary": short_canary(1, steps=[5, 25], requests=20)} if staged else {}
-    limits = Limits(latency_floor_ms=10_000)
-    return small_spec(settings, model, limits=limits, quiet="wait", **stages)
-
-
-def drain(swapped: Swapped) -> None:
+def _drain(swapped: Swapped) -> None:
     """Wait until every good answer is in the prediction log, or nothing more comes."""
     deadline, wanted = time.monotonic() + _DRAIN_SECONDS, len(swapped.load.good)
-    sql = "SELECT count(DISTINCT request_id) FROM prediction WHERE model = %s AND kind = 'live'"
-    while time.monotonic() < deadline and query(swapped.settings, sql, swapped.spec.model)[0][0] < wanted:
+    sql = "SELECT count(DISTINCT request_id) FROM prediction WHERE model = %s AND kind = 'live' AND request_id LIKE %s"
+    while time.monotonic() < deadline and query(swapped.settings, sql, *swapped.key)[0][0] < wanted:
         time.sleep(0.2)
-
-
-def query(settings: Settings, sql: str, *values: object) -> list[tuple]:
-    connection = psycopg2.connect(settings.state_url)
-    try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute(sql, values)
-            return cursor.fetchall()
-    finally:
-        connection.close()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Logged:
-    """The prediction log against the answers: all empty when each answered row is there exactly once."""
-
-    missing: Collection[str]
-    wrong: Mapping[str, tuple[object, object]]
-    unanswered: Collection[str]
-
-    @property
-    def is_complete(self) -> bool:
-        return not self.missing and not self.wrong
-
-
-def compare_log(swapped: Swapped) -> Logged:
-    """Per request: the version that answered and its number of rows, each row once."""
-    sql = """SELECT request_id, array_agg(DISTINCT model_version), count(*), count(DISTINCT row_number)
-             FROM prediction WHERE model = %s AND kind = 'live' GROUP BY request_id"""
-    logged = {each[0]: each[1:] for each in query(swapped.settings, sql, swapped.spec.model)}
-    answered = {each.request_id: ([int(each.model_version)], each.n_rows, each.n_rows) for each in swapped.load.good}
-    assert len(answered) == len(swapped.load.good)
-    return Logged(
-        missing=sorted(set(answered) - set(logged)),
-        wrong={key: (logged[key], value) for key, value in answered.items() if logged.get(key, value) != value},
-        unanswered=sorted(set(logged) - set(answered)),
-    )
-
-
-def find_strays(swapped: Swapped) -> list[Answered]:
-    """Good answers of a version that was not live at any time while the request was under way."""
-    tenures = read_tenures(swapped)
-
-    def was_live(each: Answered) -> bool:
-        return any(
-            str(tenure.model_version) == each.model_version and tenure.since <= each.at and each.sent_at <= tenure.until
-            for tenure in tenures
-        )
-
-    return [each for each in swapped.load.good if not was_live(each)]
-
-
-def read_tenures(swapped: Swapped) -> list[Tenure]:
-    """Champions, and canaries until they were promoted. The gateway has left a version when the switch returns."""
-    champions = """SELECT model_version, extract(epoch FROM valid_from)::float, extract(epoch FROM valid_to)::float
-                   FROM champion WHERE model = %s"""
-    canaries = """SELECT model_version, extract(epoch FROM min(started_at))::float, extract(epoch FROM max(ended_at))::float
-                  FROM release_stage WHERE model = %s AND stage = 'canary' GROUP BY model_version"""
-    rows = [*query(swapped.settings, champions, swapped.spec.model), *query(swapped.settings, canaries, swapped.spec.model)]
-    return [Tenure(model_version=version, since=since, until=_left(swapped, until)) for version, since, until in rows]
-
-
-def _left(swapped: Swapped, until: float | None) -> float:
-    if until is None:
-        return float("inf")
-    return next((each.ended_at for each in swapped.switches if each.started_at <= until <= each.ended_at), until)
-
-
-def find_unexplained(swapped: Swapped, *, within_seconds: float) -> list[Answered]:
-    """Failures that are not what the docs allow: 503, of a request that was under way in the moment of a kill."""
-
-    def is_explained(each: Answered) -> bool:
-        during = (each.sent_at <= kill.gone_at + within_seconds and kill.at <= each.at for kill in swapped.kills)
-        return each.status == 503 and any(during)
-
-    return [each for each in swapped.load.failed if not is_explained(each)]
-
-
-def describe(swapped: Swapped) -> dict[str, object]:
-    """The figures of a run."""
-    answered, good = swapped.load.answered, swapped.load.good
-    seconds = max(each.at for each in answered) - min(each.sent_at for each in answered)
-    latencies = [each.seconds * 1000 for each in good]
-    rollbacks = [each.seconds for each in swapped.switches if each.what == "rollback"]
-    return {
-        "swaps": len(swapped.switches),
-        "requests": len(answered),
-        "requests per second": round(len(answered) / seconds),
-        "answers other than 2xx": dict(Counter(str(each.status) for each in swapped.load.failed)),
-        "error rate": len(swapped.load.failed) / len(answered),
-        "answers by version": dict(sorted(swapped.load.versions.items())),
-        "versions seen in turn": 1 + sum(a.model_version != b.model_version for a, b in pairwise(good)),
-        "p50 ms": round(percentile(latencies, 0.5), 1),
-        "p99 ms": round(percentile(latencies, 0.99), 1),
-        "longest gap of a connection, s": round(swapped.load.longest_gap_seconds, 2),
-        "rollback, median s": round(statistics.median(rollbacks), 2) if rollbacks else None,
-        "rollback, slowest s": round(max(rollbacks), 2) if rollbacks else None,
-        "answered again after a kill, s": [round(each.again_at - each.gone_at, 2) for each in swapped.kills],
-        "switches refused while something was away": swapped.n_refused_switches,
-    }

@@ -1,0 +1,140 @@
+"""`kill -9` of the worker's task in every state of a release: Airflow's own retry goes on from there, and no caller notices."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from load import Load, body_of
+from loop import MODEL, RELEASE, Loop
+from perennial.adapters import supervisor
+from perennial.adapters.airflow_api import DagRunState
+from perennial.adapters.registry import Registry
+from perennial.adapters.registry.pipelines import LoggedModel
+from perennial.adapters.state import StateStore
+from perennial.config.spec_file import load_spec, spec_path
+from perennial.steps.register import read_registered
+from perennial.steps.rollback import roll_back
+from perennial.steps.serving import program_name
+from swap_records import query
+
+pytestmark = pytest.mark.integration
+
+DAG_RUN = "killed-in-every-state"
+
+
+def test_a_release_whose_tasks_are_killed_in_every_state_ends_with_one_champion(
+    loop: Loop, first: DagRunState, row: dict[str, object]
+) -> None:
+    champion, challenger = loop.champion().model_version, register_again(loop)
+    with steady_calls(loop, row) as load:
+        run = loop.api.trigger(RELEASE, DAG_RUN, {"version": challenger})
+        kill_each(loop, run, challenger)
+        assert loop.finish(run) == "success", loop.task_states(run)
+        load.wait_for(20)
+    assert read_states(loop) == {champion: "retired", challenger: "champion"}
+    assert (
+        loop.champion().model_version == Registry(loop.settings.mlflow_tracking_url).read_alias(MODEL, "champion") == challenger
+    )
+    assert load.failed == []
+    assert set(load.versions) == {str(champion), str(challenger)}
+    assert {each.model_version for each in load.answered[-10:]} == {str(challenger)}
+    spec = load_spec(spec_path(loop.settings, MODEL))
+    canaries = [("canary", step) for step in range(1, 1 + len(spec.release.canary.steps))]
+    with StateStore(loop.settings.state_url) as state:
+        stages = [(stage.stage, stage.step, stage.outcome) for stage in state.read_stages(MODEL, challenger)]
+    assert stages == [(*each, "passed") for each in [("check", 1), ("shadow", 1), *canaries]]
+    leave_as_it_was(loop, champion)
+
+
+def kill_each(loop: Loop, run: DagRunState, challenger: int) -> None:
+    """Locks that the stack's own steps take hold a task where it is to be killed, so that no kill comes too late."""
+    building = loop.settings.paths.bentoml / "building" / f"{MODEL}-v{challenger}"
+
+    def is_in(state: str, *, n_stages: int) -> bool:
+        with StateStore(loop.settings.state_url) as store:
+            return (store.read_release(MODEL, challenger).state, len(store.read_stages(MODEL, challenger))) == (state, n_stages)
+
+    kill(loop, run, "build_bento", building.exists)
+    kill(loop, run, "check_serving", lambda: is_in("registered", n_stages=1))
+    wait_for(lambda: is_in("checked", n_stages=1), what="the check passes")
+    with held(loop, "gateway"):
+        kill(loop, run, "shadow", lambda: is_blocked(loop) and is_in("checked", n_stages=1))
+    kill(loop, run, "shadow", lambda: is_in("shadow", n_stages=2))
+    kill(loop, run, "canary", lambda: is_in("canary", n_stages=3))
+    with held(loop, f"serving/{MODEL}"):
+        kill(loop, run, "promote", lambda: is_blocked(loop) and is_in("canary", n_stages=4))
+
+
+def kill(loop: Loop, run: DagRunState, task: str, is_there: Callable[[], bool]) -> None:
+    """Kill a task's process as soon as the task runs and is there; returns when Airflow is about to try it again."""
+
+    def running() -> psutil.Process | None:
+        now = read_task(loop, run, task)
+        assert now["state"] not in ("success", "failed"), f"{task} ended before it was killed"
+        return psutil.Process(now["pid"]) if now["state"] == "running" and now["pid"] else None
+
+    process: psutil.Process = wait_for(lambda: (found := running()) and is_there() and found, what=f"{task} is there")
+    process.kill()
+    wait_for(lambda: read_task(loop, run, task)["state"] == "up_for_retry", what=f"Airflow notices the end of {task}")
+
+
+def read_task(loop: Loop, run: DagRunState, task: str) -> dict:
+    return loop.api._call("GET", f"/api/v2/dags/{run.dag_id}/dagRuns/{run.dag_run_id}/taskInstances/{task}")
+
+
+@contextlib.contextmanager
+def held(loop: Loop, lock: str) -> Iterator[None]:
+    with StateStore(loop.settings.state_url) as state, state.lock(lock):
+        yield
+
+
+def is_blocked(loop: Loop) -> bool:
+    """Whether somebody waits for a lock of the state database."""
+    sql = """SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+             WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()"""
+    return query(loop.settings, sql) != [(0,)]
+
+
+def steady_calls(loop: Loop, row: dict[str, object]) -> Load:
+    """Few callers, so that a stage lasts long enough to be killed in."""
+    settings = loop.settings
+    return Load(
+        host=settings.gateway_host, port=settings.gateway_port, path=f"/v1/models/{MODEL}/predict", bodies=[body_of([row])],
+        n_connections=2, pause_seconds=0.1, prefix="killed",
+    )  # fmt: skip
+
+
+def register_again(loop: Loop) -> int:
+    """The champion's model as another version: a challenger that nothing can be said against."""
+    registry = Registry(loop.settings.mlflow_tracking_url)
+    champion = registry.read_version(MODEL, loop.champion().model_version)
+    source = registry._client.get_model_version(MODEL, str(champion.model_version)).source
+    logged = LoggedModel(model_id=source.removeprefix("models:/"), serialization=champion.tags["serialization"])
+    tags = {**champion.tags, "dag_run_id": DAG_RUN}
+    made = registry.create_version(MODEL, logged, run_id=champion.mlflow_run_id, tags=tags)
+    with StateStore(loop.settings.state_url) as state:
+        state.write_release(read_registered(MODEL, made.model_version, settings=loop.settings), DAG_RUN)
+    return made.model_version
+
+
+def read_states(loop: Loop) -> dict[int, str]:
+    with StateStore(loop.settings.state_url) as state:
+        return {row.model_version: row.state for row in state.read_releases(MODEL)}
+
+
+def leave_as_it_was(loop: Loop, champion: int) -> None:
+    challenger = loop.champion().model_version
+    spec = load_spec(spec_path(loop.settings, MODEL))
+    roll_back(spec, to=champion, reason="the test is over", actor="test", settings=loop.settings)
+    supervisor.remove_program(loop.settings, program_name(MODEL, challenger))
+
+
+def wait_for(condition: Callable[[], object], *, what: str, seconds: float = 120) -> object:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
+        time.sleep(0.05)
+    return found
