@@ -194,8 +194,8 @@ def _header(name: str, value: str, action: str) -> dict[str, object]:
 
 
 def _watched(folder: Path, name: str) -> dict[str, object]:
-    source = {"path": str(folder / name), "watched_directory": {"path": str(folder)}}
-    return {"path_config_source": source, "resource_api_version": "V3"}
+    """Each file by itself: if the folder were watched, one change would have both read, in an order that is not ours."""
+    return {"path_config_source": {"path": str(folder / name)}, "resource_api_version": "V3"}
 
 
 def _write(path: Path, content: object) -> None:

@@ -1,12 +1,13 @@
 """Envoy itself in front of small upstreams: what it answers, how it splits, and that a change of routes costs no request."""
 
+import itertools
 import threading
+from collections import Counter
 
 import pytest
 
 from gateway_calls import HOST, Answer, Server, ask, ask_often, free_port, lead, wait_for
 from perennial.adapters.gateway import Upstream, wait_until_reachable
-from perennial.stack.waiting import wait_until
 
 
 def test_a_model_is_reached_below_its_name(settings, serve):
@@ -84,8 +85,9 @@ def test_weights_split_the_traffic(settings, serve):
     assert 40 <= counts[200, "2"] <= 130  # five standard deviations around 80
 
 
-def test_a_switch_costs_no_request(settings, serve):
-    servers = {1: serve(Server(1)), 2: serve(Server(2))}
+def test_a_release_costs_no_request(settings, serve):
+    """Two versions replace each other again and again by all stages, while callers call."""
+    servers = {number: serve(Server(number)) for number in (1, 2)}
     stopped = threading.Event()
     answers: list[Answer] = []
 
@@ -95,23 +97,42 @@ def test_a_switch_costs_no_request(settings, serve):
 
     def let_some_be_answered() -> None:
         enough = len(answers) + 5
-        assert wait_until(lambda: len(answers) >= enough, seconds=30)
+        wait_for(lambda: len(answers) >= enough, seconds=30)
 
     lead(settings, {"late": [servers[1].upstream()]})
     threads = [threading.Thread(target=call) for _ in range(3)]
     for thread in threads:
         thread.start()
     for number in (2, 1, 2):
-        other = servers[3 - number]
-        lead(settings, {"late": [other.upstream(), servers[number].upstream(weight=0)]})
-        lead(settings, {"late": [servers[number].upstream(), other.upstream(weight=0)]})
-        lead(settings, {"late": [servers[number].upstream()]})
-        let_some_be_answered()
+        for upstreams in stages(servers[3 - number], servers[number]):
+            lead(settings, {"late": upstreams})
+            let_some_be_answered()
     stopped.set()
     for thread in threads:
         thread.join()
-    assert {answer.status for answer in answers} == {200}
+    assert Counter(answer.status for answer in answers) == {200: len(answers)}
     assert {answer.version for answer in answers} == {"1", "2"}
+
+
+def stages(champion: Server, challenger: Server) -> list[list[Upstream]]:
+    """What the gateway is told in a release, one after the other."""
+    return [
+        [champion.upstream(), challenger.upstream(0)],
+        [champion.upstream(), challenger.upstream(0, mirror_percent=100)],
+        [champion.upstream(90), challenger.upstream(10, is_canary=True)],
+        [champion.upstream(50), challenger.upstream(50, is_canary=True)],
+        [challenger.upstream(), champion.upstream(0)],
+        [challenger.upstream()],
+    ]
+
+
+def test_once_a_change_is_taken_nothing_goes_where_it_went_before(settings, serve):
+    servers = itertools.cycle([serve(Server(1)), serve(Server(1))])
+    for server in itertools.islice(servers, 30):
+        lead(settings, {"late": [server.upstream()]})
+        before = len(server.requests)
+        assert ask_often(settings, 4) == {(200, "1"): 4}
+        assert len(server.requests) == before + 4
 
 
 def test_a_request_that_may_have_run_is_not_sent_again(settings, serve):
