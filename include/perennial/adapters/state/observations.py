@@ -13,6 +13,8 @@ Kind = Literal["live", "shadow", "replay"]
 _MAX_ROWS = 5_000
 # Copies of one request are answered within the gateway's timeout of each other.
 _PAIRED_WITHIN = "1 minute"
+# Answers that may carry the ids of the copies: above their number only where callers use one id for many requests.
+_MAX_ANSWERS = 20 * _MAX_ROWS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,22 +84,36 @@ class ObservationTable(Connection):
         """What both versions predicted for the latest copied rows: challenger's, champion's, how often.
 
         A row is the same where request, number and content are: callers may use one request id twice.
+
+        Notes
+        -----
+        Grouped, not joined row by row: for a caller whose requests all have one id, that would be each copy with each answer.
+        Of such a caller's answers no more than some are read, and those copies that find no partner among them are left out.
         """
         rows = self._fetch(
             f"""WITH copied AS (
                    SELECT predicted_at, request_id, row_number, features, prediction FROM prediction
                    WHERE model = %(model)s AND model_version = %(challenger)s AND kind = 'shadow' AND predicted_at >= %(since)s
                    ORDER BY predicted_at DESC LIMIT {_MAX_ROWS}),
-               paired AS (
-                   SELECT DISTINCT ON (copied.request_id, copied.row_number, copied.predicted_at)
-                       copied.features, copied.prediction AS challenger, live.prediction AS champion
-                   FROM copied JOIN prediction AS live USING (request_id, row_number)
+               wanted AS (
+                   SELECT request_id, min(predicted_at) - interval '{_PAIRED_WITHIN}' AS first,
+                       max(predicted_at) + interval '{_PAIRED_WITHIN}' AS last
+                   FROM copied GROUP BY request_id),
+               answered AS (
+                   SELECT request_id, row_number, features, live.prediction
+                   FROM wanted JOIN prediction AS live USING (request_id)
                    WHERE live.model = %(model)s AND live.model_version = %(champion)s AND live.kind = 'live'
                        AND live.predicted_at >= %(since)s - interval '{_PAIRED_WITHIN}'
-                       AND live.predicted_at BETWEEN copied.predicted_at - interval '{_PAIRED_WITHIN}'
-                                                 AND copied.predicted_at + interval '{_PAIRED_WITHIN}'
-                       AND live.features = copied.features)
-               SELECT challenger, champion, count(*)::int AS n FROM paired GROUP BY features, challenger, champion""",
+                       AND live.predicted_at BETWEEN wanted.first AND wanted.last
+                   LIMIT {_MAX_ANSWERS}),
+               both_of AS (
+                   SELECT request_id, row_number, features, prediction AS challenger, NULL AS champion FROM copied
+                   UNION ALL SELECT request_id, row_number, features, NULL, prediction FROM answered),
+               paired AS (
+                   SELECT features, min(challenger) AS challenger, min(champion) AS champion, count(challenger) AS n_copies
+                   FROM both_of GROUP BY request_id, row_number, features)
+               SELECT challenger, champion, sum(n_copies)::int AS n FROM paired
+               WHERE champion IS NOT NULL AND n_copies > 0 GROUP BY features, challenger, champion""",
             {"model": model, "challenger": challenger, "champion": champion, "since": since},
         )
         return [(row["challenger"], row["champion"], row["n"]) for row in rows]
