@@ -11,6 +11,7 @@ writer killed within an append leaves at most one line cut short, at the end of 
 import contextlib
 import fcntl
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -19,6 +20,8 @@ SEGMENT_BYTES = 16 * 1024 * 1024
 _SUFFIX = ".jsonl"
 # A segment that is not locked yet; it gets its name with the lock on it, so that no reader takes it for finished.
 _UNLOCKED_SUFFIX = ".new"
+# What a person puts beside them, a copy for instance, is none of them.
+_NAME = re.compile(r"[0-9]{20}-[0-9]+")
 _REFUSED_SECONDS = 1.0
 _ABANDONED_SECONDS = 60.0
 
@@ -52,9 +55,14 @@ class Journal:
 
         Returns
         -------
-        False when they are dropped, because the spool is full (`is_full`) or the disk refuses them; for a second everything is
-        dropped, and then it is tried again. Of several lines that a filling disk cut short, the first ones may be there all
-        the same.
+        False when they are dropped, because the spool is full (`is_full`), the disk refuses them or anything else goes wrong;
+        for a second everything is dropped, and then it is tried again. Of several lines that a filling disk cut short, the
+        first ones may be there all the same.
+
+        Raises
+        ------
+        ValueError
+            When the last line lacks its newline: the caller's fault, and the only thing that is ever raised.
         """
         if not lines.endswith(b"\n"):
             raise ValueError(f"a journal takes whole lines, not {lines[-80:]!r}")
@@ -65,7 +73,8 @@ class Journal:
                 descriptor = self._find_room(len(lines))
                 self.is_full = descriptor is None
                 is_written = descriptor is not None and self._write(descriptor, lines)
-            except OSError:
+            except Exception:
+                # Whatever it is, a caller of the bento waits for an answer.
                 is_written = self.is_full = False
             self._refused_until = 0.0 if is_written else time.monotonic() + _REFUSED_SECONDS
             return is_written
@@ -114,22 +123,32 @@ def _open_segment(folder: Path) -> int:
     newest = max((int(path.name.partition("-")[0]) for path in _segments(folder)), default=0)
     name = f"{max(time.time_ns(), newest + 1):020d}-{os.getpid()}"
     unlocked, segment = folder / f"{name}{_UNLOCKED_SUFFIX}", folder / f"{name}{_SUFFIX}"
-    # The reader removes a folder that it finds empty.
-    for is_last in (False, False, True):
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(unlocked, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
-            break
-        except FileNotFoundError:
-            if is_last:
-                raise
+    descriptor = _create(unlocked)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         unlocked.rename(segment)
-    except OSError:
+    except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _create(path: Path, *, is_second_try: bool = False) -> int:
+    make_folder(path.parent)
+    try:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileNotFoundError:
+        # The reader removed the folder in this moment, as it was empty for long. Made anew, it stays for a minute.
+        if is_second_try:
+            raise
+        return _create(path, is_second_try=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, all for their owner only: `Path.mkdir` cares for the last one alone."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def list_segments(root: Path) -> list[Path]:
@@ -179,28 +198,44 @@ def delete_segment(segment: Path) -> None:
 
 
 def delete_empty_folders(root: Path) -> None:
-    """Delete the folders under `root` that hold nothing but what a writer killed in its first moment left."""
+    """Delete the folders under `root` that for a minute held nothing but what a writer killed in its first moment left."""
     for folder in [path for path in root.glob("*") if path.is_dir()]:
-        for path in folder.glob(f"*{_UNLOCKED_SUFFIX}"):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
-                    path.unlink()
+        for path in _named(folder, _UNLOCKED_SUFFIX):
+            if _is_abandoned(path):
+                path.unlink(missing_ok=True)
         # A folder in use is not empty, and one that a writer is about to use is made by it again.
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+        if _is_abandoned(folder):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _is_abandoned(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def spooled_bytes(folder: Path) -> int:
     """Size of a folder's segments, shipped or not, as long as they are there."""
-    n_bytes = 0
-    for segment in _segments(folder):
-        with contextlib.suppress(FileNotFoundError):
-            n_bytes += segment.stat().st_size
-    return n_bytes
+    return sum(size_of(segment) for segment in _segments(folder))
+
+
+def size_of(segment: Path) -> int:
+    """Size of a segment; 0 when it is gone by now."""
+    try:
+        return segment.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _segments(folder: Path) -> list[Path]:
+    return _named(folder, _SUFFIX)
+
+
+def _named(folder: Path, suffix: str) -> list[Path]:
+    """A writer's files of one kind, in the order they were begun."""
     try:
-        return sorted(path for path in folder.iterdir() if path.suffix == _SUFFIX)
+        return sorted(path for path in folder.iterdir() if path.suffix == suffix and _NAME.fullmatch(path.stem))
     except FileNotFoundError:
         return []

@@ -1,5 +1,6 @@
 """The service that takes the bentos' journals over into Postgres, and waits with them on disk while Postgres is away."""
 
+import contextlib
 import json
 import logging
 import signal
@@ -37,7 +38,8 @@ def check(settings: Settings, _: float) -> str:
     """What is wrong in words: no sign of life, or predictions that wait for too long."""
     try:
         beat = json.loads(_heartbeat_path(settings).read_text())
-    except FileNotFoundError:
+    except (OSError, ValueError):
+        # Not there, or the machine died as it was written.
         return "no sign of life yet"
     if (age := time.time() - beat["at"]) > _MAX_BEAT_AGE_SECONDS:
         return f"no sign of life for {age:.0f} s"
@@ -97,10 +99,15 @@ class Progress:
 
     def _beat(self) -> None:
         self._beaten_at = time.monotonic()
+        # A full disk must not end who makes room on it. Without a beat the service is not healthy, which is true.
+        with contextlib.suppress(OSError):
+            self._write_beat()
+
+    def _write_beat(self) -> None:
         waits = self._beaten_at - self._failing_since if self.n_failures else 0.0
         beat = {"at": time.time(), "waits_seconds": waits, "reason": self._reason, "waiting_bytes": self._waiting_bytes()}
         path = _heartbeat_path(self._settings)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        journal.make_folder(path.parent)
         written = path.with_suffix(".new")
         written.write_text(json.dumps(beat))
         written.replace(path)
@@ -108,7 +115,7 @@ class Progress:
     def _waiting_bytes(self) -> int:
         if self.shipper:
             return self.shipper.waiting_bytes()
-        return sum(segment.stat().st_size for segment in journal.list_segments(self._settings.paths.predictions))
+        return sum(map(journal.size_of, journal.list_segments(self._settings.paths.predictions)))
 
 
 def serve(settings: Settings, stop: threading.Event) -> None:

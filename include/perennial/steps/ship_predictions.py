@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import MAXYEAR, UTC, date, datetime, timedelta
@@ -86,7 +87,7 @@ class Shipper:
         """Size of what is on disk and not in the database."""
         waiting = 0
         for segment in journal.list_segments(self._root):
-            waiting += max(0, segment.stat().st_size - self._positions.get(_key(segment), 0))
+            waiting += max(0, journal.size_of(segment) - self._positions.get(_key(segment), 0))
         return waiting
 
     def _ship_folder(self, segments: Iterator[Path]) -> Shipped:
@@ -104,15 +105,16 @@ class Shipper:
         is_finished, size = journal.is_finished(segment), segment.stat().st_size
         lines, end = journal.read_from(segment, start, max_bytes=self._batch_bytes)
         if lines:
-            parsed = list(_parse_lines(lines, start))
-            _set_aside(segment, [line.content for line in parsed if not line.request])
-            return self._ship(segment, parsed, start) + Shipped(is_behind=end < size)
+            return self._ship(segment, list(_parse_lines(lines, start, key=key)), start) + Shipped(is_behind=end < size)
         if is_finished:
             self._delete(segment, key, size - end)
         return Shipped()
 
     def _ship(self, segment: Path, lines: Sequence[_Line], start: int) -> Shipped:
-        """Ship lines in one transaction; if the database refuses one, in halves, until that one is alone and set aside."""
+        """Ship lines in one transaction; if the database refuses one, in halves, until that one is alone.
+
+        Lines that cannot be kept are set aside after the commit: before it, each attempt would set them aside once more.
+        """
         key, end = _key(segment), lines[-1].end
         readable = [line.request for line in lines if line.request]
         try:
@@ -121,10 +123,10 @@ class Shipper:
             if len(lines) > 1:
                 middle = len(lines) // 2
                 return self._ship(segment, lines[:middle], start) + self._ship(segment, lines[middle:], lines[middle - 1].end)
-            _logger.warning("a line is set aside: %s", error)
-            _set_aside(segment, [lines[0].content])
+            _logger.warning("%s: %d bytes at byte %d are set aside: %s", key, end - start, start, error)
             return self._ship(segment, [_Line(lines[0].content, end, None)], start)
         self._positions[key] = end
+        _set_aside(segment, [line.content for line in lines if not line.request])
         n_rows = sum(len(request.rows) for request in readable)
         return Shipped(n_requests=len(readable), n_rows=n_rows, n_rejected=len(lines) - len(readable))
 
@@ -138,20 +140,11 @@ class Shipper:
 
 
 def parse_line(line: bytes) -> LoggedRequest:
-    """One line of a journal.
-
-    Raises
-    ------
-    ValueError
-        When it is not what a bento writes.
-    """
-    try:
-        content = orjson.loads(line)
-        if b"\\u0000" in line:
-            content = _without_nul(content)
-        return _request_of(content)
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+    """One line of a journal. Raises whatever it may, where it is not what a bento writes."""
+    content = orjson.loads(line)
+    if b"\\u0000" in line:
+        content = _without_nul(content)
+    return _request_of(content)
 
 
 def _request_of(content: Mapping[str, Any]) -> LoggedRequest:
@@ -189,20 +182,23 @@ def _without_nul(content: Any) -> Any:
     return content
 
 
-def _parse_lines(lines: Sequence[bytes], start: int) -> Iterator[_Line]:
+def _parse_lines(lines: Sequence[bytes], start: int, *, key: str) -> Iterator[_Line]:
     end = start
     for line in lines:
-        end += len(line) + 1
+        begin, end = end, end + len(line) + 1
         try:
             yield _Line(line, end, parse_line(line))
-        except ValueError as error:
-            _logger.warning("a line cannot be read and is set aside: %s: %.200r", error, line)
+        except Exception as error:
+            # One line must not stop the others, whatever is wrong with it. What it holds, and an error may quote, is personal.
+            what = "%s: %d bytes at byte %d cannot be read and are set aside: %s"
+            _logger.warning(what, key, end - begin, begin, type(error).__name__)
             yield _Line(line, end, None)
 
 
 def _set_aside(segment: Path, lines: Sequence[bytes]) -> None:
     if lines:
-        with segment.with_suffix(".rejected").open("ab") as file:
+        path = segment.with_suffix(".rejected")
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
             file.writelines(line + b"\n" for line in lines)
 
 

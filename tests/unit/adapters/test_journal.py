@@ -194,7 +194,6 @@ while journal.append(b"%d %s\\n" % (number, b"x" * 300)):
     writer = child(code, tmp_path / "p")
     assert writer.stdout is not None
     n_said = sum(1 for _, _ in zip(range(2000), writer.stdout, strict=False))
-    assert not is_finished(list_segments(tmp_path)[-1])
     writer.send_signal(signal.SIGKILL)
     n_said += len(writer.stdout.readlines())
     writer.communicate()
@@ -204,13 +203,35 @@ while journal.append(b"%d %s\\n" % (number, b"x" * 300)):
     assert n_said <= len(numbers) <= n_said + 1
 
 
-def test_a_folder_goes_when_it_is_empty_and_comes_back_when_it_is_needed(tmp_path: Path):
+def test_a_segment_of_another_process_is_finished_when_that_is_gone_and_not_before(tmp_path: Path):
+    writer = child(
+        'Journal(Path(sys.argv[1]), max_bytes=10**9).append(b"x\\n"); print(flush=True); sys.stdin.read()', tmp_path / "p"
+    )
+    assert writer.stdout is not None
+    writer.stdout.readline()
+    (segment,) = list_segments(tmp_path)
+    assert not is_finished(segment)
+    writer.kill()
+    writer.communicate()
+    assert is_finished(segment)
+
+
+def age(path: Path) -> None:
+    """As if nothing had happened to it for long."""
+    os.utime(path, (5, 5))
+
+
+def test_a_folder_goes_when_it_was_empty_for_long_and_comes_back_when_it_is_needed(tmp_path: Path):
     writer = Journal(tmp_path / "p", max_bytes=PLENTY)
     writer.append(LINE)
+    age(tmp_path / "p")
     delete_empty_folders(tmp_path)
     (segment,) = list_segments(tmp_path)
     writer.close()
     delete_segment(segment)
+    delete_empty_folders(tmp_path)
+    assert (tmp_path / "p").exists(), "a bento with little traffic is about to use it again"
+    age(tmp_path / "p")
     delete_empty_folders(tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert writer.append(LINE)
@@ -220,15 +241,19 @@ def test_what_a_writer_killed_in_its_first_moment_left_goes_too(tmp_path: Path):
     (tmp_path / "p").mkdir()
     left = tmp_path / "p" / f"{5:020d}-7.new"
     left.touch()
+    age(tmp_path / "p")
     delete_empty_folders(tmp_path)
     assert left.exists(), "its writer may be about to name it"
-    os.utime(left, (5, 5))
+    age(left)
+    delete_empty_folders(tmp_path)
+    assert not left.exists()
+    age(tmp_path / "p")
     delete_empty_folders(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_reader_that_takes_the_folder_away_all_the_time_loses_nothing(tmp_path: Path):
-    """Folders are removed and segments deleted as fast as can be, while a writer begins a new one with every line."""
+def test_a_reader_that_looks_all_the_time_loses_nothing(tmp_path: Path):
+    """Segments are deleted and folders looked at as fast as can be, while a writer begins a new one with every line."""
     writer = Journal(tmp_path / "p", max_bytes=PLENTY, segment_bytes=1)
     done = threading.Event()
     found: list[bytes] = []
@@ -251,3 +276,56 @@ def test_a_reader_that_takes_the_folder_away_all_the_time_loses_nothing(tmp_path
     reader.join()
     assert written == [True] * 1000
     assert found == [b"%d" % number for number in range(1000)]
+
+
+def test_a_folder_that_goes_as_it_is_about_to_be_used_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It was empty for long: the reader removes it between the writer's look at it and its first file."""
+    (tmp_path / "p").mkdir()
+    age(tmp_path / "p")
+    opened = os.open
+
+    def open_late(*arguments: object) -> int:
+        delete_empty_folders(tmp_path)
+        return opened(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(journal.os, "open", open_late)
+    assert Journal(tmp_path / "p", max_bytes=PLENTY).append(LINE)
+    assert read_all(tmp_path) == [LINE[:-1]]
+
+
+def test_every_folder_that_a_writer_makes_is_its_owners_only(tmp_path: Path):
+    Journal(tmp_path / "predictions" / "p", max_bytes=PLENTY).append(LINE)
+    assert [(tmp_path / path).stat().st_mode & 0o777 for path in ("predictions", "predictions/p")] == [0o700, 0o700]
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "copy of it.jsonl", f"{7:020d}.jsonl", f"{7:020d}-1 (1).jsonl", f"{7:020d}-x.jsonl"])
+def test_what_a_person_puts_into_the_folder_is_let_alone(tmp_path: Path, name: str):
+    other = tmp_path / "p" / name
+    other.parent.mkdir()
+    other.write_bytes(b"other\n" * 1000)
+    old = other.with_suffix(".new")
+    old.touch()
+    age(old)
+    writer = Journal(tmp_path / "p", max_bytes=500)
+    assert writer.append(LINE)
+    delete_empty_folders(tmp_path)
+    assert read_all(tmp_path) == [LINE[:-1]]
+    assert other.exists() and old.exists()
+
+
+@pytest.mark.parametrize("fault", [OSError("disk"), ValueError("name"), RuntimeError("unheard of")], ids=repr)
+def test_whatever_goes_wrong_the_answer_is_no(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception):
+    def fail(*_: object) -> None:
+        raise fault
+
+    writer = Journal(tmp_path / "p", max_bytes=PLENTY)
+    with monkeypatch.context() as patch:
+        patch.setattr(journal.fcntl, "flock", fail)
+        assert not writer.append(LINE)
+    monkeypatch.setattr(writer, "_refused_until", 0.0)
+    assert writer.append(LINE)
+
+
+def test_a_segment_that_is_gone_has_no_size(tmp_path: Path):
+    (tmp_path / "segment").write_bytes(LINE)
+    assert [journal.size_of(tmp_path / name) for name in ("segment", "gone")] == [100, 0]

@@ -5,8 +5,10 @@ import time
 
 import pytest
 
+from perennial.adapters.journal import Journal, list_segments
 from perennial.config.settings import Settings
 from perennial.stack import prediction_log
+from perennial.steps.ship_predictions import Shipped
 
 
 @pytest.fixture
@@ -40,3 +42,33 @@ def test_an_earlier_process_does_not_speak_for_this_one(settings):
     prediction_log.prepare(settings)
     assert prediction_log.check(settings, 100.0) == "no sign of life yet"
     prediction_log.prepare(settings)
+
+
+def test_a_sign_of_life_cut_by_a_power_cut_is_none(settings):
+    beat(settings)
+    (settings.paths.predictions / "heartbeat.json").write_text("")
+    assert prediction_log.check(settings, 100.0) == "no sign of life yet"
+
+
+def test_a_disk_that_refuses_the_sign_of_life_does_not_end_the_service(settings):
+    """As a full disk does: the service fails, wants to say so, and cannot."""
+    settings.paths.predictions.write_text("where the folder should be")
+    progress = prediction_log.Progress(settings)
+    progress.fail(OSError(28, "No space left on device"))
+    progress.add(Shipped())
+    assert prediction_log.check(settings, 100.0) == "no sign of life yet"
+
+
+def test_the_sign_of_life_is_its_owners_only(settings):
+    prediction_log.Progress(settings).fail(OSError(28, "No space left on device"))
+    assert settings.paths.predictions.stat().st_mode & 0o777 == 0o700
+    assert json.loads((settings.paths.predictions / "heartbeat.json").read_text())["reason"].endswith("No space left on device")
+
+
+def test_segments_that_go_while_they_are_counted_count_nothing(settings, monkeypatch):
+    folder = settings.paths.predictions / "p"
+    Journal(folder, max_bytes=1000).append(b"x\n")
+    (segment,) = list_segments(folder.parent)
+    monkeypatch.setattr(prediction_log.journal, "list_segments", lambda _: [segment, folder / "gone"])
+    prediction_log.Progress(settings).fail(OSError("why"))
+    assert json.loads((settings.paths.predictions / "heartbeat.json").read_text())["waiting_bytes"] == 2

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from perennial.steps.ship_predictions import parse_line
+from perennial.steps.ship_predictions import _parse_lines, parse_line
 
 LINE = {
     "at": "2026-07-01T12:00:00.250000+00:00",
@@ -74,9 +74,31 @@ def test_nul_is_shown_as_what_cannot_be_shown():
         (line(predictions=[0.5]), "2 rows in a list with 1 predictions"),
         (line(predictions=["high", 0.5]), "could not convert"),
         (line(rows={"a": 1, "b": 2}), "2 rows in a dict"),
-        (json.dumps({name: value for name, value in LINE.items() if name != "status"}).encode(), "KeyError: 'status'"),
+        (json.dumps({name: value for name, value in LINE.items() if name != "status"}).encode(), "'status'"),
     ],
 )
 def test_what_cannot_be_read_is_told(content: bytes, fault: str):
-    with pytest.raises(ValueError, match=fault):
+    with pytest.raises((ValueError, KeyError, TypeError), match=fault):
         parse_line(content)
+
+
+DEEP = b'{"x": ' * 900 + b'"\\u0000"' + b"}" * 900
+
+
+@pytest.mark.parametrize(
+    ("poison", "fault"),
+    [
+        (line(model="m").replace(b'"UA"', DEEP), "RecursionError"),
+        (line(at="Ann was born yesterday"), "ValueError"),
+        (b'{"name": "Ann"}', "KeyError"),
+        (b'["Ann"]', "TypeError"),
+        (b'{"at": "Ann', "JSONDecodeError"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_one_line_does_not_stop_the_others_and_the_log_does_not_say_what_is_in_it(caplog, poison: bytes, fault: str):
+    """Where it is found and what is wrong, and nothing of what it holds: a person may be meant."""
+    lines = list(_parse_lines([line(), poison, line()], 100, key="p/segment"))
+    assert [each.request is None for each in lines] == [False, True, False]
+    start = 100 + len(line()) + 1
+    assert caplog.messages == [f"p/segment: {len(poison) + 1} bytes at byte {start} cannot be read and are set aside: {fault}"]

@@ -48,7 +48,7 @@ class Connection:
             with self._connection as open_connection, open_connection.cursor(cursor_factory=RealDictCursor) as cursor:
                 yield cursor
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-            raise UnavailableError(f"the state database went away: {error}".strip(), "see: perennial status") from error
+            raise UnavailableError(f"the state database went away: {describe(error)}", "see: perennial status") from error
 
     def _fetch(self, sql: str, values: tuple[object, ...] | Mapping[str, object]) -> Sequence[Mapping[str, Any]]:
         with self._transaction() as cursor:
@@ -65,3 +65,8 @@ class Connection:
         finally:
             with self._transaction() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (name,))
+
+
+def describe(error: psycopg2.Error) -> str:
+    """What Postgres says in one line, without its DETAIL and CONTEXT: these quote rows, and rows hold personal data."""
+    return error.diag.message_primary or str(error).strip().partition("\n")[0]

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import orjson
 import psycopg2
+import psycopg2.errors
 from psycopg2.extras import execute_values
 
-from perennial.adapters.state.connection import Connection
+from perennial.adapters.state.connection import Connection, describe
 from perennial.errors import PredictionRefused, UnavailableError
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ _LOCK = "prediction-log"
 _COPY = """COPY prediction (predicted_at, model, model_version, kind, request_id, row_number, features, prediction, milliseconds)
            FROM STDIN"""
 _COPY_CHUNK = 256 * 1024
+# Whether a day's table is there, and how it is attached: NULL is not at all.
+_STATE_OF_DAY = """SELECT to_regclass(%(name)s) IS NULL AS is_missing,
+                          (SELECT inhdetachpending FROM pg_inherits
+                           WHERE inhrelid = to_regclass(%(name)s) AND inhparent = 'prediction'::regclass) AS is_leaving"""
+# Postgres' class of errors for what is too large: an identifier for its index, a row nested too deeply.
+_LIMIT_EXCEEDED = "54"
 # A position whose journal is gone; young ones stay, in case a disk was only not there for a while.
 _FORGOTTEN_AFTER = timedelta(days=1)
 _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
@@ -55,11 +62,9 @@ class PredictionStore(Connection):
         try:
             with super()._transaction() as cursor:
                 yield cursor
-        except (psycopg2.DataError, psycopg2.IntegrityError) as error:
-            raise PredictionRefused(f"the state database refuses predictions: {error}".strip()) from error
         except psycopg2.Error as error:
             # Tables that are not there yet, no right to them: somebody is about to mend it, and the predictions can wait.
-            raise UnavailableError(f"predictions cannot be written: {error}".strip(), "see: perennial status") from error
+            raise UnavailableError(f"predictions cannot be written: {describe(error)}", "see: perennial status") from error
 
     def take_over(self) -> bool:
         """Whether this connection is, or just became, the one that writes. It stays so until it ends."""
@@ -78,16 +83,25 @@ class PredictionStore(Connection):
         PredictionRefused
             When the database refuses one of the requests; nothing of them is written.
         UnavailableError
-            When it is away, has no such tables, or somebody else has moved the segment's position meanwhile.
+            When it is away, has no such tables or no longer a day's table, or somebody else has moved the segment's position
+            meanwhile.
         """
         self.make_days(request.predicted_at.astimezone(UTC).date() for request in requests if request.rows)
+        content = _copy_content(requests)
         with self._transaction() as cursor:
             _move_position(cursor, segment, start, end)
-            cursor.copy_expert(_COPY, io.BytesIO(b"".join(_copy_lines(requests))), size=_COPY_CHUNK)
-            _add_traffic(cursor, requests)
+            try:
+                cursor.copy_expert(_COPY, content, size=_COPY_CHUNK)
+                _add_traffic(cursor, requests)
+            except psycopg2.Error as error:
+                if _lacks_a_day(error):
+                    self._days.clear()
+                elif _is_refusal(error):
+                    raise PredictionRefused(f"the state database refuses predictions: {describe(error)}") from error
+                raise
 
     def make_days(self, days: Iterable[date]) -> None:
-        """Make the partitions of these UTC days where they are missing.
+        """Make the partitions of these UTC days where they are missing; a day's table that was detached is attached again.
 
         Notes
         -----
@@ -95,13 +109,22 @@ class PredictionStore(Connection):
         place, it would wait for all of them and stop those that come after.
         """
         for day in set(days) - self._days:
-            name, values = f"prediction_{day:%Y%m%d}", (f"{day}+00", f"{day + timedelta(days=1)}+00")
-            with self._transaction() as cursor:
-                cursor.execute("SELECT to_regclass(%s) IS NULL AS is_missing", (name,))
-                if [row["is_missing"] for row in cursor.fetchall()] == [True]:
-                    cursor.execute(f"CREATE TABLE {name} (LIKE prediction INCLUDING ALL)")
-                    cursor.execute(f"ALTER TABLE prediction ATTACH PARTITION {name} FOR VALUES FROM (%s) TO (%s)", values)
+            self._make_day(day)
             self._days.add(day)
+
+    def _make_day(self, day: date) -> None:
+        name, values = f"prediction_{day:%Y%m%d}", (f"{day}+00", f"{day + timedelta(days=1)}+00")
+        with self._transaction() as cursor:
+            cursor.execute(_STATE_OF_DAY, {"name": name})
+            (state,) = cursor.fetchall()
+            if state["is_leaving"]:
+                step = f"if nobody does it any more: ALTER TABLE prediction DETACH PARTITION {name} FINALIZE"
+                raise UnavailableError(f"{name} is being detached", step)
+            if state["is_missing"]:
+                cursor.execute(f"CREATE TABLE {name} (LIKE prediction INCLUDING ALL)")
+            if state["is_leaving"] is None:
+                # Also a table that was detached and is still there.
+                cursor.execute(f"ALTER TABLE prediction ATTACH PARTITION {name} FOR VALUES FROM (%s) TO (%s)", values)
 
     def forget_segment(self, segment: str) -> None:
         """Drop the position of a segment that is deleted."""
@@ -125,6 +148,24 @@ def _move_position(cursor: "RealDictCursor", segment: str, start: int, end: int)
     )
     if cursor.rowcount != 1:
         raise UnavailableError(f"somebody else has taken over {segment} beyond byte {start}")
+
+
+def _lacks_a_day(error: psycopg2.Error) -> bool:
+    """Whether a row found no partition: somebody dropped or detached the day after it was made."""
+    return isinstance(error, psycopg2.errors.CheckViolation) and not error.diag.constraint_name
+
+
+def _is_refusal(error: psycopg2.Error) -> bool:
+    """Whether the database refuses what the requests hold; all else, as a full disk or a missing table, is no fault of theirs."""
+    return isinstance(error, psycopg2.DataError | psycopg2.IntegrityError) or (error.pgcode or "").startswith(_LIMIT_EXCEEDED)
+
+
+def _copy_content(requests: Iterable[LoggedRequest]) -> io.BytesIO:
+    try:
+        return io.BytesIO(b"".join(_copy_lines(requests)))
+    except Exception as error:
+        # Rows that could be read but cannot be written, nested too deeply for instance.
+        raise PredictionRefused(f"predictions cannot be written as JSON: {type(error).__name__}") from error
 
 
 def _copy_lines(requests: Iterable[LoggedRequest]) -> Iterator[bytes]:
