@@ -1,8 +1,8 @@
 """Processes that write journals as bentos do, and one that ships them and may be killed at any instant.
 
 python prediction_journals.py write FOLDER NAME PER_SECOND     until its standard input is closed; says how many it wrote
-python prediction_journals.py ship URL ROOT N_KILLS SEED       in children that are killed, then to the end; says how many
-                                                               of the kills left it something to do
+python prediction_journals.py ship URL ROOT N_KILLS SEED       what it writes itself, in children that are killed until so many
+                                                               kills came too early, then to the end; says how many it wrote
 """
 
 import contextlib
@@ -54,13 +54,13 @@ class Writer:
 
     def end(self) -> int:
         """Let it end by itself; returns how many requests it wrote."""
-        said, _ = self._process.communicate(timeout=20)
+        said, _ = self._process.communicate(timeout=60)
         return int(said.splitlines()[-1])
 
     def kill(self) -> int:
         """Kill it; returns how many requests it said to have written."""
         self._process.send_signal(signal.SIGKILL)
-        said, _ = self._process.communicate(timeout=20)
+        said, _ = self._process.communicate(timeout=60)
         return int(said.splitlines()[-1])
 
 
@@ -77,24 +77,48 @@ def write(folder: Path, name: str, per_second: int) -> None:
 
 
 def ship(url: str, root: Path, *, n_kills: int, seed: int) -> None:
-    chance, n_interrupted = random.Random(seed), 0
-    for _ in range(n_kills):
-        child = os.fork()
-        if not child:
-            ship_to_the_end(url, root)
-            os._exit(0)
-        time.sleep(chance.uniform(0.005, 0.08))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+    """Where a fast machine is through with everything, there is more to do: kills count that come in the middle."""
+    chance, n_requests, n_interrupted = random.Random(seed), 0, 0
+    while n_interrupted < n_kills:
+        if not journal.list_segments(root):
+            n_requests = write_more(root / "p", n_requests)
+        ship_and_die(url, root, seconds=chance.uniform(0, 0.05))
         n_interrupted += bool(journal.list_segments(root))
     ship_to_the_end(url, root)
-    sys.stdout.write(f"{n_interrupted}\n")
+    sys.stdout.write(f"{n_requests}\n")
 
 
-def ship_to_the_end(url: str, root: Path) -> None:
+def write_more(folder: Path, n_requests: int) -> int:
+    """Small segments, so that kills also meet deletions."""
+    writer = Journal(folder, max_bytes=1024**3, segment_bytes=64 * 1024)
+    for number in range(n_requests, n_requests + 2000):
+        if not writer.append(request_line("loop", number)):
+            raise SystemExit("the journal refuses")
+    writer.close()
+    return n_requests + 2000
+
+
+def ship_and_die(url: str, root: Path, *, seconds: float) -> None:
+    """Ship in a child that is killed so long after it has begun."""
+    begun, begins = os.pipe()
+    child = os.fork()
+    if not child:
+        ship_to_the_end(url, root, begins=begins)
+        os._exit(0)
+    os.close(begins)
+    os.read(begun, 1)
+    os.close(begun)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def ship_to_the_end(url: str, root: Path, *, begins: int | None = None) -> None:
     with PredictionStore(url) as store:
         while not store.take_over():
             time.sleep(0.002)
+        if begins is not None:
+            os.write(begins, b"!")
         shipper = Shipper(store, root, batch_bytes=16 * 1024)
         while journal.list_segments(root):
             shipper.ship_round(datetime.now(UTC))
