@@ -1,5 +1,6 @@
 """Faults in the rows of a request."""
 
+import difflib
 import json
 
 import pytest
@@ -63,6 +64,33 @@ def test_faults_are_bounded_however_long_names_and_values_are():
     faults = find_faults(rows, FEATURES, max_bad_rows=3, max_faults=50)
     assert len(faults) == 50
     assert max(len(fault.found) + len(fault.field) + len(fault.expected) for fault in faults) < 300
+
+
+class Watched(dict):
+    """A row that counts how many of its fields were looked at."""
+
+    n_seen = 0
+
+    def __iter__(self):
+        for name in super().__iter__():
+            self.n_seen += 1
+            yield name
+
+
+def test_no_more_is_looked_at_than_is_named(monkeypatch):
+    asked = []
+    monkeypatch.setattr(difflib, "get_close_matches", lambda name, *_, **__: asked.append(name) or [])
+    row = Watched(ROW | {f"field {number}": 1 for number in range(5000)})
+    faults = find_faults([row] * 20, FEATURES)
+    assert len(faults) == 100
+    assert row.n_seen <= 100 + len(ROW) + 1
+    assert len(asked) == 10
+
+
+def test_names_are_suggested_for_the_first_unknown_fields_only():
+    faults = find_faults([{**ROW, **{f"milles{number}": 1 for number in range(8)}}] * 2, FEATURES)
+    assert [fault.expected.endswith("near: miles") for fault in faults] == [True] * 10 + [False] * 6
+    assert {fault.expected for fault in faults[10:]} == {"one of carrier, engine, miles, seats, wind, gust, is_holiday"}
 
 
 def test_a_row_that_is_no_object_is_named():
