@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,11 +22,15 @@ from perennial.errors import PackagingError, UnavailableError
 _logger = logging.getLogger(__name__)
 
 _BUILD_SECONDS = 120
+# Prometheus' text format; a timestamp may follow.
+_SAMPLE = re.compile(
+    r"(?P<name>[^#\s{][^\s{]*(\{.*\})?) (?P<value>[-+]?([0-9.]+(e[-+]?[0-9]+)?|inf|nan))( [0-9]+)?", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a bento answered. Names of headers are in lower case; `content` is empty where the body is not JSON."""
+    """What a bento answered. Names of headers are in lower case; `content` is empty where the body is no object in JSON."""
 
     status: int
     headers: Mapping[str, str]
@@ -170,10 +175,12 @@ class BentoClient:
         response, text = self._exchange(method, path, body, headers or {})
         is_json = response.headers.get_content_type() == "application/json"
         answered = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(status=response.status, headers=answered, content=json.loads(text) if is_json else {})
+        return Answer(status=response.status, headers=answered, content=_read_object(text) if is_json else {})
 
     def read_metrics(self) -> dict[str, float]:
         """What `/metrics` says: a number by name, labels included, such as `process_resident_memory_bytes`.
+
+        Lines that are none of this form are left out.
 
         Raises
         ------
@@ -181,8 +188,8 @@ class BentoClient:
             When no answer comes.
         """
         _, text = self._exchange("GET", "/metrics", None, {})
-        samples = (line.rpartition(" ") for line in text.decode().splitlines() if line and not line.startswith("#"))
-        return {name: float(value) for name, _, value in samples}
+        samples = (_SAMPLE.fullmatch(line) for line in text.decode(errors="replace").splitlines())
+        return {sample["name"]: float(sample["value"]) for sample in samples if sample}
 
     def _exchange(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
@@ -195,3 +202,11 @@ class BentoClient:
             self._connection.close()
             where = f"http://{self._connection.host}:{self._connection.port}{path}"
             raise UnavailableError(f"no answer to {method} {where}: {error or type(error).__name__}") from error
+
+
+def _read_object(text: bytes) -> Mapping[str, object]:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}

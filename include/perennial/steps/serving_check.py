@@ -84,7 +84,7 @@ def check_answers(path: Path, host: str, port: int, *, spec: Release) -> Measure
         alone, seconds = _time_single_rows(client, rows)
         expected = [offline[number % len(rows)] for number in range(len(alone))]
         largest = max(largest, _check_parity(alone, expected, tolerance=spec.parity_tolerance))
-        memory_mb = client.read_metrics()["process_resident_memory_bytes"] / 1024**2
+        memory_mb = _read_memory_mb(client)
     p99_ms = 1000 * _percentile_99(seconds)
     check_budget("99th percentile of single rows", p99_ms, unit="ms", at_most=spec.p99_ms, key="p99_ms")
     check_budget("memory of the bento's process", memory_mb, unit="MB", at_most=spec.memory_mb, key="memory_mb")
@@ -145,7 +145,8 @@ def _check_parity(answered: Sequence[float], offline: Sequence[float], *, tolera
     if len(answered) != len(offline):
         raise ReleaseError(f"the bento gave {len(answered)} predictions for {len(offline)} golden rows")
     differences = [abs(here - there) for here, there in zip(answered, offline, strict=True)]
-    worst = max(range(len(differences)), key=differences.__getitem__)
+    # What is no number is worst of all.
+    worst = max(range(len(differences)), key=lambda number: (math.isnan(differences[number]), differences[number]))
     if not differences[worst] <= tolerance:
         numbers = f"{answered[worst]!r} served, {offline[worst]!r} offline, tolerance {tolerance:g}"
         raise ReleaseError(f"golden row {worst} is predicted differently: {numbers}", "see spec.release.parity_tolerance")
@@ -156,7 +157,17 @@ def _probabilities(answer: Answer) -> list[float]:
     predictions = answer.content.get("predictions")
     if answer.status != 200 or not isinstance(predictions, list):
         raise ReleaseError(f"golden rows were answered {answer.status}: {str(answer.content)[:300]}")
-    return [float(each["probability"]) for each in predictions]
+    probabilities = [each.get("probability") if isinstance(each, dict) else None for each in predictions]
+    if wrong := [each for each in probabilities if type(each) not in (int, float)]:
+        raise ReleaseError(f"golden rows were answered without a probability: {wrong[0]!r} in {str(predictions)[:300]}")
+    return [float(each) for each in probabilities if each is not None]
+
+
+def _read_memory_mb(client: BentoClient) -> float:
+    name = "process_resident_memory_bytes"
+    if (held := client.read_metrics().get(name)) is None:
+        raise ReleaseError(f"memory of the bento's process: unknown, its /metrics has no {name}")
+    return held / 1024**2
 
 
 def _time_single_rows(client: BentoClient, rows: Sequence[object]) -> tuple[list[float], list[float]]:
