@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit as logistic  # type: ignore[import-untyped]
 
 Matrix = NDArray[np.float64]
 Scores = NDArray[np.float64]
@@ -42,9 +43,7 @@ def score_histogram_trees(model: Any) -> Callable[[Matrix], Scores]:
 
 def expit(values: Scores) -> Scores:
     """The logistic function: from a sum of logits to a probability."""
-    from scipy.special import expit  # type: ignore[import-untyped]
-
-    scores: Scores = expit(values)
+    scores: Scores = logistic(values)
     return scores
 
 

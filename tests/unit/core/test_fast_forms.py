@@ -1,6 +1,7 @@
 """Fast forms give the numbers of the pipeline they were made of."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -181,3 +182,18 @@ def test_synthetic_rows_are_repeatable_and_hard():
     assert {"never seen", None} <= {row["carrier"] for row in rows}
     assert 2**53 in {row["hour"] for row in rows} and -3.4e38 in {row["wind"] for row in rows}
     assert all(row["origin"] is not None for row in rows)
+
+
+def test_single_rows_of_lightgbm_are_right_from_several_threads_at_once(trained):
+    """Predictions and explanations each have a thread and share LightGBM's set-up for one row."""
+    form = build_fast_form(trained("lightgbm"))
+    values = form.encode(to_rows(make_frame(200, seed=3), FEATURES))
+    expected = np.concatenate([form.score(row[np.newaxis]) for row in values])
+    assert len(set(expected.tolist())) > 50
+
+    def score_all(seed: int) -> bool:
+        order = np.random.default_rng(seed).permutation(len(values))
+        return all(form.score(values[[number]])[0] == expected[number] for number in order)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(score_all, range(40)))
