@@ -18,16 +18,12 @@ from perennial_bento.openapi import build_openapi
 from perennial_bento.predictions import Predictions
 from perennial_bento.recorder import Recorder
 from perennial_bento.requests import MAX_BODY_BYTES, Call, Refusal, read_call
+from perennial_bento.waiting import Disconnected, Receive
 
-Receive = Callable[[], Awaitable[Message]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
-Handler = Callable[[Call, bytes], Awaitable[Answer]]
+Handler = Callable[[Call, bytes, Receive], Awaitable[Answer]]
 
 _PREDICT = "/predict"
-
-
-class Disconnected(Exception):
-    """The caller went away before the request was complete."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,16 +59,16 @@ class Served:
     def metrics(self) -> Metrics | None:
         return self._loaded.metrics if self._loaded else None
 
-    async def predict(self, call: Call, body: bytes) -> Answer:
-        return await self._require().predictions.predict(call, body)
+    async def predict(self, call: Call, body: bytes, receive: Receive) -> Answer:
+        return await self._require().predictions.predict(call, body, receive)
 
-    async def explain(self, call: Call, body: bytes) -> Answer:
-        return await self._require().predictions.explain(call, body)
+    async def explain(self, call: Call, body: bytes, receive: Receive) -> Answer:
+        return await self._require().predictions.explain(call, body, receive)
 
-    async def metadata(self, call: Call, _body: bytes) -> Answer:
+    async def metadata(self, call: Call, _body: bytes, _receive: Receive) -> Answer:
         return Answer(status=200, body=orjson.dumps({"request_id": call.request_id, **self._require().model.metadata}))
 
-    async def openapi(self, _call: Call, _body: bytes) -> Answer:
+    async def openapi(self, _call: Call, _body: bytes, _receive: Receive) -> Answer:
         return Answer(status=200, body=self._require().openapi)
 
     def _require(self) -> _Loaded:
@@ -123,7 +119,7 @@ class Front:
             refusal = Refusal(405, "method_not_allowed", message=message)
             return refuse(refusal, call.request_id, headers=((b"allow", method.encode()),))
         try:
-            return await handler(call, await _read_body(call, receive))
+            return await handler(call, await _read_body(call, receive), receive)
         except Refusal as refusal:
             return refuse(refusal, call.request_id)
         except Disconnected:

@@ -2,15 +2,16 @@
 
 import html
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import bentoml
 
 from perennial_bento.answers import Answer
 from perennial_bento.requests import Call, Refusal
+from perennial_bento.waiting import Receive
 
-Handler = Callable[[Call, bytes], Awaitable[Answer]]
+Handler = Callable[[Call, bytes, Receive], Awaitable[Answer]]
 
 _FILES = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
 _CONTENT_TYPES = {"swagger-ui.css": b"text/css; charset=utf-8", "swagger-ui-bundle.js": b"text/javascript; charset=utf-8"}
@@ -37,17 +38,24 @@ def handlers(model: str) -> Mapping[str, Handler]:
     text = _PAGE.format(title=html.escape(model)).encode()
     page = Answer(status=200, body=text, headers=((b"content-type", b"text/html; charset=utf-8"),))
     elsewhere = Answer(status=308, body=b"", headers=((b"location", b"../docs"),))
-    files = {f"/docs/{name}": partial(_send_file, name) for name in _CONTENT_TYPES}
+    files = {f"/docs/{name}": partial(_send_file, name, _read_file(name)) for name in _CONTENT_TYPES}
     return {"/docs": partial(_send, page), "/docs/": partial(_send, elsewhere), **files}
 
 
-async def _send(answer: Answer, _call: Call, _body: bytes) -> Answer:
+async def _send(answer: Answer, _call: Call, _body: bytes, _receive: Receive) -> Answer:
     return answer
 
 
-async def _send_file(name: str, _call: Call, _body: bytes) -> Answer:
+@cache
+def _read_file(name: str) -> bytes:
+    """The file's content; nothing where this version of BentoML has no such file."""
     try:
-        body = (_FILES / name).read_bytes()
-    except OSError as error:
-        raise Refusal(404, "not_found", message=f"this version of BentoML has no {name}; see openapi.json") from error
+        return (_FILES / name).read_bytes()
+    except OSError:
+        return b""
+
+
+async def _send_file(name: str, body: bytes, _call: Call, _body: bytes, _receive: Receive) -> Answer:
+    if not body:
+        raise Refusal(404, "not_found", message=f"this version of BentoML has no {name}; see openapi.json")
     return Answer(status=200, body=body, headers=((b"content-type", _CONTENT_TYPES[name]), (b"cache-control", b"max-age=3600")))

@@ -21,11 +21,12 @@ _ERRORS: Mapping[int, str] = {
     408: "`timeout`: the request did not arrive in time.",
     413: "`too_many_rows` or `body_too_large`.",
     422: "`invalid_request` or `invalid_rows`: `details` names row, field, what was expected and what was found.",
+    431: "`headers_too_large`.",
     500: "`internal`: the model failed; its log has the request id.",
-    503: "`no_champion`, `unavailable` or `not_ready`: nothing serves the model now.",
+    503: "`no_champion`, `unavailable` or `not_ready`: nothing serves the model now. `busy`: too much waits to be answered.",
     504: "`timeout`: no answer in time.",
 }
-_READING = (401, 404, 405, 503, 504)
+_READING = (401, 404, 405, 431, 503, 504)
 
 
 def build_openapi(model: Model) -> Json:
@@ -37,7 +38,7 @@ def build_openapi(model: Model) -> Json:
         "servers": [{"url": "/"}],
         # Keys are up to who runs the gateway.
         "security": [{}, {"caller": []}],
-        "paths": _paths(name, example=dict(model.golden[0]) if model.golden else _example_row(model)),
+        "paths": _paths(name, example=_example_row(model)),
         "components": {
             "schemas": _schemas(model),
             "headers": _HEADERS,
@@ -118,7 +119,9 @@ def _field(model: Model, name: str) -> Json:
 
 
 def _example_row(model: Model) -> Json:
-    return {name: _EXAMPLES[kind] for name, (kind, _) in model.description.features.items()}
+    """A row that is right and is nobody's: made of types, and of the first of the categories."""
+    types = model.description.features.items()
+    return {name: min(model.categories.get(name, ()), default=_EXAMPLES[kind]) for name, (kind, _) in types}
 
 
 def _object(properties: Mapping[str, object]) -> Json:

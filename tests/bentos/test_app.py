@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import threading
 import time
 
 import httpx
 import pytest
 
 from perennial.adapters.journal import Journal, list_segments
+from perennial_bento import docs
 from perennial_bento.app import Front, Served
 from perennial_bento.model import Description
 from perennial_bento.recorder import Recorder
@@ -43,24 +45,37 @@ class Fragile:
     def __init__(self, inline_rows: int = 64):
         self.inline_rows = inline_rows
         self.batches: list[int] = []
+        self.may_go = threading.Event()
+        self.may_go.set()
 
     def probabilities(self, rows):
         self.batches.append(len(rows))
+        assert self.may_go.wait(10)
         if any(row["miles"] == 13 for row in rows):
             raise ValueError("could not convert 'Jane Doe'")
         return [float("nan") if row["miles"] < 0 else row["miles"] / 1000 for row in rows]
+
+    base = 0.5
+
+    def explain(self, rows):
+        return [(probability, {"miles": probability - 0.5}) for probability in self.probabilities(rows)]
+
+
+async def bentoml(scope, receive, send): ...
+
+
+def front(model: Fragile | None, journal: Journal | None = None) -> Front:
+    served = Served(DESCRIPTION, recorder=Recorder(journal, model="m", version=7, sample_ratio=1.0))
+    if model:
+        served.load(model, Counts())
+    return Front(bentoml, served=served)
 
 
 def post(*numbers: float, model: Fragile | None, journal: Journal | None = None) -> list[httpx.Response]:
     """One request of one row for each number, all at once."""
 
-    async def bentoml(scope, receive, send): ...
-
     async def call() -> list[httpx.Response]:
-        served = Served(DESCRIPTION, recorder=Recorder(journal, model="m", version=7, sample_ratio=1.0))
-        if model:
-            served.load(model, Counts())
-        transport = httpx.ASGITransport(app=Front(bentoml, served=served))
+        transport = httpx.ASGITransport(app=front(model, journal))
         headers = {"x-perennial-source": "live"}
         async with httpx.AsyncClient(transport=transport, base_url="http://bento", headers=headers) as client:
             return await asyncio.gather(*(client.post("/predict", json={"rows": [{"miles": each}]}) for each in numbers))
@@ -113,3 +128,114 @@ def test_callers_are_served_on_when_the_disk_refuses_the_journal(tmp_path):
     (tmp_path / "file").write_text("no folder")
     (answer,) = post(100, model=Fragile(), journal=Journal(tmp_path / "file" / "bento", max_bytes=10_000_000))
     assert answer.status_code == 200
+
+
+def body_of(n_rows: int, *, pad: int = 0) -> bytes:
+    return json.dumps({"rows": [{"miles": 1}] * n_rows}).encode() + b" " * pad
+
+
+class Caller:
+    """One request straight to ASGI, by a caller who can leave."""
+
+    def __init__(self, path: str, body: bytes) -> None:
+        self.sent: list[dict] = []
+        self.leaves = asyncio.Event()
+        self._scope = {"type": "http", "path": path, "method": "POST", "headers": []}
+        self._body: bytes | None = body
+
+    async def ask(self, app: Front) -> None:
+        async def send(message) -> None:
+            self.sent.append(message)
+
+        await app(self._scope, self._receive, send)
+
+    async def _receive(self) -> dict:
+        if self._body is not None:
+            message, self._body = {"type": "http.request", "body": self._body}, None
+            return message
+        await self.leaves.wait()
+        return {"type": "http.disconnect"}
+
+    @property
+    def status(self) -> int:
+        return self.sent[0]["status"]
+
+    @property
+    def code(self) -> str:
+        return json.loads(self.sent[1]["body"])["error"]["code"]
+
+
+async def until(condition) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass in time"
+        await asyncio.sleep(0.001)
+
+
+# Bodies over 64 KiB go another way to the model than small ones.
+@pytest.mark.parametrize(("path", "pad"), [("/predict", 0), ("/predict", 70_000), ("/explain", 0)])
+def test_beyond_what_may_wait_callers_are_told_so_at_once(monkeypatch, path, pad):
+    monkeypatch.setattr("perennial_bento.predictions.MAX_WAITING_ROWS", 2 * max(2, pad // 1024 + 1))
+    monkeypatch.setattr("perennial_bento.predictions.MAX_WAITING_EXPLANATIONS", 2)
+    model = Fragile(inline_rows=0)
+    model.may_go.clear()
+
+    async def run() -> list[Caller]:
+        app, callers = front(model), [Caller(path, body_of(2, pad=pad)) for _ in range(4)]
+        asking = [asyncio.ensure_future(caller.ask(app)) for caller in callers]
+        await until(lambda: sum(map(len, (caller.sent for caller in callers))) == 4)
+        assert [(caller.status, caller.code) for caller in callers if caller.sent] == [(503, "busy")] * 2
+        model.may_go.set()
+        await asyncio.gather(*asking)
+        last = Caller(path, body_of(2, pad=pad))
+        await last.ask(app)
+        return [*callers, last]
+
+    assert sorted(caller.status for caller in asyncio.run(run())) == [200, 200, 200, 503, 503]
+
+
+def test_a_request_that_is_larger_than_what_may_wait_is_answered_where_nothing_waits(monkeypatch):
+    monkeypatch.setattr("perennial_bento.predictions.MAX_WAITING_ROWS", 2)
+    caller = Caller("/predict", body_of(100))
+    asyncio.run(caller.ask(front(Fragile())))
+    assert caller.status == 200
+
+
+@pytest.mark.parametrize(("path", "pad"), [("/predict", 0), ("/predict", 70_000), ("/explain", 0)])
+def test_what_callers_left_before_it_was_begun_is_never_computed(path, pad):
+    model = Fragile(inline_rows=0)
+    model.may_go.clear()
+
+    async def run() -> list[Caller]:
+        app, callers = front(model), [Caller(path, body_of(n_rows, pad=pad)) for n_rows in (1, 2, 3, 4)]
+        first = asyncio.ensure_future(callers[0].ask(app))
+        await until(lambda: model.batches)
+        others = [asyncio.ensure_future(caller.ask(app)) for caller in callers[1:]]
+        await asyncio.sleep(0.01)
+        callers[1].leaves.set()
+        callers[2].leaves.set()
+        await asyncio.gather(*others[:2])
+        model.may_go.set()
+        await asyncio.gather(first, others[2])
+        return callers
+
+    callers = asyncio.run(run())
+    assert model.batches == [1, 4]
+    assert [caller.sent[0]["status"] if caller.sent else None for caller in callers] == [200, None, None, 200]
+
+
+def test_the_pages_files_are_read_once(tmp_path, monkeypatch):
+    docs._read_file.cache_clear()
+    monkeypatch.setattr(docs, "_FILES", tmp_path)
+    (tmp_path / "swagger-ui.css").write_text("body {}")
+    app = front(Fragile())
+    (tmp_path / "swagger-ui.css").unlink()
+
+    async def get(path: str) -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://bento") as client:
+            return await client.get(path)
+
+    there, missing = (asyncio.run(get(f"/docs/swagger-ui{rest}")) for rest in (".css", "-bundle.js"))
+    docs._read_file.cache_clear()
+    assert (there.status_code, there.text) == (200, "body {}")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")

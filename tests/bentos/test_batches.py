@@ -79,12 +79,55 @@ def test_what_arrives_while_the_worker_is_busy_is_its_next_batch(worker):
 
 
 def test_a_caller_who_stopped_waiting_does_not_disturb_the_others(worker):
+    doubling = Doubling()
+
     async def run():
-        batcher = Batcher(Doubling(), worker=worker, inline_rows=10)
+        batcher = Batcher(doubling, worker=worker, inline_rows=10)
         gone, there = (asyncio.ensure_future(batcher.submit(number, [ROW])) for number in (2, 4))
-        await asyncio.sleep(0)
         gone.cancel()
         return await asyncio.gather(gone, there, return_exceptions=True)
 
     gone, there = asyncio.run(run())
     assert isinstance(gone, asyncio.CancelledError) and there == 8
+    assert doubling.batches == [[4]], "what nobody waits for is not computed"
+
+
+def broken(asked):
+    raise OSError("no space left on device")
+
+
+def silent(asked):
+    return [2 * number for number in asked if number != 4]
+
+
+@pytest.mark.parametrize("inline_rows", [0, 10])
+@pytest.mark.parametrize(("fault", "error"), [(broken, OSError), (silent, RuntimeError)])
+def test_a_batch_that_cannot_be_computed_fails_and_the_next_one_is_computed(worker, inline_rows, fault, error):
+    computing = threading.Event()
+
+    def compute(asked):
+        if asked[0] == 2:
+            assert inline_rows or computing.wait(10)
+            return fault(asked)
+        return [2 * number for number in asked]
+
+    async def run():
+        batcher = Batcher(compute, worker=worker, inline_rows=inline_rows)
+        failing = [asyncio.ensure_future(batcher.submit(number, [ROW])) for number in (2, 4)]
+        await asyncio.sleep(0.01)
+        following = asyncio.ensure_future(batcher.submit(6, [ROW]))
+        await asyncio.sleep(0)
+        computing.set()
+        failed = await asyncio.wait_for(asyncio.gather(*failing, return_exceptions=True), 5)
+        return failed, await asyncio.wait_for(following, 5), await asyncio.wait_for(batcher.submit(8, [ROW]), 5)
+
+    failed, *computed = asyncio.run(run())
+    assert [type(each) for each in failed] == [error] * 2
+    assert computed == [12, 16]
+
+
+def test_without_its_worker_a_batch_fails_at_once():
+    with ThreadPoolExecutor(max_workers=1) as stopped:
+        pass
+    (failed,) = submit_all(Doubling(), stopped, [2], inline_rows=0)
+    assert isinstance(failed, RuntimeError)

@@ -9,6 +9,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from bento_sample import FEATURES, ROW
+from perennial.adapters.bentos import read_golden_file
+from perennial.config.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +111,27 @@ def test_the_example_of_a_request_is_answered_as_described(bento, document, path
     answer = bento.ask("POST", f"/{path}", json.dumps(example).encode())
     schema = operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
     validator(document, schema).validate(answer.content)
+
+
+def test_the_example_is_no_row_that_ever_was(bento, document):
+    """It is made of the schema: a golden row is a line of somebody's warehouse."""
+    for path in ("predict", "explain"):
+        body = document["paths"][f"/v1/models/late/{path}"]["post"]["requestBody"]
+        (row,) = body["content"]["application/json"]["example"]["rows"]
+        assert row == {"carrier": "DL", "engine": "jet", "miles": 0, "seats": 0, "wind": 0.0, "is_holiday": False}
+        assert row not in read_golden_file(bento.path)["rows"]
+
+
+def test_every_refusal_that_the_page_promises_is_described(document):
+    page = (Settings.load({}).project / "docs" / "serving.md").read_text()
+    table: dict[str, set[str]] = {}
+    for status, codes in re.findall(r"^\| ([45]\d\d) \| (.*?) \|", page, re.MULTILINE):
+        table.setdefault(status, set()).update(re.findall(r"`(\w+)`", codes))
+    responses = document["paths"]["/v1/models/late/predict"]["post"]["responses"]
+    described = {status: response["description"] for status, response in responses.items() if status != "200"}
+    named = {status: {*re.findall(r"`([a-z_]+)`", text)} - {"details"} for status, text in described.items()}
+    assert len(table) > 10
+    assert named == table
 
 
 def test_the_metadata_are_as_described(bento, document):

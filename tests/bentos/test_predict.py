@@ -147,6 +147,22 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(bento):
         assert connection.recv(12) == b"HTTP/1.1 413"
 
 
+def test_what_callers_left_waiting_is_not_predicted(bento):
+    def rows() -> float:
+        return bento.metrics()['perennial_rows_total{model="late",version="3"}']
+
+    bento.predict(ROW)
+    before, n_callers = rows(), 12
+    body = json.dumps({"rows": [ROW] * 8_000}).encode()
+    head = f"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    for _ in range(n_callers):
+        with socket.create_connection(("127.0.0.1", bento.port), timeout=10) as connection:
+            connection.sendall(head + body)
+    # Behind all that is still to be done.
+    assert bento.predict(*[ROW] * 1_000).status == 200
+    assert rows() - before < n_callers / 2 * 8_000 + 1_000
+
+
 @pytest.mark.parametrize("given", ["mine-1", "a" * 128, "00-4bf92f3577b34da6-01", "7c9e:1.2_3"])
 def test_a_callers_request_id_is_kept(bento, given):
     answer = bento.ask("POST", "/predict", json.dumps({"rows": [ROW]}).encode(), {"x-request-id": given})
