@@ -77,7 +77,7 @@ def package_model(settings: Settings, name: str) -> Model:
 
     No limit on their latency: the load is as heavy as the machine bears, and challengers are not what is looked at here.
     """
-    stages = {"shadow": short_shadow(30), "canary": short_canary(1, steps=[5, 25], requests=20), "quiet": "wait"}
+    stages = {"shadow": short_shadow(30), "canary": short_canary(1, steps=[20], requests=20), "quiet": "wait"}
     spec = small_spec(settings, name, limits=Limits(latency_floor_ms=10_000), **stages)
     versions = tuple(register(settings, spec, seed=seed, data_seed=1) for seed in (1, 2, 3))
     for version in versions:
