@@ -9,6 +9,11 @@ Mode = Literal["live", "backfill"]
 Outcome = Literal["accepted", "rejected"]
 Point = Literal["raw", "clean", "features"]
 
+# What the gateway and the bentos behind it take from callers alike.
+MAX_BODY_BYTES = 32 * 1024 * 1024
+REQUEST_ID_CHARACTERS = "A-Za-z0-9._:-"
+MAX_REQUEST_ID_LENGTH = 128
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
@@ -212,6 +217,29 @@ class ReleaseRow:
     reason: str
     traffic_percent: int
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollback:
+    """What a rollback changed in the tables: which champion it replaced and which release on its way it ended, in which state.
+
+    `before` is None where the version served already.
+    """
+
+    before: int | None = None
+    stopped: ReleaseRow | None = None
+
+
+# The states of a release that belong together.
+# It goes on, and may be promoted: of a model's versions, one at a time has such a state.
+UNDER_WAY = frozenset({"checked", "shadow", "canary"})
+# It serves or may soon: its bento runs and its port is taken.
+LIVE = UNDER_WAY | {"registered", "champion"}
+# It was a champion, or is one: no failure of its release changes that.
+SERVED = frozenset({"champion", "retired"})
+# It was ended on its way, or by a rollback.
+STOPPED = frozenset({"rejected", "rolled_back"})
+# What becomes of a release that is stopped, by the state it is stopped in: callers were reached by a canary only.
+STATES_WHEN_STOPPED = {"registered": "rejected", "checked": "rejected", "shadow": "rejected", "canary": "rolled_back"}
 
 StageName = Literal["check", "shadow", "canary"]
 StageOutcome = Literal["running", "passed", "breached", "ended"]

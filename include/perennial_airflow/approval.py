@@ -13,6 +13,7 @@ from airflow.sdk.timezone import utcnow
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import RegisteredVersion
+from perennial.errors import ReleaseError
 from perennial_airflow.factory import load_model
 from perennial_airflow.mails import mail_patiently
 from perennial_airflow.xcom import pull, pull_optional
@@ -85,7 +86,12 @@ def pull_answer(model: str) -> "Answer":
     """The answer that the task before has left."""
     from perennial.steps.approval import Answer
 
-    answer = pull_optional(dict[str, Any], TASK_ID) or {}
+    answer = pull_optional(dict[str, Any], TASK_ID)
+    if not answer:
+        raise ReleaseError(
+            f"the task {TASK_ID} left no answer: it was marked as done by hand",
+            f"start release__{model} by hand with this version, and answer at the task's Required Action",
+        )
     user, params = answer.get("responded_by_user"), answer.get("params_input") or {}
     return Answer(
         word="approve" if answer["chosen_options"] == [APPROVE] else "reject",

@@ -35,9 +35,9 @@ def choose_version(model: str) -> Packed:
     events = context["triggering_asset_events"].get(challenger_asset(model)) or []
     if not events:
         raise ConfigurationError("this run was started by hand without a version", "trigger it again with the param `version`")
-    # Several challengers may have come while a release was running: the last one is the one to release.
-    version: Packed = events[-1].extra["version"]
-    return version
+    # Several challengers may have come while a release was running, in any order: the newest is the one to release.
+    versions: list[Packed] = [event.extra["version"] for event in events]
+    return max(versions, key=lambda version: version["model_version"])
 
 
 @task
@@ -58,7 +58,7 @@ def check_serving() -> Packed:
     return pack(start_and_check(spec, pull(Bento, "build_bento"), dag_run_id=dag_run_id, settings=settings))
 
 
-@task
+@task(pool="watching")
 def shadow() -> Packed | None:
     """Copy live requests to the challenger, whose answers go to nobody, and judge it beside the champion."""
     from perennial.steps.shadow import shadow as step
@@ -83,7 +83,7 @@ def record_approval() -> bool:
     return goes_on
 
 
-@task
+@task(pool="watching")
 def canary() -> list[Packed]:
     """Lead a growing share of the callers to the challenger, judge each step, and lead all back at once on a breach."""
     from perennial.steps.canary import canary as step

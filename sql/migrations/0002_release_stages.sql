@@ -28,22 +28,27 @@ CREATE TABLE release_stage (
     CHECK ((outcome = 'running') = (ended_at IS NULL))
 );
 
--- As before, and a champion that was rolled back may come back: only who has served may do so without a release.
+-- A tenure is opened by a promotion or by a rollback; what a promotion replaced is what the next rollback leads back to.
+ALTER TABLE champion ADD COLUMN by_rollback boolean NOT NULL DEFAULT false;
+
+-- As before, but only a canary is rolled back on its way, and nothing else becomes of it. A champion that was rolled back may come
+-- back, also after it was tried again and rejected: only who has served may do so without a release.
 CREATE OR REPLACE FUNCTION check_release_transition() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.state <> OLD.state AND (OLD.state, NEW.state) NOT IN (
         ('registered', 'checked'), ('registered', 'rejected'),
         ('checked', 'shadow'), ('checked', 'canary'), ('checked', 'champion'), ('checked', 'rejected'),
-        ('shadow', 'canary'), ('shadow', 'champion'), ('shadow', 'rejected'), ('shadow', 'rolled_back'),
-        ('canary', 'champion'), ('canary', 'rejected'), ('canary', 'rolled_back'),
+        ('shadow', 'canary'), ('shadow', 'champion'), ('shadow', 'rejected'),
+        ('canary', 'champion'), ('canary', 'rolled_back'),
         ('champion', 'retired'), ('champion', 'rolled_back'),
         -- A person may bring an earlier champion back, or try a stopped release again.
-        ('retired', 'champion'), ('rolled_back', 'champion'), ('rejected', 'registered'), ('rolled_back', 'registered')
+        ('retired', 'champion'), ('rolled_back', 'champion'), ('rejected', 'champion'),
+        ('rejected', 'registered'), ('rolled_back', 'registered')
     ) THEN
         RAISE EXCEPTION 'release of % version %: % cannot follow %', OLD.model, OLD.model_version, NEW.state, OLD.state
             USING ERRCODE = 'check_violation';
     END IF;
-    IF (OLD.state, NEW.state) = ('rolled_back', 'champion') AND NOT EXISTS (
+    IF (OLD.state, NEW.state) IN (('rolled_back', 'champion'), ('rejected', 'champion')) AND NOT EXISTS (
         SELECT 1 FROM champion WHERE model = NEW.model AND model_version = NEW.model_version
     ) THEN
         RAISE EXCEPTION 'release of % version %: it never served, so it cannot be brought back', OLD.model, OLD.model_version

@@ -38,7 +38,7 @@ class Line:
     versions: list[RegisteredVersion]
 
     def roll_back(self, to: int | None = None, *, reason: str = "it is wrong", **known: str) -> Champion:
-        return rollback.roll_back(self.spec, to=to, reason=reason, actor="ann", settings=self.settings, **known)
+        return rollback.roll_back(self.spec, to=to, reason=reason, actor="ann", settings=self.settings, **known)[0]
 
     def states(self) -> dict[int, str]:
         with StateStore(self.settings.state_url) as state:

@@ -11,7 +11,7 @@ import pytest
 from logged_requests import log_requests
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
-from perennial.contracts import Measure, RegisteredVersion, Snapshot
+from perennial.contracts import Measure, RegisteredVersion, Rollback, Snapshot
 from perennial.errors import ReleaseError
 
 pytestmark = pytest.mark.integration
@@ -20,11 +20,11 @@ STATES = ("registered", "checked", "shadow", "canary", "champion", "retired", "r
 MOVES = {
     "registered": {"checked", "rejected"},
     "checked": {"shadow", "canary", "champion", "rejected"},
-    "shadow": {"canary", "champion", "rejected", "rolled_back"},
-    "canary": {"champion", "rejected", "rolled_back"},
+    "shadow": {"canary", "champion", "rejected"},
+    "canary": {"champion", "rolled_back"},
     "champion": {"retired", "rolled_back"},
     "retired": {"champion"},
-    "rejected": {"registered"},
+    "rejected": {"registered", "champion"},
     "rolled_back": {"registered", "champion"},
 }
 APRIL = datetime(2013, 4, 1, tzinfo=UTC)
@@ -110,8 +110,9 @@ def test_the_database_takes_these_moves_and_no_others(cursor, state, model, befo
             cursor.execute(move, (after, model))
 
 
-def test_who_was_rolled_back_before_it_served_cannot_be_brought_back(cursor, state, model):
-    insert(cursor, state, model, 1, "rolled_back")
+@pytest.mark.parametrize("stopped", ["rolled_back", "rejected"])
+def test_who_was_stopped_before_it_served_cannot_be_brought_back(cursor, state, model, stopped):
+    insert(cursor, state, model, 1, stopped)
     with pytest.raises(psycopg2.errors.CheckViolation, match="it never served"):
         cursor.execute("UPDATE release SET state = 'champion' WHERE model = %s", (model,))
 
@@ -200,11 +201,11 @@ def test_a_rollback_is_one_transaction(state, model):
     release(state, model, 3)
     state.move_release(model, 3, state="checked")
     state.start_stage(model, 3, dag_run_id="run3", stage="canary", step=1, percent=5)
-    assert state.roll_back(model, to=1, dag_run_id="back", reason="wrong", actor="ann") == 2
+    assert state.roll_back(model, to=1, dag_run_id="back", reason="wrong", actor="ann").before == 2
     assert states(state, model) == {1: "champion", 2: "rolled_back", 3: "rolled_back"}
     assert state.read_champion_run(model) == "back"
     assert state.read_stages(model, 3)[0].reason == "version 2 was rolled back meanwhile: wrong"
-    assert state.roll_back(model, to=1, dag_run_id="back", reason="wrong", actor="ann") is None
+    assert state.roll_back(model, to=1, dag_run_id="back", reason="wrong", actor="ann") == Rollback()
     with pytest.raises(ReleaseError, match="version 3 never served"):
         state.roll_back(model, to=3, dag_run_id="back", reason="wrong", actor="ann")
     assert [champion.model_version for champion in state.read_champions(model)] == [1, 2, 1]

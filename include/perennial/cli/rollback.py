@@ -16,7 +16,7 @@ def run(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
-    """All callers go to that version at once; a release that is under way is stopped.
+    """All callers go to that version at once; a release that is under way is stopped, also where that version serves already.
 
     Within seconds while the version's bento is kept warm, else as long as it takes to build and start it.
     """
@@ -30,7 +30,8 @@ def run(
     if as_json:
         typer.echo(json.dumps(asdict(done), indent=2, default=str))
         return
-    if not done.changed:
-        typer.echo(f"{model}: version {done.model_version} serves already, {done.url}")
-        return
-    typer.echo(f"{model}: version {done.before} → {done.model_version} in {done.seconds:.1f} s, {done.url}")
+    stopped = f"stopped {done.stopped}; " if done.stopped else ""
+    if done.changed:
+        typer.echo(f"{model}: {stopped}version {done.before} → {done.model_version} in {done.seconds:.1f} s, {done.url}")
+    else:
+        typer.echo(f"{model}: {stopped}version {done.model_version} serves already, {done.url}")

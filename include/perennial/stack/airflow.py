@@ -1,4 +1,4 @@
-"""Airflow's own database: migrated to the installed version, with the pool that limits training."""
+"""Airflow's own database: migrated to the installed version, with the pools that limit trainings and what watches releases."""
 
 import subprocess
 import sys
@@ -7,15 +7,16 @@ from pathlib import Path
 
 from perennial.config.settings import Settings
 from perennial.errors import StackError
-from perennial.stack.environment import airflow_environment, base_environment
+from perennial.stack.environment import WATCHING_SLOTS, airflow_environment, base_environment
 from perennial.stack.postgres import connect
 from perennial.stack.secrets import write_admin_login
 
 TRAINING_POOL = "training"
+WATCHING_POOL = "watching"
 
 
 def prepare_metadata(settings: Settings) -> None:
-    """Migrate Airflow's database when the installed version differs from the one that made it, and set the pool's size."""
+    """Migrate Airflow's database when the installed version differs from the one that made it, and size the pools."""
     write_admin_login(settings)
     (settings.paths.logs / "airflow").mkdir(parents=True, exist_ok=True)
     stamp = settings.paths.airflow / "migrated"
@@ -23,7 +24,7 @@ def prepare_metadata(settings: Settings) -> None:
     if not stamp.exists() or stamp.read_text() != f"{installed} {_revision(settings)}":
         run_airflow(settings, "db", "migrate")
         stamp.write_text(f"{installed} {_revision(settings)}")
-    _size_pool(settings)
+    _size_pools(settings)
 
 
 def run_airflow(settings: Settings, *arguments: str) -> str:
@@ -52,12 +53,18 @@ def _revision(settings: Settings) -> str:
         return ",".join(sorted(revision for (revision,) in cursor))
 
 
-def _size_pool(settings: Settings) -> None:
-    """As `airflow pools set` does, without the three seconds that Airflow's command line takes to start."""
+def _size_pools(settings: Settings) -> None:
+    """Keep what may last for hours from taking every slot that there is: a rollback finds one.
+
+    As `airflow pools set` does, without the three seconds that Airflow's command line takes to start.
+    """
     statement = """
         INSERT INTO slot_pool (pool, slots, description, include_deferred) VALUES (%s, %s, %s, false)
         ON CONFLICT (pool) DO UPDATE SET slots = excluded.slots WHERE slot_pool.slots <> excluded.slots
     """
-    description = "Trainings at the same time: PERENNIAL_TRAINING_SLOTS"
+    pools = [
+        (TRAINING_POOL, settings.n_training_slots, "Trainings at the same time: PERENNIAL_TRAINING_SLOTS"),
+        (WATCHING_POOL, WATCHING_SLOTS, "Shadows and canaries at the same time, of all models"),
+    ]
     with connect(settings, "airflow", role="airflow") as connection, connection.cursor() as cursor:
-        cursor.execute(statement, (TRAINING_POOL, settings.n_training_slots, description))
+        cursor.executemany(statement, pools)

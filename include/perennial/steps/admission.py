@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from perennial.adapters.state import StateStore
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Champion, RegisteredVersion, ReleaseRow
+from perennial.contracts import UNDER_WAY, Champion, RegisteredVersion, ReleaseRow
 from perennial.errors import ReleaseError
 
 
@@ -38,6 +38,35 @@ def refuse_retired(row: ReleaseRow) -> None:
         raise ReleaseError(
             f"{row.model} version {row.model_version} was the champion once and was replaced",
             f"release a newer one, or bring this one back: perennial rollback {row.model} --to {row.model_version} --reason …",
+        )
+
+
+def require_under_way(row: ReleaseRow) -> None:
+    """A release that was ended meanwhile, by a rollback for instance, gets no request any more."""
+    if row.state in UNDER_WAY:
+        return
+    why = f" ({row.reason})" if row.reason else ""
+    raise ReleaseError(
+        f"{row.model} version {row.model_version} is {row.state}{why}, so no request can be led to it",
+        f"start release__{row.model} by hand with version {row.model_version}",
+    )
+
+
+def check_approved(spec: ModelSpec, state: StateStore, model_version: int, *, dag_run_id: str) -> None:
+    """Where the spec asks for a person's word, it must have been given in this Dag run: Airflow's graph can be gone round.
+
+    Raises
+    ------
+    ReleaseError
+        When no approval is recorded.
+    """
+    if spec.release.approval != "required":
+        return
+    detail = {"dag_run_id": dag_run_id}
+    if not state.has_audit("approved", model=spec.model, subject=f"version {model_version}", detail=detail):
+        raise ReleaseError(
+            f"nobody approved {spec.model} version {model_version} in {dag_run_id}, and spec.release.approval is `required`",
+            f"start release__{spec.model} by hand with version {model_version}, and answer its task `approve`",
         )
 
 
@@ -76,14 +105,17 @@ def check_may_serve(state: StateStore, model: str, model_version: int, *, champi
 def check_stages_passed(
     spec: ModelSpec, state: StateStore, model_version: int, *, champion: Champion | None, dag_run_id: str
 ) -> None:
-    """Who replaces a champion must have passed, in this Dag run, every stage that the spec asks for.
+    """Who becomes the champion must have been approved and, replacing another, have passed every stage, in this Dag run.
 
     Raises
     ------
     ReleaseError
-        When one is missing, naming it.
+        When something that the spec asks for is missing, naming it.
     """
-    if champion is None or champion.model_version == model_version:
+    if champion and champion.model_version == model_version:
+        return
+    check_approved(spec, state, model_version, dag_run_id=dag_run_id)
+    if champion is None:
         return
     stages = [each for each in state.read_stages(spec.model, model_version) if each.dag_run_id == dag_run_id]
     passed = {(each.stage, each.step) for each in stages if each.outcome == "passed"}

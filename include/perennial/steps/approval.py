@@ -10,7 +10,7 @@ from perennial.adapters.state import StateStore
 from perennial.adapters.templates import format_duration, render
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import RegisteredVersion
+from perennial.contracts import LIVE, RegisteredVersion
 from perennial.errors import ConfigurationError
 from perennial.steps.release import reject
 from perennial.steps.release_report import read_release_evidence
@@ -21,7 +21,6 @@ _logger = logging.getLogger(__name__)
 Word = Literal["approve", "reject"]
 # `declined` is the person's word; `rejected` is what becomes of the release then, in a row of its own.
 _ACTIONS: dict[Word, str] = {"approve": "approved", "reject": "declined"}
-_OPEN_STATES = frozenset({"registered", "checked", "shadow", "canary", "champion"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,12 +97,14 @@ def record_answer(spec: ModelSpec, version: RegisteredVersion, answer: Answer, *
         state.write_audit_once(answer.actor, _ACTIONS[answer.word], model=model, subject=f"version {number}", detail=detail)
     why = describe_answer(spec, answer)
     _logger.info("%s version %d: %s", model, number, why)
-    if row is None or row.state not in _OPEN_STATES:
+    if answer.word == "reject":
+        # Whatever the state is: an earlier try may have been killed between the rejection and the end of its bento.
+        reject(spec, number, why, settings=settings)
+        return False
+    if row is None or row.state not in LIVE:
         _logger.info("%s version %d does not go on: it was stopped (%s)", model, number, row.reason if row else "it is gone")
         return False
-    if answer.word == "reject":
-        reject(spec, number, why, settings=settings)
-    return answer.word == "approve"
+    return True
 
 
 def describe_answer(spec: ModelSpec, answer: Answer) -> str:

@@ -5,6 +5,7 @@ import logging
 from perennial.adapters.registry import Registry
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
+from perennial.errors import UnavailableError
 
 _logger = logging.getLogger(__name__)
 
@@ -34,3 +35,11 @@ def reconcile_champion_alias(model: str, *, settings: Settings) -> int | None:
             "alias champion of %s pointed at %s, now at %s, as the table says", model, found or "none", wanted or "none"
         )
     return wanted
+
+
+def move_champion_alias(model: str, *, settings: Settings) -> None:
+    """Point the alias at the champion after a switch. Callers are served by the table: a registry that is away undoes nothing."""
+    try:
+        reconcile_champion_alias(model, settings=settings)
+    except UnavailableError as error:
+        _logger.warning("the alias champion follows with the next release or retraining: %s", error.what)

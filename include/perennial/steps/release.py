@@ -6,20 +6,30 @@ projections of that commit: what a killed step left undone, the same step run ag
 """
 
 import logging
-from datetime import UTC, datetime
+import time
 from pathlib import Path
 
-from perennial.adapters import gateway, supervisor
+from perennial.adapters import supervisor
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Bento, Champion, Measure, RegisteredVersion, ReleaseRow, ServingCheck, Stage
+from perennial.contracts import (
+    LIVE,
+    SERVED,
+    STOPPED,
+    UNDER_WAY,
+    Bento,
+    Champion,
+    Measure,
+    RegisteredVersion,
+    ReleaseRow,
+    ServingCheck,
+    Stage,
+)
 from perennial.errors import PermanentError, ReleaseError, RetryableError, UnavailableError
 from perennial.steps.admission import check_may_serve, check_stages_passed, read_release, refuse_retired
-from perennial.steps.readiness import wait_for_bento
+from perennial.steps.readiness import make_reachable, make_ready, wait_for_bento
 from perennial.steps.serving import (
-    LIVE_STATES,
-    UNDER_WAY,
     program_name,
     reconcile_serving,
     running_programs,
@@ -30,9 +40,6 @@ from perennial.steps.serving import (
 from perennial.steps.serving_check import check_answers
 
 _logger = logging.getLogger(__name__)
-
-_FINAL_STATES = frozenset({"champion", "retired"})
-_STOPPED_STATES = frozenset({"rejected", "rolled_back"})
 
 
 def start_and_check(spec: ModelSpec, bento: Bento, *, dag_run_id: str, settings: Settings) -> ServingCheck:
@@ -48,10 +55,10 @@ def start_and_check(spec: ModelSpec, bento: Bento, *, dag_run_id: str, settings:
         When supervisord, Postgres or the bento goes away meanwhile; trying again may help.
     """
     model, number = bento.model, bento.model_version
-    reconcile_serving(settings)
     with StateStore(settings.state_url) as state:
         refuse_retired(read_release(state, model, number))
         _supersede(state, model, number, dag_run_id=dag_run_id, settings=settings)
+        reconcile_serving(settings)
         row = _open_release(state, model, number, dag_run_id=dag_run_id)
         stage = state.start_stage(model, number, dag_run_id=dag_run_id, stage="check", step=1, percent=0)
         try:
@@ -87,7 +94,7 @@ def _is_left(state: StateStore, row: ReleaseRow, model_version: int, dag_run_id:
 def _open_release(state: StateStore, model: str, model_version: int, *, dag_run_id: str) -> ReleaseRow:
     """The release to work on; one that was stopped earlier is taken up again."""
     row = read_release(state, model, model_version)
-    if row.state not in _STOPPED_STATES:
+    if row.state not in STOPPED:
         return row
     _logger.info("%s version %d was %s (%s); it is tried again", model, model_version, row.state, row.reason)
     state.reopen_release(model, model_version, dag_run_id=dag_run_id)
@@ -173,36 +180,46 @@ def promote(spec: ModelSpec, version: RegisteredVersion, check: ServingCheck, *,
 
     Notes
     -----
-    1. Lead the gateway to the challenger without traffic and wait until it answers there. 2. Commit: champion row, release
-    states and audit in one transaction. 3. Move the traffic and wait until the gateway has. 4. Move the alias. Killed before
-    2, nothing has changed for callers; killed after it, 3 and 4 follow from the table.
+    1. Make sure that the challenger runs, lead the gateway to it without traffic and wait until it answers there. 2. Commit:
+    champion row, release states and audit in one transaction. 3. Move the traffic and wait until the gateway has. 4. Move the
+    alias. Killed before 2, nothing has changed for callers; killed after it, 3 and 4 follow from the table.
 
     Raises
     ------
     ReleaseError
-        When the version may not be promoted: not checked, a stage missing, replaced before, or trained on older data than the
-        champion.
+        When the version may not be promoted: not checked, a stage missing, replaced before, trained on older data than the
+        champion, or rolled back after this Dag run had promoted it.
     UnavailableError
-        When gateway, Postgres or MLflow does not answer; trying again continues.
+        When gateway, Postgres or supervisord does not answer; trying again continues.
     """
-    from perennial.steps.reconcile import reconcile_champion_alias
+    from perennial.steps.reconcile import move_champion_alias
 
     model, number = version.model, version.model_version
-    with StateStore(settings.state_url) as state, state.lock(f"serving/{model}"):
-        before = state.read_champion(model)
-        check_may_serve(state, model, number, champion=before)
-        check_stages_passed(spec, state, number, champion=before, dag_run_id=dag_run_id)
-        write_gateway(settings, state)
-        gateway.wait_until_reachable(settings, model, number)
-        reason = _describe_check(spec, check)
-        state.promote(model, number, dag_run_id=dag_run_id, reason=reason, actor=f"release__{model}")
-        write_gateway(settings, state)
-        champion = state.read_champion(model)
+    with StateStore(settings.state_url) as state:
+        _check_promotion(spec, state, number, dag_run_id=dag_run_id)
+        # A bento that has to start takes its time; a rollback waits for the lock.
+        make_ready(spec, state, read_release(state, model, number), settings=settings)
+        with state.lock(f"serving/{model}"):
+            before = _check_promotion(spec, state, number, dag_run_id=dag_run_id)
+            make_reachable(spec, state, read_release(state, model, number), settings=settings)
+            reason = _describe_check(spec, check)
+            state.promote(model, number, dag_run_id=dag_run_id, reason=reason, actor=f"release__{model}")
+            write_gateway(settings, state)
+            champion = state.read_champion(model)
     if champion is None or champion.model_version != number:
         raise ReleaseError(f"{model} version {number} was promoted and replaced at once", "see table audit for who did it")
-    reconcile_champion_alias(model, settings=settings)
+    move_champion_alias(model, settings=settings)
     url = f"{settings.gateway_url}/v1/models/{model}/predict"
     _logger.info("%s version %d serves at %s, %s", model, number, url, _name_predecessor(before, number))
+    return champion
+
+
+def _check_promotion(spec: ModelSpec, state: StateStore, model_version: int, *, dag_run_id: str) -> Champion | None:
+    """Refuse who may not be promoted, whatever the task was told before; returns the present champion."""
+    champion = state.read_champion(spec.model)
+    check_may_serve(state, spec.model, model_version, champion=champion)
+    state.check_promotion(spec.model, model_version, dag_run_id=dag_run_id)
+    check_stages_passed(spec, state, model_version, champion=champion, dag_run_id=dag_run_id)
     return champion
 
 
@@ -217,7 +234,15 @@ def drain(spec: ModelSpec, *, settings: Settings) -> None:
 
     The champion's predecessor is kept running, for a quick way back, until the next promotion.
     """
-    with StateStore(settings.state_url) as state, state.lock(f"serving/{spec.model}"):
+    with StateStore(settings.state_url) as state:
+        while (seconds := _stop_what_is_over(spec, state, settings=settings)) > 0:
+            # Without the lock, which a rollback may need.
+            time.sleep(seconds)
+
+
+def _stop_what_is_over(spec: ModelSpec, state: StateStore, *, settings: Settings) -> float:
+    """Stop what no longer serves, unless requests may be under way there; returns for how many seconds they may be."""
+    with state.lock(f"serving/{spec.model}"):
         champion = state.read_champion(spec.model)
         needed = {champion.model_version if champion else None, state.read_predecessor(spec.model)}
         running = running_programs(settings)
@@ -225,15 +250,17 @@ def drain(spec: ModelSpec, *, settings: Settings) -> None:
         over = [row for row in rows if _is_over(row, champion)]
         if champion is None or not over:
             _logger.info("no bento of %s waits to be stopped", spec.model)
-            return
-        served_seconds = (datetime.now(UTC) - champion.valid_from).total_seconds()
-        stop_bentos(settings, state, over, drain_seconds=spec.release.drain_seconds - served_seconds)
+            return 0.0
+        served_seconds = (state.read_clock() - champion.valid_from).total_seconds()
+        if (left := spec.release.drain_seconds - served_seconds) <= 0:
+            stop_bentos(settings, state, over)
+        return left
 
 
 def _is_over(row: ReleaseRow, champion: Champion | None) -> bool:
-    """Whether a version neither serves nor is on its way to; a release that a newer champion overtook is not."""
+    """Whether a version neither serves nor is on its way to; a check that a newer champion overtook is not."""
     overtaken = champion is not None and row.model_version < champion.model_version
-    return row.state not in LIVE_STATES or overtaken
+    return row.state not in LIVE or (row.state == "registered" and overtaken)
 
 
 def reject(spec: ModelSpec, model_version: int, reason: str, *, settings: Settings) -> None:
@@ -242,12 +269,13 @@ def reject(spec: ModelSpec, model_version: int, reason: str, *, settings: Settin
     Callers are led back first, in the table and in the gateway; then its bento is stopped. A version that serves or has served
     stays as it is.
     """
-    with StateStore(settings.state_url) as state, state.lock(f"serving/{spec.model}"):
-        row = read_release(state, spec.model, model_version)
-        if row.state in _FINAL_STATES:
-            _logger.info("%s version %d is %s and stays so", spec.model, model_version, row.state)
-            return
-        now = state.stop_release(spec.model, model_version, reason=reason, actor=f"release__{spec.model}")
+    with StateStore(settings.state_url) as state:
+        with state.lock(f"serving/{spec.model}"):
+            row = read_release(state, spec.model, model_version)
+            if row.state in SERVED:
+                _logger.info("%s version %d is %s and stays so", spec.model, model_version, row.state)
+                return
+            now = state.stop_release(spec.model, model_version, reason=reason, actor=f"release__{spec.model}")
         stop_bentos(settings, state, [row], drain_seconds=spec.release.drain_seconds if row.state == "canary" else 0.0)
     if row.state == now:
         _logger.info("%s version %d was %s before: %s", spec.model, model_version, now, row.reason)

@@ -33,13 +33,6 @@ def read_release_evidence(version: RegisteredVersion, *, settings: Settings) -> 
         )
 
 
-def read_predecessor(champion: Champion, *, settings: Settings) -> int | None:
-    """The version that served before this champion took over; None for a first one."""
-    with StateStore(settings.state_url) as state:
-        before = [each for each in state.read_champions(champion.model) if each.valid_from < champion.valid_from]
-    return before[0].model_version if before else None
-
-
 def ask_for_approval(
     spec: ModelSpec, version: RegisteredVersion, *, task_id: str, deadline: datetime, dag_run_id: str, settings: Settings
 ) -> None:
@@ -60,7 +53,9 @@ def report_release(
     spec: ModelSpec, version: RegisteredVersion, champion: Champion, *, dag_run_id: str, settings: Settings
 ) -> None:
     """Mail the recipients that a version became the champion."""
-    evidence, predecessor = read_release_evidence(version, settings=settings), read_predecessor(champion, settings=settings)
+    evidence = read_release_evidence(version, settings=settings)
+    with StateStore(settings.state_url) as state:
+        predecessor = state.read_predecessor(champion.model)
     mail = build_release_mail(spec, evidence, predecessor=predecessor, dag_run_id=dag_run_id, settings=settings)
     deliver(mail, spec.model, dag_run_id, settings=settings)
 
@@ -108,16 +103,17 @@ def build_release_mail(
 
 
 def build_rollback_mail(spec: ModelSpec, done: RolledBack, *, dag_run_id: str, settings: Settings) -> Mail:
-    """The mail of a rollback by hand."""
-    number, left = done.model_version, "nobody" if done.before is None else f"version {done.before}"
+    """The mail of a rollback by hand, or of a release that was stopped by one."""
+    number = done.model_version
+    subject, *words = _describe_rollback(done)
     links = [Link(label="Versions in MLflow", url=mlflow_model_link(spec.model, settings=settings))]
     if dag_run_id:
         url = dag_run_link(f"rollback__{spec.model}", dag_run_id, settings=settings)
         links.insert(0, Link(label="Rollback in Airflow", url=url))
     values = {
         "spec": spec,
-        "headline": f"Rolled back to version {number}",
-        "lead": [f"{done.actor} brought version {number} of {spec.model} back, in place of {left}.", f"Reason: {done.reason}"],
+        "headline": words[0],
+        "lead": [words[1], f"Reason: {done.reason}"],
         "tone": "bad",
         "note": f"Version {number} has answered all callers since {format_instant(done.valid_from)}.",
         "action": None,
@@ -126,8 +122,19 @@ def build_rollback_mail(spec: ModelSpec, done: RolledBack, *, dag_run_id: str, s
         "stage_views": [],
         "ids": [("run", dag_run_id or "none, from the command line")],
     }
-    subject = f"rolled back from {left} to version {number} by {done.actor}"
     return _build_mail(spec, subject, values, f"{dag_run_id}/{done.valid_from.isoformat()}", settings=settings)
+
+
+def _describe_rollback(done: RolledBack) -> tuple[str, str, str]:
+    """Subject, headline and what was done."""
+    number, actor = done.model_version, done.actor
+    if not done.changed:
+        stopped = f"{actor} stopped {done.stopped} of {done.model}; version {number} answers all callers."
+        return f"{done.stopped} was stopped by {actor}", f"Stopped {done.stopped}", stopped
+    left = "nobody" if done.before is None else f"version {done.before}"
+    also = f" It stopped {done.stopped}." if done.stopped else ""
+    brought = f"{actor} brought version {number} of {done.model} back, in place of {left}.{also}"
+    return f"rolled back from {left} to version {number} by {actor}", f"Rolled back to version {number}", brought
 
 
 def _build_mail(spec: ModelSpec, subject: str, values: dict[str, object], key: str, *, settings: Settings) -> Mail:

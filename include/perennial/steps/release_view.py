@@ -10,7 +10,7 @@ from perennial.config.spec import ModelSpec
 from perennial.contracts import Champion, Decision, RegisteredVersion, Stage
 from perennial.steps.report_links import Link, dag_run_link, mlflow_run_link
 from perennial.steps.report_view import compare_metrics
-from perennial.steps.stage_view import name_stage, view_stages
+from perennial.steps.stage_view import title_stage, view_stages
 
 _OUTCOMES = {"reject": "rejected", "approve": "approved"}
 
@@ -29,7 +29,7 @@ class ReleaseEvidence:
 class RolledBack:
     """What a rollback by hand did: from which version to which, since when, in how many seconds, and on whose word.
 
-    `before` is the version itself where it served already.
+    `before` is the version itself where it served already. `stopped` names the release on its way that it ended, if it did.
     """
 
     model: str
@@ -40,10 +40,11 @@ class RolledBack:
     url: str
     reason: str
     actor: str
+    stopped: str = ""
 
     @property
     def changed(self) -> bool:
-        """Whether callers were led elsewhere."""
+        """Whether another version serves now."""
         return self.before != self.model_version
 
 
@@ -106,7 +107,7 @@ def describe_way(spec: ModelSpec, evidence: ReleaseEvidence, predecessor: int | 
     """How a version became the champion, in brief."""
     number = evidence.version.model_version
     place = "as the model's first champion" if predecessor is None else f"in place of version {predecessor}"
-    passed = [name_stage(stage) for stage in evidence.stages if stage.outcome == "passed" and stage.stage != "check"]
+    passed = [title_stage(stage) for stage in evidence.stages if stage.outcome == "passed" and stage.stage != "check"]
     way = [f"It passed {', then '.join(_lower(name) for name in passed)}."] if passed else []
     return [f"Version {number} of {spec.model} answers all callers, {place}.", *way]
 

@@ -6,8 +6,8 @@ from perennial.adapters import gateway
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Champion, ReleaseRow
-from perennial.errors import ReleaseError, UnavailableError
+from perennial.contracts import Champion, ReleaseRow, Rollback
+from perennial.errors import ReleaseError
 from perennial.steps.admission import read_release
 from perennial.steps.readiness import make_ready
 from perennial.steps.serving import write_gateway
@@ -15,10 +15,13 @@ from perennial.steps.serving import write_gateway
 _logger = logging.getLogger(__name__)
 
 
-def roll_back(spec: ModelSpec, *, to: int | None, reason: str, actor: str, settings: Settings, dag_run_id: str = "") -> Champion:
+def roll_back(
+    spec: ModelSpec, *, to: int | None, reason: str, actor: str, settings: Settings, dag_run_id: str = ""
+) -> tuple[Champion, Rollback]:
     """Make a version that served before the champion again: in the table, in the gateway, in MLflow's alias.
 
-    A release that is under way ends with it. The version that is left stays up, without callers, until the next release.
+    A release that is under way ends with it, also where `to` serves already: its callers are led to `to`. The version that is
+    left stays up, without callers, until the next release.
 
     Parameters
     ----------
@@ -29,7 +32,7 @@ def roll_back(spec: ModelSpec, *, to: int | None, reason: str, actor: str, setti
 
     Returns
     -------
-    The champion now.
+    The champion now, and what was changed for it.
 
     Raises
     ------
@@ -41,24 +44,45 @@ def roll_back(spec: ModelSpec, *, to: int | None, reason: str, actor: str, setti
     """
     if not reason.strip():
         raise ReleaseError("a rollback needs a reason", "say why, for whoever reads the audit trail later")
+    from perennial.steps.reconcile import move_champion_alias
+
     model = spec.model
     with StateStore(settings.state_url) as state:
         target = _find_target(state, model, to=to, dag_run_id=dag_run_id)
         make_ready(spec, state, target, settings=settings)
         with state.lock(f"serving/{model}"):
+            # Once more: what is no longer needed may have been stopped while this waited for the lock.
+            make_ready(spec, state, target, settings=settings)
             write_gateway(settings, state)
             gateway.wait_until_reachable(settings, model, target.model_version)
-            before = state.roll_back(
-                model, to=target.model_version, dag_run_id=dag_run_id or f"rollback by {actor}", reason=reason, actor=actor
-            )
+            done = _change_tables(state, target, reason=reason, actor=actor, dag_run_id=dag_run_id)
             write_gateway(settings, state)
             champion = state.read_champion(model)
     if champion is None or champion.model_version != target.model_version:
         raise ReleaseError(f"{model} version {target.model_version} was replaced at once", "see table audit for who did it")
+    _log(champion, done, reason=reason, actor=actor)
+    move_champion_alias(model, settings=settings)
+    return champion, done
+
+
+def _change_tables(state: StateStore, target: ReleaseRow, *, reason: str, actor: str, dag_run_id: str) -> Rollback:
+    model, number = target.model, target.model_version
+    if _is_done(state, model, dag_run_id):
+        return Rollback()
+    return state.roll_back(model, to=number, dag_run_id=dag_run_id or f"rollback by {actor}", reason=reason, actor=actor)
+
+
+def _is_done(state: StateStore, model: str, dag_run_id: str) -> bool:
+    """Whether this Dag run has brought the present champion back; a release that began since then is not its business."""
+    return bool(dag_run_id) and dag_run_id == state.read_champion_run(model)
+
+
+def _log(champion: Champion, done: Rollback, *, reason: str, actor: str) -> None:
+    before = done.before
     what = "as it did before" if before is None else f"in place of version {before}, which {actor} rolled back: {reason}"
-    _logger.info("%s version %d serves, %s", model, target.model_version, what)
-    _move_alias(model, settings=settings)
-    return champion
+    _logger.info("%s version %d serves, %s", champion.model, champion.model_version, what)
+    if row := done.stopped:
+        _logger.info("the release of version %d ended in state %s; its bento is stopped soon", row.model_version, row.state)
 
 
 def _find_target(state: StateStore, model: str, *, to: int | None, dag_run_id: str) -> ReleaseRow:
@@ -66,8 +90,7 @@ def _find_target(state: StateStore, model: str, *, to: int | None, dag_run_id: s
     if champion is None:
         raise ReleaseError(f"{model} has no champion, so there is nothing to roll back", "release a version first")
     if to is None:
-        done = dag_run_id and dag_run_id == state.read_champion_run(model)
-        to = champion.model_version if done else state.read_predecessor(model)
+        to = champion.model_version if _is_done(state, model, dag_run_id) else state.read_predecessor(model)
     served = sorted({each.model_version for each in state.read_champions(model)} - {champion.model_version})
     others = f"versions that served before: {', '.join(map(str, served)) or 'none'}"
     if to is None:
@@ -75,13 +98,3 @@ def _find_target(state: StateStore, model: str, *, to: int | None, dag_run_id: s
     if to not in (*served, champion.model_version):
         raise ReleaseError(f"{model} version {to} never served, so it cannot be brought back", others)
     return read_release(state, model, to)
-
-
-def _move_alias(model: str, *, settings: Settings) -> None:
-    """Callers are served by the table, so a registry that is away does not undo a rollback."""
-    from perennial.steps.reconcile import reconcile_champion_alias
-
-    try:
-        reconcile_champion_alias(model, settings=settings)
-    except UnavailableError as error:
-        _logger.warning("the alias champion follows with the next release or retraining: %s", error.what)

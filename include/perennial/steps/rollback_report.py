@@ -6,9 +6,9 @@ import time
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Champion
+from perennial.contracts import Champion, ReleaseRow
 from perennial.errors import PerennialError
-from perennial.steps.release_report import read_predecessor, report_rollback
+from perennial.steps.release_report import report_rollback
 from perennial.steps.release_view import RolledBack
 from perennial.steps.rollback import roll_back
 
@@ -20,18 +20,19 @@ def roll_back_and_tell(
 ) -> RolledBack:
     """Roll a model back and mail who wanted it and why. A mail that cannot be sent changes nothing."""
     began, present = time.monotonic(), _read_champion(spec.model, dag_run_id, settings=settings)
-    champion = roll_back(spec, to=to, reason=reason, actor=actor, settings=settings, dag_run_id=dag_run_id)
+    champion, changed = roll_back(spec, to=to, reason=reason, actor=actor, settings=settings, dag_run_id=dag_run_id)
     done = RolledBack(
         model=spec.model,
-        before=champion.model_version if champion == present else read_predecessor(champion, settings=settings),
+        before=champion.model_version if champion == present else _read_replaced(champion, settings=settings),
         model_version=champion.model_version,
         valid_from=champion.valid_from,
         seconds=round(time.monotonic() - began, 3),
         url=f"{settings.gateway_url}/v1/models/{spec.model}/predict",
         reason=reason,
         actor=actor,
+        stopped=_describe_stopped(changed.stopped),
     )
-    if done.changed:
+    if done.changed or done.stopped:
         _logger.info("version %s → %d in %.1f s", done.before, done.model_version, done.seconds)
         _tell(spec, done, dag_run_id=dag_run_id, settings=settings)
     return done
@@ -42,6 +43,19 @@ def _read_champion(model: str, dag_run_id: str, *, settings: Settings) -> Champi
     with StateStore(settings.state_url) as state:
         made_here = dag_run_id and state.read_champion_run(model) == dag_run_id
         return None if made_here else state.read_champion(model)
+
+
+def _read_replaced(champion: Champion, *, settings: Settings) -> int | None:
+    """The version that served until this champion's tenure began, whoever an earlier try of this run may have replaced."""
+    with StateStore(settings.state_url) as state:
+        before = [each for each in state.read_champions(champion.model) if each.valid_from < champion.valid_from]
+    return before[0].model_version if before else None
+
+
+def _describe_stopped(row: ReleaseRow | None) -> str:
+    if row is None:
+        return ""
+    return f"the {row.state if row.state != 'checked' else 'release'} of version {row.model_version}"
 
 
 def _tell(spec: ModelSpec, done: RolledBack, *, dag_run_id: str, settings: Settings) -> None:

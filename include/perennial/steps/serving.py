@@ -15,15 +15,10 @@ from perennial.adapters.ports import is_free
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec_file import spec_folder
-from perennial.contracts import Bento, ReleaseRow
+from perennial.contracts import LIVE, UNDER_WAY, Bento, ReleaseRow
 from perennial.errors import PermanentError, ReleaseError, UnavailableError
 
 _logger = logging.getLogger(__name__)
-
-# States in which a version serves or may soon: its bento runs and its port is taken.
-LIVE_STATES = frozenset({"registered", "checked", "shadow", "canary", "champion"})
-# States of a release that goes on: of a model's versions, one at a time has such a state.
-UNDER_WAY = frozenset({"checked", "shadow", "canary"})
 
 
 def program_name(model: str, model_version: int) -> str:
@@ -58,7 +53,7 @@ def start_bento(settings: Settings, state: StateStore, bento: Bento) -> int:
             listen=(settings.bind, port),
         )
         supervisor.add_program(settings, program)
-        state.move_release(bento.model, bento.model_version, state=row.state, bento_tag=bento.bento_tag, program=name, port=port)
+        state.record_program(bento.model, bento.model_version, bento_tag=bento.bento_tag, program=name, port=port)
     return port
 
 
@@ -67,7 +62,7 @@ def _choose_port(settings: Settings, state: StateStore, row: ReleaseRow, name: s
     if row.port is not None and row.program == name and name in running:
         return row.port
     others = [each for each in state.read_releases() if each.port and each.program != name]
-    taken = {each.port for each in others if each.state in LIVE_STATES or each.program in running}
+    taken = {each.port for each in others if each.state in LIVE or each.program in running}
     first_choice = () if row.port is None else (row.port,)
     for port in itertools.chain(first_choice, settings.bento_port_range):
         if port not in taken and is_free(settings.bind, port):
@@ -80,7 +75,9 @@ def running_programs(settings: Settings) -> set[str]:
     return {process.program for process in supervisor.program_states(settings)}
 
 
-def write_gateway(settings: Settings, state: StateStore, *, leaving: Collection[str] = (), wait: bool = True) -> None:
+def write_gateway(
+    settings: Settings, state: StateStore, *, leaving: Collection[str] = (), wait: bool = True, may_be_away: bool = False
+) -> None:
     """Make the gateway agree with the releases: callers reach the champion and a canary, a shadow gets copies.
 
     Other versions that run are reached on their own path only.
@@ -91,11 +88,14 @@ def write_gateway(settings: Settings, state: StateStore, *, leaving: Collection[
         Programs that are about to be stopped, so that nothing is sent to them any more.
     wait
         Whether to return only when the gateway has taken it.
+    may_be_away
+        Whether a gateway that does not take it in time is only warned of.
 
     Raises
     ------
     UnavailableError
-        When the gateway does not take it in time. The files stay, and it will as soon as it runs.
+        When Postgres or supervisord does not answer, or the gateway does not take it in time. The files stay, and it will as
+        soon as it runs.
     """
     # The files hold all models: whoever writes them reads the state and waits before anybody else writes.
     with state.lock("gateway"):
@@ -105,7 +105,16 @@ def write_gateway(settings: Settings, state: StateStore, *, leaving: Collection[
         upstreams = {model: list(_upstreams(settings, [row for row in rows if row.model == model], running)) for model in models}
         digest = gateway.write_config(settings, upstreams, callers=_callers(settings, state))
         if wait:
-            gateway.wait_until_taken(settings, digest)
+            _wait_until_taken(settings, digest, may_be_away=may_be_away)
+
+
+def _wait_until_taken(settings: Settings, digest: str, *, may_be_away: bool) -> None:
+    try:
+        gateway.wait_until_taken(settings, digest)
+    except UnavailableError as error:
+        if not may_be_away:
+            raise
+        _logger.warning("%s", error.what)
 
 
 def _callers(settings: Settings, state: StateStore) -> dict[str, str] | None:
@@ -186,15 +195,22 @@ def stop_bentos(settings: Settings, state: StateStore, rows: Collection[ReleaseR
     Parameters
     ----------
     drain_seconds
-        How long to wait in between for requests that are under way.
+        How long to wait in between for requests that are under way. Who holds the lock of what serves must not wait: a rollback
+        needs it. One that is wanted again after the wait stays.
+
+    Raises
+    ------
+    UnavailableError
+        When Postgres or supervisord does not answer.
     """
     programs = [program_name(row.model, row.model_version) for row in rows]
-    try:
-        write_gateway(settings, state, leaving=programs)
-    except UnavailableError as error:
-        _logger.warning("%s", error.what)
-    if drain_seconds > 0:
-        time.sleep(drain_seconds)
+    write_gateway(settings, state, leaving=programs, may_be_away=True)
+    time.sleep(max(0.0, drain_seconds))
     for row, program in zip(rows, programs, strict=True):
-        supervisor.remove_program(settings, program)
+        with state.lock(f"serving/{row.model}"):
+            now = state.read_release(row.model, row.model_version)
+            if now and now.state in UNDER_WAY | {"champion"}:
+                _logger.info("%s goes on: version %d is %s", program, row.model_version, now.state)
+                continue
+            supervisor.remove_program(settings, program)
         _logger.info("stopped %s (version %d, %s)", program, row.model_version, row.state)

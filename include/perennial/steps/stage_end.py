@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Measure, Stage, StageOutcome
+from perennial.contracts import STATES_WHEN_STOPPED, STOPPED, Measure, Stage, StageOutcome
 from perennial.errors import Breach, ReleaseError
 from perennial.steps.admission import read_release
 from perennial.steps.serving import stop_bentos, write_gateway
 
 _logger = logging.getLogger(__name__)
-
-# What becomes of a challenger that does not pass: callers were reached by a canary only.
-_STOPPED = {"shadow": "rejected", "canary": "rolled_back"}
 
 
 def end_stage(
@@ -37,7 +34,7 @@ def end_stage(
     ReleaseError
         When the stage ended otherwise than passed.
     """
-    stopped = "" if outcome == "passed" else _STOPPED[stage.stage]
+    stopped = "" if outcome == "passed" else STATES_WHEN_STOPPED[stage.stage]
     ended = state.end_stage(stage, outcome=outcome, reason=reason, n_requests=n_requests, measures=measures, state=stopped)
     return follow(spec, state, ended, settings=settings)
 
@@ -57,7 +54,7 @@ def follow(spec: ModelSpec, state: StateStore, stage: Stage, *, settings: Settin
         return stage
     row = read_release(state, stage.model, stage.model_version)
     # A later attempt with this version may be under way; its bento is not ours to stop.
-    if row.state in ("rejected", "rolled_back"):
+    if row.state in STOPPED:
         stop_bentos(settings, state, [row], drain_seconds=spec.release.drain_seconds if stage.stage == "canary" else 0.0)
     what = f"{stage.model} version {stage.model_version} was stopped in its {name_stage(stage)}: {stage.reason}"
     serves = f"version {stage.champion_version} serves all callers" if stage.champion_version else "callers are as before"

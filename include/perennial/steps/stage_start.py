@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import RegisteredVersion, ReleaseRow, Stage, StageName
-from perennial.errors import ReleaseError
-from perennial.steps.admission import check_may_serve, read_release
+from perennial.contracts import RegisteredVersion, Stage, StageName
+from perennial.steps.admission import check_approved, check_may_serve, read_release, require_under_way
 from perennial.steps.readiness import make_reachable
-from perennial.steps.serving import UNDER_WAY, write_gateway
+from perennial.steps.serving import write_gateway
 from perennial.steps.stage_end import follow
 from perennial.steps.watch import Plan, watch
 
@@ -38,8 +37,10 @@ def pass_stage(
     if (known := _read_ended(state, version, place)) is not None:
         return follow(spec, state, known, settings=settings)
     check_may_serve(state, model, number, champion=state.read_champion(model))
+    if place.stage == "canary":
+        check_approved(spec, state, number, dag_run_id=place.dag_run_id)
     row = read_release(state, model, number)
-    _require_under_way(row)
+    require_under_way(row)
     port = make_reachable(spec, state, row, settings=settings)
     stage = state.start_stage(
         model, number, dag_run_id=place.dag_run_id, stage=place.stage, step=place.step, percent=place.percent
@@ -52,13 +53,3 @@ def _read_ended(state: StateStore, version: RegisteredVersion, place: Place) -> 
     key = (place.dag_run_id, place.stage, place.step)
     stages = state.read_stages(version.model, version.model_version)
     return next((each for each in stages if (each.dag_run_id, each.stage, each.step) == key and each.ended_at), None)
-
-
-def _require_under_way(row: ReleaseRow) -> None:
-    if row.state in UNDER_WAY:
-        return
-    why = f" ({row.reason})" if row.reason else ""
-    raise ReleaseError(
-        f"{row.model} version {row.model_version} is {row.state}{why}, so no request can be led to it",
-        f"start release__{row.model} by hand with version {row.model_version}",
-    )

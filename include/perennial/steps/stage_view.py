@@ -53,10 +53,10 @@ def view_stages(stages: Iterable[Stage]) -> list[StageView]:
 def view_stage(stage: Stage) -> StageView:
     """A stage's heading, what it was watched on, and its measures, those over their limit first."""
     measures = sorted(stage.measures, key=lambda each: each.passed)
-    return StageView(title=name_stage(stage), note=_note(stage), measures=tuple(_view(each) for each in measures))
+    return StageView(title=title_stage(stage), note=_note(stage), measures=tuple(_view(each) for each in measures))
 
 
-def name_stage(stage: Stage) -> str:
+def title_stage(stage: Stage) -> str:
     """A stage with its step and its share of the traffic."""
     match stage.stage:
         case "shadow":

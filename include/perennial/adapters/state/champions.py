@@ -4,9 +4,9 @@ from psycopg2.extras import RealDictCursor
 
 from perennial.adapters.state.audit import insert_audit
 from perennial.adapters.state.connection import Connection
-from perennial.adapters.state.releases import lock_releases, move_release_in
+from perennial.adapters.state.releases import lock_releases, move_release_in, read_under_way_in
 from perennial.adapters.state.stages import end_open_stages_in, stop_release_in
-from perennial.contracts import Champion
+from perennial.contracts import UNDER_WAY, Champion, Rollback
 from perennial.errors import ReleaseError
 
 
@@ -31,19 +31,31 @@ class ChampionTable(Connection):
         return rows[0]["dag_run_id"] if rows else ""
 
     def read_predecessor(self, model: str) -> int | None:
-        """The version that a rollback leads back to: the last that served before the present one first did, and is `retired`.
+        """The version that a rollback leads back to; None where there is none.
 
-        One that was rolled back itself is none. None where there is no such version.
+        It is the last `retired` one of those that served before the promotion which made the present champion one. Rollbacks to
+        the present champion count for nothing here, and who was rolled back is not led back to.
         """
         rows = self._fetch(
             """SELECT before.model_version FROM champion AS before JOIN release USING (model, model_version)
                WHERE model = %(model)s AND state = 'retired' AND before.valid_from < (
-                   SELECT min(tenure.valid_from) FROM champion AS tenure JOIN champion AS present USING (model, model_version)
-                   WHERE present.model = %(model)s AND present.valid_to IS NULL)
+                   SELECT max(tenure.valid_from) FROM champion AS tenure JOIN champion AS present USING (model, model_version)
+                   WHERE present.model = %(model)s AND present.valid_to IS NULL AND NOT tenure.by_rollback)
                ORDER BY before.valid_from DESC LIMIT 1""",
             {"model": model},
         )
         return rows[0]["model_version"] if rows else None
+
+    def check_promotion(self, model: str, model_version: int, *, dag_run_id: str) -> None:
+        """Refuse a promotion that a person's rollback has overtaken, or whose release is not under way.
+
+        Raises
+        ------
+        ReleaseError
+            Unless the version serves already, or its release is under way and was not promoted by this Dag run before.
+        """
+        with self._transaction() as cursor:
+            _check_promotion(cursor, model, model_version, dag_run_id=dag_run_id)
 
     def promote(self, model: str, model_version: int, *, dag_run_id: str, reason: str, actor: str) -> int | None:
         """Make a checked version the champion and retire the one before, in one transaction.
@@ -55,26 +67,25 @@ class ChampionTable(Connection):
         Raises
         ------
         ReleaseError
-            When the version's release state does not allow it.
+            As `check_promotion`.
         """
         with self._transaction() as cursor:
             lock_releases(cursor, model)
-            before = _close_champion(cursor, model, unless=model_version)
+            _check_promotion(cursor, model, model_version, dag_run_id=dag_run_id)
+            before = _read_champion(cursor, model)
             if before == model_version:
                 return None
             if before is not None:
                 move_release_in(cursor, model, before, "retired")
             end_open_stages_in(cursor, model, model_version, reason="promoted")
-            _open_champion(cursor, model, model_version, dag_run_id=dag_run_id, reason=reason)
+            _replace_champion(cursor, model, model_version, dag_run_id=dag_run_id, reason=reason, by_rollback=False)
             insert_audit(cursor, actor, "promote", model, f"version {model_version}", {"before": before, "reason": reason})
         return before
 
-    def roll_back(self, model: str, *, to: int, dag_run_id: str, reason: str, actor: str) -> int | None:
-        """Make a version that served before the champion again, and end the releases on their way, in one transaction.
+    def roll_back(self, model: str, *, to: int, dag_run_id: str, reason: str, actor: str) -> Rollback:
+        """Make a version that served before the champion again, and end the release on its way, in one transaction.
 
-        Returns
-        -------
-        The version that was rolled back; None where `to` serves already.
+        Where it serves already, only the release on its way is ended.
 
         Raises
         ------
@@ -86,40 +97,59 @@ class ChampionTable(Connection):
             cursor.execute("SELECT 1 FROM champion WHERE model = %s AND model_version = %s", (model, to))
             if cursor.fetchone() is None:
                 raise ReleaseError(f"{model} version {to} never served, so it cannot be brought back")
-            before = _close_champion(cursor, model, unless=to)
+            before = _read_champion(cursor, model)
+            why = f"version {to} is to serve on" if before == to else f"version {before} was rolled back meanwhile"
+            if stopped := read_under_way_in(cursor, model, but=to):
+                stop_release_in(cursor, model, stopped.model_version, reason=f"{why}: {reason}", actor=actor)
             if before in (to, None):
-                return None
+                return Rollback(stopped=stopped)
             move_release_in(cursor, model, before, "rolled_back", {"reason": reason})
-            for version in _read_under_way(cursor, model, but=to):
-                why = f"version {before} was rolled back meanwhile: {reason}"
-                stop_release_in(cursor, model, version, reason=why, actor=actor)
             end_open_stages_in(cursor, model, to, reason=reason)
-            _open_champion(cursor, model, to, dag_run_id=dag_run_id, reason=reason)
+            _replace_champion(cursor, model, to, dag_run_id=dag_run_id, reason=reason, by_rollback=True)
             insert_audit(cursor, actor, "rollback", model, f"version {to}", {"before": before, "reason": reason})
-        return before
+        return Rollback(before=before, stopped=stopped)
 
 
-def _close_champion(cursor: RealDictCursor, model: str, *, unless: int) -> int | None:
-    """Close the open row, unless it is this version's; returns whose it is."""
+def _check_promotion(cursor: RealDictCursor, model: str, model_version: int, *, dag_run_id: str) -> None:
+    """A rollback makes champions of who has served; a promotion, which Airflow may try again hours later, must not undo it."""
+    cursor.execute(
+        """SELECT state, reason,
+                  EXISTS (SELECT 1 FROM champion AS tenure WHERE tenure.model = release.model
+                          AND tenure.model_version = release.model_version AND tenure.dag_run_id = %s) AS is_retry,
+                  (SELECT actor FROM audit WHERE audit.model = release.model AND action = 'rollback'
+                   AND detail ->> 'before' = release.model_version::text ORDER BY audit_id DESC LIMIT 1) AS rolled_back_by
+           FROM release WHERE model = %s AND model_version = %s""",
+        (dag_run_id, model, model_version),
+    )
+    if (row := cursor.fetchone()) is None:
+        raise ReleaseError(f"there is no release of {model} version {model_version}")
+    state, reason = str(row["state"]), f": {row['reason']}" if row["reason"] else ""
+    if state == "champion" or (state in UNDER_WAY and not row["is_retry"]):
+        return
+    again = f"to release it all the same, start another run of release__{model} with version {model_version}"
+    if row["is_retry"] and row["rolled_back_by"]:
+        raise ReleaseError(f"{model} version {model_version} was rolled back by {row['rolled_back_by']} meanwhile{reason}", again)
+    raise ReleaseError(f"{model} version {model_version}: champion cannot follow {state}{reason}", again)
+
+
+def _read_champion(cursor: RealDictCursor, model: str) -> int | None:
     cursor.execute("SELECT model_version FROM champion WHERE model = %s AND valid_to IS NULL", (model,))
-    before = row["model_version"] if (row := cursor.fetchone()) else None
-    if before != unless:
-        cursor.execute("UPDATE champion SET valid_to = clock_timestamp() WHERE model = %s AND valid_to IS NULL", (model,))
-    return before
+    return row["model_version"] if (row := cursor.fetchone()) else None
 
 
-def _open_champion(cursor: RealDictCursor, model: str, model_version: int, *, dag_run_id: str, reason: str) -> None:
+def _replace_champion(
+    cursor: RealDictCursor, model: str, model_version: int, *, dag_run_id: str, reason: str, by_rollback: bool
+) -> None:
+    """End the open tenure and begin the next at that instant, which comes after it even where the clock was set back."""
     move_release_in(cursor, model, model_version, "champion")
     cursor.execute(
-        "INSERT INTO champion (model, model_version, dag_run_id, reason) VALUES (%s, %s, %s, %s)",
-        (model, model_version, dag_run_id, reason),
+        """UPDATE champion SET valid_to = greatest(clock_timestamp(), valid_from + interval '1 microsecond')
+           WHERE model = %s AND valid_to IS NULL RETURNING valid_to""",
+        (model,),
     )
-
-
-def _read_under_way(cursor: RealDictCursor, model: str, *, but: int) -> list[int]:
+    begins_at = row["valid_to"] if (row := cursor.fetchone()) else None
     cursor.execute(
-        """SELECT model_version FROM release
-           WHERE model = %s AND model_version <> %s AND state IN ('checked', 'shadow', 'canary')""",
-        (model, but),
+        """INSERT INTO champion (model, model_version, valid_from, dag_run_id, reason, by_rollback)
+           VALUES (%s, %s, coalesce(%s, clock_timestamp()), %s, %s, %s)""",
+        (model, model_version, begins_at, dag_run_id, reason, by_rollback),
     )
-    return [row["model_version"] for row in cursor.fetchall()]

@@ -7,7 +7,7 @@ from psycopg2.extras import RealDictCursor
 
 from perennial.adapters.state.audit import insert_audit
 from perennial.adapters.state.connection import Connection
-from perennial.contracts import RegisteredVersion, ReleaseRow
+from perennial.contracts import UNDER_WAY, RegisteredVersion, ReleaseRow
 from perennial.errors import ReleaseError
 
 _COLUMNS = ", ".join(ReleaseRow.__dataclass_fields__)
@@ -85,6 +85,14 @@ class ReleaseTable(Connection):
             recorded = {"reason": reason, "bento_tag": bento_tag, "program": program, "port": port}
             move_release_in(cursor, model, model_version, state, recorded)
 
+    def record_program(self, model: str, model_version: int, *, bento_tag: str, program: str, port: int) -> None:
+        """Record where a version's bento runs. Its state is left alone: somebody may have moved it meanwhile."""
+        with self._transaction() as cursor:
+            cursor.execute(
+                "UPDATE release SET bento_tag = %s, program = %s, port = %s WHERE model = %s AND model_version = %s",
+                (bento_tag, program, port, model, model_version),
+            )
+
     def reopen_release(self, model: str, model_version: int, *, dag_run_id: str) -> None:
         """Take up a stopped release again, in one transaction with its audit: it is `registered` once more.
 
@@ -111,6 +119,15 @@ class ReleaseTable(Connection):
 def lock_releases(cursor: RealDictCursor, model: str) -> None:
     """Let one transaction at a time change what serves a model or is on its way; the others wait until it ends."""
     cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"champion/{model}",))
+
+
+def read_under_way_in(cursor: RealDictCursor, model: str, *, but: int) -> ReleaseRow | None:
+    """The release of a model that is on its way, unless it is this version's. There is one at most, by constraint."""
+    cursor.execute(
+        f"SELECT {_COLUMNS} FROM release WHERE model = %s AND model_version <> %s AND state = ANY(%s)",
+        (model, but, sorted(UNDER_WAY)),
+    )
+    return ReleaseRow(**row) if (row := cursor.fetchone()) else None
 
 
 def move_release_in(

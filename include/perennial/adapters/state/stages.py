@@ -8,15 +8,13 @@ from psycopg2.extras import Json, RealDictCursor
 from perennial.adapters.state.audit import insert_audit
 from perennial.adapters.state.connection import Connection
 from perennial.adapters.state.releases import lock_releases, move_release_in
-from perennial.contracts import Measure, Stage, StageName, StageOutcome
+from perennial.contracts import STATES_WHEN_STOPPED, Measure, Stage, StageName, StageOutcome
 from perennial.errors import ReleaseError
 
 _COLUMNS = ", ".join(Stage.__dataclass_fields__)
 _KEY = "model = %s AND model_version = %s AND dag_run_id = %s AND stage = %s AND step = %s"
 # The state that a release has while a stage runs; a check has none of its own, what passed it is `checked`.
 _STATES: dict[StageName, str] = {"shadow": "shadow", "canary": "canary"}
-# What becomes of a release that is stopped, by the state it is stopped in: callers were reached by a canary only.
-STOPPED_STATES = {"registered": "rejected", "checked": "rejected", "shadow": "rejected", "canary": "rolled_back"}
 
 
 class StageTable(Connection):
@@ -104,12 +102,12 @@ def stop_release_in(cursor: RealDictCursor, model: str, model_version: int, *, r
     if (row := cursor.fetchone()) is None:
         raise ReleaseError(f"there is no release of {model} version {model_version}")
     state = str(row["state"])
-    if state not in STOPPED_STATES:
+    if (stopped := STATES_WHEN_STOPPED.get(state)) is None:
         return state
-    move_release_in(cursor, model, model_version, STOPPED_STATES[state], {"reason": reason})
+    move_release_in(cursor, model, model_version, stopped, {"reason": reason})
     end_open_stages_in(cursor, model, model_version, reason=reason)
-    insert_audit(cursor, actor, STOPPED_STATES[state], model, f"version {model_version}", {"reason": reason})
-    return STOPPED_STATES[state]
+    insert_audit(cursor, actor, stopped, model, f"version {model_version}", {"reason": reason})
+    return stopped
 
 
 def end_open_stages_in(cursor: RealDictCursor, model: str, model_version: int, *, reason: str) -> None:
