@@ -31,7 +31,7 @@ def state(settings) -> Iterator[StateStore]:
 @pytest.fixture
 def model(request: pytest.FixtureRequest, settings) -> Iterator[str]:
     """A model of the test's own, as the stack is shared; gone after it."""
-    name = f"tenure_{abs(hash(request.node.nodeid))}"
+    name = request.node.name
     yield name
     for table in TABLES:
         execute(settings, f"DELETE FROM {table} WHERE model = %s", name)

@@ -54,7 +54,7 @@ def cursor(settings) -> Iterator[psycopg2.extensions.cursor]:
 @pytest.fixture
 def model(request: pytest.FixtureRequest, cursor) -> Iterator[str]:
     """A model of the test's own, as the stack is shared; gone after it, so that no other test serves it."""
-    name = f"way_{abs(hash(request.node.nodeid))}"
+    name = request.node.name
     yield name
     for table in ("release_stage", "champion", "release", "snapshot", "prediction", "traffic"):
         cursor.execute(f"DELETE FROM {table} WHERE model = %s", (name,))
