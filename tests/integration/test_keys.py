@@ -24,7 +24,8 @@ def guarded(make_stack):
     """A stack of its own, since keys concern all callers."""
     stack = make_stack(PERENNIAL_API_KEYS="required")
     stack.up("champions")
-    return stack
+    yield stack
+    stack.down()
 
 
 @pytest.fixture

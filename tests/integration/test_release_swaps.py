@@ -1,6 +1,7 @@
 """The champion changes under load, all services well or some of them dying: callers notice no more than the docs promise."""
 
 import json
+from collections.abc import Iterator
 
 import pytest
 
@@ -22,9 +23,11 @@ N_FAILED_PER_KILL = 2
 
 
 @pytest.fixture(scope="module")
-def model(make_stack) -> Model:
+def model(make_stack) -> Iterator[Model]:
     """On a stack of its own, as its Postgres is stopped."""
-    return package_model(make_stack().up("gateway", "mlflow", "prediction-log"), "swapped")
+    stack = make_stack()
+    yield package_model(stack.up("gateway", "mlflow", "prediction-log"), "swapped")
+    stack.down()
 
 
 def test_twenty_swaps_under_load_fail_no_request_and_lose_no_prediction(model):
