@@ -35,6 +35,9 @@ pytestmark = [
 ]
 
 
+N_GATEWAY_WORKERS = 2
+
+
 @pytest.fixture(scope="session")
 def settings(stack) -> Settings:
     return stack.up("postgres", "gateway", "mlflow")
@@ -260,10 +263,12 @@ def test_a_killed_bento_comes_back_and_keeps_the_connections_that_wait(settings,
     killed = psutil.Process(process.pid)
     killed.kill()
     killed.wait(timeout=10)
-    # One request may still go out on a connection whose end the gateway has not seen; it may have run, so it is not sent again.
-    first, second = (ask(settings, predict_path(spec), {"rows": [ROW]}) for _ in range(2))
-    assert first.status == 200 or (first.status, first.content["error"]["code"]) == (503, "unavailable")
-    assert second.status == 200
+    # One request of each of the gateway's workers may still go out on a connection whose end the worker has not seen; it may have
+    # run, so it is not sent again.
+    answers = [ask(settings, predict_path(spec), {"rows": [ROW]}) for _ in range(2 * N_GATEWAY_WORKERS + 1)]
+    failed = [answer for answer in answers if answer.status != 200]
+    assert len(failed) <= N_GATEWAY_WORKERS
+    assert {(answer.status, answer.content["error"]["code"]) for answer in failed} <= {(503, "unavailable")}
     (again,) = supervisor.program_states(settings, program_of(version))
     assert again.pid != process.pid
 
@@ -296,12 +301,14 @@ def test_without_a_gateway_nothing_is_promoted(settings, spec, monkeypatch):
     version = register(settings, spec, seed=1)
     check = package_and_check(settings, spec, version)
     supervisor.stop_program(settings, "gateway")
-    with monkeypatch.context() as patched:
-        patched.setattr(gateway.wait_until_taken, "__kwdefaults__", {"deadline_seconds": 0.5})
-        with pytest.raises(UnavailableError, match="perennial status"):
-            release.promote(spec, version, check, dag_run_id="run", settings=settings)
-    assert state_of(settings, version) == "checked"
-    supervisor.start_program(settings, "gateway")
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(gateway.wait_until_taken, "__kwdefaults__", {"deadline_seconds": 0.5})
+            with pytest.raises(UnavailableError, match="perennial status"):
+                release.promote(spec, version, check, dag_run_id="run", settings=settings)
+        assert state_of(settings, version) == "checked"
+    finally:
+        supervisor.start_program(settings, "gateway")
     release.promote(spec, version, check, dag_run_id="run", settings=settings)
     assert_serves(settings, spec, version)
 
