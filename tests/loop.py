@@ -3,11 +3,9 @@
 import email
 import email.policy
 import mailbox
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import EmailMessage
-from typing import Any
 
 import httpx
 
@@ -15,25 +13,12 @@ from perennial.adapters.airflow_api import AirflowApi, DagRunState
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.contracts import Champion, Decision
-from perennial.errors import UnavailableError
+from waiting import wait_for
 
 MODEL = "flight_delay"
 RETRAIN, RELEASE = f"retrain__{MODEL}", f"release__{MODEL}"
 AS_OF = "2013-04-01"
 ENDED = ("success", "failed")
-
-
-def poll(is_done: Callable[[], Any], *, what: str, seconds: float = 300.0) -> Any:
-    """Wait until a call gives something true, and return it; a service that is away meanwhile is asked again."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if found := is_done():
-                return found
-        except UnavailableError:
-            pass
-        time.sleep(0.3)
-    raise AssertionError(f"{what}: not within {seconds:.0f} s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +38,12 @@ class Loop:
             now = self.api.read_dag_run(run.dag_id, run.dag_run_id).state
             return now if now in ENDED else None
 
-        return str(poll(state, what=f"{run.dag_id} {run.dag_run_id} ends"))
+        return str(wait_for(state, what=f"{run.dag_id} {run.dag_run_id} ends", seconds=300, pause_seconds=0.3))
 
     def finish_release(self, run: DagRunState) -> str:
         """Final state of the release that a retraining started."""
-        triggered = poll(
-            lambda: self.api.find_triggered(run.dag_id, run.dag_run_id), what=f"{run.dag_run_id} starts a release", seconds=60
+        triggered = wait_for(
+            lambda: self.api.find_triggered(run.dag_id, run.dag_run_id), what=f"{run.dag_run_id} starts a release"
         )
         return self.finish(triggered[0])
 

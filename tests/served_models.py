@@ -12,7 +12,7 @@ from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.config.spec_release import Canary, Shadow
-from perennial.contracts import Champion, RegisteredVersion, ServingCheck, Snapshot
+from perennial.contracts import Champion, Decision, GateResult, RegisteredVersion, ServingCheck, Snapshot
 from perennial.core.candidates import build_pipeline, fit, predict
 from perennial.core.frames import features_frame
 from perennial.steps import release
@@ -85,7 +85,8 @@ def _record(settings, spec, pipeline, inputs, *, golden, key, training_end) -> R
     registry.log_text(run_id, json.dumps(golden), "golden.json")
     packages = ("scikit-learn", "pandas", "lightgbm")
     logged = registry.log_model(run_id, pipeline, features=FEATURES, example=inputs.head(2), packages=packages)
-    made = registry.create_version(spec.model, logged, run_id=run_id, tags={"features": json.dumps(types)})
+    tags = {"features": json.dumps(types), "snapshot_id": key, "training_end": training_end.isoformat()}
+    made = registry.create_version(spec.model, logged, run_id=run_id, tags=tags)
     start, as_of = datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 4, 1, tzinfo=UTC)
     snapshot = Snapshot(
         snapshot_id=key, model=spec.model, as_of=as_of, start=start, holdout_start=TRAINING_END, n_rows=400,
@@ -99,6 +100,18 @@ def _record(settings, spec, pipeline, inputs, *, golden, key, training_end) -> R
         state.write_snapshot(snapshot, ())
         state.write_release(version, key)
     return version
+
+
+def accept(settings: Settings, version: RegisteredVersion, *, champion: int | None = None) -> None:
+    """Record the decision for a version, against a champion or none."""
+    decision = Decision(
+        model=version.model, dag_run_id=version.snapshot_id, snapshot_id=version.snapshot_id, outcome="accepted",
+        candidate="lightgbm", mlflow_run_id=version.mlflow_run_id, challenger_metrics={"roc_auc": 0.72},
+        gates=(GateResult(gate="improvement", passed=True, reason="better"),),
+        champion_version=champion, champion_metrics={"roc_auc": 0.7} if champion else {},
+    )  # fmt: skip
+    with StateStore(settings.state_url) as state:
+        state.write_decision(decision)
 
 
 def release_version(settings: Settings, spec: ModelSpec, version: RegisteredVersion, *, dag_run_id: str = "run") -> Champion:

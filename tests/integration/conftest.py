@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from loop import AS_OF, MODEL, RELEASE, RETRAIN, Loop, poll
+from loop import AS_OF, MODEL, RELEASE, RETRAIN, Loop
 from perennial.adapters.airflow_api import AirflowApi, DagRunState
 from perennial.adapters.flights import load_flights
 from perennial.adapters.ports import is_free
@@ -28,6 +28,7 @@ from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.stack.lifecycle import down, up
 from perennial.steps.rows import read_feature_rows
+from waiting import wait_for
 
 # Below the ports that the kernel gives to outgoing connections.
 _PORTS = range(20_000, 32_000)
@@ -85,7 +86,7 @@ def loop(stack: Stack) -> Iterator[Loop]:
     settings = stack.up()
     load_flights(settings.database_url("warehouse"), settings.project, progress=lambda *_: None)
     api = AirflowApi(settings.airflow_api_url, user="admin", password=settings.secret("admin_password"))
-    poll(lambda: api.has_dag(RETRAIN) and api.has_dag(RELEASE), what="Airflow parses the Dags", seconds=120)
+    wait_for(lambda: api.has_dag(RETRAIN) and api.has_dag(RELEASE), what="Airflow parses the Dags", seconds=120)
     assert api.read_import_errors() == []
     yield Loop(settings=settings, api=api)
     api.close()

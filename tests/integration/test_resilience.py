@@ -7,9 +7,10 @@ import httpx
 import psycopg2
 import pytest
 
-from loop import AS_OF, MODEL, Loop, poll
+from loop import AS_OF, MODEL, Loop
 from perennial.adapters import supervisor
 from perennial.adapters.airflow_api import DagRunState
+from waiting import wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -37,7 +38,7 @@ def answers(loop: Loop, row: dict[str, object]) -> bool:
 def test_a_run_survives_the_end_of(loop: Loop, first: DagRunState, row: dict[str, object], service: str) -> None:
     before = loop.champion()
     run = loop.start(f"without-{service}", as_of=AS_OF, candidates=["baseline", "logistic"])
-    poll(lambda: is_training(loop, run), what="training begins")
+    wait_for(lambda: is_training(loop, run), what="training begins", seconds=300)
     kill(loop, service)
     assert answers(loop, row), "callers need none of these services"
     assert loop.finish(run) == "success", loop.task_states(run)
@@ -51,7 +52,7 @@ def test_a_run_survives_the_end_of(loop: Loop, first: DagRunState, row: dict[str
 def test_serving_recovers_from_the_end_of(loop: Loop, first: DagRunState, row: dict[str, object], program: str) -> None:
     assert answers(loop, row)
     kill(loop, program)
-    poll(lambda: answers(loop, row), what=f"the gateway answers after {program} was killed", seconds=60)
+    wait_for(lambda: answers(loop, row), what=f"the gateway answers after {program} was killed")
 
 
 def count_snapshots(loop: Loop) -> int:
