@@ -1,16 +1,17 @@
 """`kill -9` of the worker's task in every state of a release: Airflow's own retry goes on from there, and no caller notices."""
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
+from mlflow import MlflowClient
 
 from load import Load, body_of
 from loop import MODEL, RELEASE, Loop
 from perennial.adapters import supervisor
-from perennial.adapters.airflow_api import DagRunState
+from perennial.adapters.airflow_api import DagRunState, TaskState
 from perennial.adapters.registry import Registry
 from perennial.adapters.registry.pipelines import LoggedModel
 from perennial.adapters.state import StateStore
@@ -19,8 +20,13 @@ from perennial.steps.register import read_registered
 from perennial.steps.rollback import roll_back
 from perennial.steps.serving import program_name
 from swap_records import query
+from waiting import wait_for
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    # MLflow warns of its own type hints while it is imported.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+]
 
 DAG_RUN = "killed-in-every-state"
 
@@ -53,13 +59,12 @@ def test_a_release_whose_tasks_are_killed_in_every_state_ends_with_one_champion(
 
 def kill_each(loop: Loop, run: DagRunState, challenger: int) -> None:
     """Locks that the stack's own steps take hold a task where it is to be killed, so that no kill comes too late."""
-    building = loop.settings.paths.bentoml / "building" / f"{MODEL}-v{challenger}"
 
     def is_in(state: str, *, n_stages: int) -> bool:
         with StateStore(loop.settings.state_url) as store:
             return (store.read_release(MODEL, challenger).state, len(store.read_stages(MODEL, challenger))) == (state, n_stages)
 
-    kill(loop, run, "build_bento", building.exists)
+    kill(loop, run, "build_bento", lambda: is_in("registered", n_stages=0))
     kill(loop, run, "check_serving", lambda: is_in("registered", n_stages=1))
     wait_for(lambda: is_in("checked", n_stages=1), what="the check passes")
     with held(loop, "gateway"):
@@ -68,6 +73,8 @@ def kill_each(loop: Loop, run: DagRunState, challenger: int) -> None:
     kill(loop, run, "canary", lambda: is_in("canary", n_stages=3))
     with held(loop, f"serving/{MODEL}"):
         kill(loop, run, "promote", lambda: is_blocked(loop) and is_in("canary", n_stages=4))
+    with held_in_between(loop, "gateway"):
+        kill(loop, run, "promote", lambda: is_blocked(loop) and is_in("champion", n_stages=4))
 
 
 def kill(loop: Loop, run: DagRunState, task: str, is_there: Callable[[], bool]) -> None:
@@ -75,16 +82,19 @@ def kill(loop: Loop, run: DagRunState, task: str, is_there: Callable[[], bool]) 
 
     def running() -> psutil.Process | None:
         now = read_task(loop, run, task)
-        assert now["state"] not in ("success", "failed"), f"{task} ended before it was killed"
-        return psutil.Process(now["pid"]) if now["state"] == "running" and now["pid"] else None
+        assert now.state not in ("success", "failed"), f"{task} ended before it was killed"
+        return psutil.Process(now.process_id) if now.state == "running" and now.process_id else None
 
-    process: psutil.Process = wait_for(lambda: (found := running()) and is_there() and found, what=f"{task} is there")
+    process: psutil.Process = wait_for(
+        lambda: (found := running()) and is_there() and found, what=f"{task} is there", seconds=120
+    )
     process.kill()
-    wait_for(lambda: read_task(loop, run, task)["state"] == "up_for_retry", what=f"Airflow notices the end of {task}")
+    wait_for(lambda: read_task(loop, run, task).state == "up_for_retry", what=f"the end of {task} is noticed", seconds=120)
 
 
-def read_task(loop: Loop, run: DagRunState, task: str) -> dict:
-    return loop.api._call("GET", f"/api/v2/dags/{run.dag_id}/dagRuns/{run.dag_run_id}/taskInstances/{task}")
+def read_task(loop: Loop, run: DagRunState, task: str) -> TaskState:
+    [found] = [each for each in loop.api.read_tasks(run.dag_id, run.dag_run_id) if each.task_id == task]
+    return found
 
 
 @contextlib.contextmanager
@@ -93,11 +103,28 @@ def held(loop: Loop, lock: str) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def held_in_between(loop: Loop, lock: str) -> Iterator[None]:
+    """Hold a lock from when a task gives it back until it wants it again: Postgres serves those who wait in turn."""
+    with contextlib.ExitStack() as ours, ThreadPoolExecutor(1) as pool:
+        with held(loop, lock):
+            wait_for(lambda: count_blocked(loop) == 1, what="the task waits for the lock", seconds=120)
+            entering = pool.submit(ours.enter_context, held(loop, lock))
+            wait_for(lambda: count_blocked(loop) == 2, what="we are next in turn")
+        entering.result(timeout=60)
+        yield
+
+
 def is_blocked(loop: Loop) -> bool:
-    """Whether somebody waits for a lock of the state database."""
+    return count_blocked(loop) > 0
+
+
+def count_blocked(loop: Loop) -> int:
+    """How many wait for a lock of the state database."""
     sql = """SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
              WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()"""
-    return query(loop.settings, sql) != [(0,)]
+    [(count,)] = query(loop.settings, sql)
+    return count
 
 
 def steady_calls(loop: Loop, row: dict[str, object]) -> Load:
@@ -113,7 +140,7 @@ def register_again(loop: Loop) -> int:
     """The champion's model as another version: a challenger that nothing can be said against."""
     registry = Registry(loop.settings.mlflow_tracking_url)
     champion = registry.read_version(MODEL, loop.champion().model_version)
-    source = registry._client.get_model_version(MODEL, str(champion.model_version)).source
+    source = MlflowClient(loop.settings.mlflow_tracking_url).get_model_version(MODEL, str(champion.model_version)).source
     logged = LoggedModel(model_id=source.removeprefix("models:/"), serialization=champion.tags["serialization"])
     tags = {**champion.tags, "dag_run_id": DAG_RUN}
     made = registry.create_version(MODEL, logged, run_id=champion.mlflow_run_id, tags=tags)
@@ -132,11 +159,3 @@ def leave_as_it_was(loop: Loop, champion: int) -> None:
     spec = load_spec(spec_path(loop.settings, MODEL))
     roll_back(spec, to=champion, reason="the test is over", actor="test", settings=loop.settings)
     supervisor.remove_program(loop.settings, program_name(MODEL, challenger))
-
-
-def wait_for(condition: Callable[[], object], *, what: str, seconds: float = 120) -> object:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
-        time.sleep(0.05)
-    return found

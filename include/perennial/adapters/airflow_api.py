@@ -21,7 +21,10 @@ class DagRunState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskState:
-    """One task instance; `state` is None before it is scheduled, `map_name` is empty for an unmapped task."""
+    """One task instance; `state` is None before it is scheduled, `map_name` is empty for an unmapped task.
+
+    `process_id` is that of the latest try, on the machine of its worker; None before the first one.
+    """
 
     task_id: str
     map_name: str
@@ -29,6 +32,7 @@ class TaskState:
     seconds: float | None
     started_at: datetime | None
     ended_at: datetime | None
+    process_id: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +127,7 @@ class AirflowApi:
                 seconds=each["duration"],
                 started_at=_instant(each["start_date"]),
                 ended_at=_instant(each["end_date"]),
+                process_id=each["pid"],
             )
             for each in found
         ]
