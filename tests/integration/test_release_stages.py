@@ -33,6 +33,7 @@ from served_models import (
     small_spec,
 )
 from swap_records import query
+from waiting import wait_for
 
 pytestmark = [
     pytest.mark.integration,
@@ -40,7 +41,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
 
-# A busy machine is no fault of a challenger; where latency is the fault, the spec's own floor counts.
+# A busy machine is no fault of a challenger; where latency is the fault, the spec's own limits count.
 LENIENT = Limits(latency_floor_ms=2000)
 SHADOW = short_shadow(60, requests=300)
 CANARY = short_canary(2, steps=[50], requests=300)
@@ -78,11 +79,13 @@ class Fault:
 
 FAILS = "assert not any(zlib.crc32(json.dumps(row).encode()) % 20 == 0 for row in theirs)"
 SHIFTS = "honest = [0.3 + 0.7 * each for each in honest] if theirs else honest"
-LEAKS = "_held.append(bytearray(b'x') * (2 << 20)) if theirs and len(_held) < 700 else None"
+LEAKS = "_held.append(bytearray(len(rows) * (2 << 20))) if theirs and sum(map(len, _held)) < 1400 << 20 else None"
 NO_SHADOW = {"shadow": None}
 FAULTS = {
     "never ready": Fault(stage="check", measure="not ready within 8 s", changes={"ready_seconds": 8}, is_ready=False),
-    "slow for everything": Fault(code="time.sleep(0.3)", stage="check", measure="99th percentile of single rows"),
+    "slow for everything": Fault(
+        code="time.sleep(0.3)", stage="check", measure="99th percentile of single rows", changes={"p99_ms": 250.0}
+    ),
     "slow": Fault(code="time.sleep(0.1 if theirs else 0)", stage="shadow", measure="latency", changes={"limits": Limits()}),
     "errors": Fault(code=FAILS, stage="shadow", measure="error_ratio"),
     "errors, without a shadow": Fault(code=FAILS, stage="canary", measure="error_ratio", changes=NO_SHADOW),
@@ -153,7 +156,7 @@ def is_bad(row: dict[str, object]) -> bool:
 @pytest.fixture(scope="module")
 def arena(stack) -> Iterator[Arena]:
     settings = stack.up("postgres", "gateway", "mlflow", "prediction-log")
-    spec = small_spec(settings, "watched", shadow=SHADOW, canary=CANARY, limits=LENIENT, quiet="wait")
+    spec = small_spec(settings, "watched", shadow=SHADOW, canary=CANARY, limits=LENIENT, p99_ms=2000, quiet="wait")
     champion, challenger = (register(settings, spec, seed=seed, data_seed=1) for seed in (1, 2))
     release_version(settings, spec, champion)
     build_bento(spec, challenger, settings=settings)
@@ -207,17 +210,25 @@ def over(stage: Stage) -> Measure:
 
 def assert_callers_were_served(arena: Arena, load: Load, stage: Stage) -> None:
     """Nobody got an error but those whose bad row went to the canary, and each of these is in the record."""
-    sql = """SELECT coalesce(sum(n_requests) FILTER (WHERE status >= 500), 0)::int, coalesce(sum(n_requests), 0)::int FROM traffic
-             WHERE model = %s AND model_version = 2 AND kind = 'live' AND at >= date_trunc('second', %s::timestamptz)"""
-    [(n_failed, n_canary)] = query(arena.settings, sql, arena.spec.model, stage.started_at)
     assert {each.status for each in load.failed} <= {500}
     assert {each.model_version for each in load.failed} <= {"2"}
-    assert len(load.failed) == n_failed <= 0.15 * n_canary
+    n_failed, n_canary = len(load.failed), sum(each.model_version == "2" for each in load.answered)
+    # Requests that are computed together fail together: more of them than one in twenty, but not most.
+    assert n_failed <= 0.5 * n_canary
+    wait_for(lambda: count_traffic(arena, stage) == (n_failed, n_canary), what=f"{n_failed} of {n_canary} failed, by the record")
     assert (n_canary > 0) == (stage.stage == "canary")
     # From the breach on, all callers are with the champion.
     assert stage.ended_at is not None
     assert {each.model_version for each in load.answered[-100:]} == {"1"}
-    assert load.longest_gap_seconds < 5
+    assert load.longest_gap_seconds < 20
+
+
+def count_traffic(arena: Arena, stage: Stage) -> tuple[int, int]:
+    """Requests that the canary failed, and all that it answered; the record follows the answers."""
+    sql = """SELECT coalesce(sum(n_requests) FILTER (WHERE status >= 500), 0)::int, coalesce(sum(n_requests), 0)::int FROM traffic
+             WHERE model = %s AND model_version = 2 AND kind = 'live' AND at >= date_trunc('second', %s::timestamptz)"""
+    [counts] = query(arena.settings, sql, arena.spec.model, stage.started_at)
+    return counts
 
 
 def test_with_no_traffic_the_spec_says_what_happens(arena: Arena) -> None:

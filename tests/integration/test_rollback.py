@@ -21,6 +21,7 @@ from perennial.errors import ReleaseError
 from perennial.steps import release, rollback, shadow
 from perennial.steps.serving import program_name
 from served_models import ROW, package_and_check, predict_path, register, release_version, short_shadow, small_spec
+from waiting import wait_for
 
 pytestmark = [
     pytest.mark.integration,
@@ -164,22 +165,15 @@ def test_a_release_under_way_ends_with_the_rollback(line):
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    _wait_for_shadow(line)
+    wait_for(lambda: line.states()[3] == "shadow", what="the shadow begins")
     line.roll_back(2)
-    watcher.join(timeout=30)
+    watcher.join(timeout=60)
     (error,) = errors
     assert isinstance(error, ReleaseError)
     assert "version 1 was rolled back meanwhile: it is wrong" in str(error)
     assert line.states() == {1: "rolled_back", 2: "champion", 3: "rejected"}
     assert supervisor.program_states(settings, program_name(spec.model, 3)) == []
     line.assert_serves(2)
-
-
-def _wait_for_shadow(line: Line) -> None:
-    deadline = time.monotonic() + 30
-    while line.states()[3] != "shadow":
-        assert time.monotonic() < deadline, "the shadow did not begin"
-        time.sleep(0.05)
 
 
 def test_a_rolled_back_version_is_stopped_by_the_next_release(line):

@@ -31,6 +31,7 @@ from served_models import (
     short_shadow,
     small_spec,
 )
+from waiting import wait_for
 
 pytestmark = [
     pytest.mark.integration,
@@ -142,7 +143,7 @@ def once_running(released: Released, stage: str, call: Callable[[], object], *, 
 
     def wait_and_call() -> None:
         try:
-            wait_for(lambda: any((s.stage, s.step, s.outcome) == (stage, step, "running") for s in released.stages()), seconds=60)
+            wait_for(lambda: any((s.stage, s.step, s.outcome) == (stage, step, "running") for s in released.stages()))
             call()
         except BaseException as error:
             errors.append(error)
@@ -154,13 +155,6 @@ def once_running(released: Released, stage: str, call: Callable[[], object], *, 
     finally:
         thread.join()
         assert not errors, errors
-
-
-def wait_for(condition: Callable[[], bool], *, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass in time"
-        time.sleep(0.05)
 
 
 def failed_measures(stage: Stage) -> list[str]:
@@ -219,7 +213,7 @@ def test_a_shadow_that_fails_is_rejected_at_once_and_stays_so(released, monkeypa
     (stage,) = released.stages()
     assert caught.value.stage == stage
     assert failed_measures(stage) == ["error_ratio"]
-    assert (stage.ended_at - stage.started_at) < timedelta(seconds=20)
+    assert stage.ended_at - stage.started_at < spec.release.shadow.at_most
     released.assert_champion_serves()
     release.withdraw(spec, 2, settings=released.settings)
     assert (released.read().state, released.read().reason) == ("rejected", stage.reason)
@@ -240,7 +234,7 @@ def test_a_canary_takes_its_share_and_is_promoted(released):
 
     def call(step: int) -> None:
         wait_for(lambda: len(released.answered_by(10)) == 2)
-        shares.append(released.answered_by(60))
+        shares.append(released.answered_by(150))
         released.log(released.champion, "live", prefix=f"c{step}")
         released.log(released.challenger, "live", prefix=f"n{step}")
 
@@ -249,7 +243,9 @@ def test_a_canary_takes_its_share_and_is_promoted(released):
     with once_running(released, "canary", lambda: call(1)), once_running(released, "canary", lambda: call(2), step=2):
         stages = released.canary(spec)
     assert [(stage.step, stage.traffic_percent, stage.outcome) for stage in stages] == [(1, 20, "passed"), (2, 60, "passed")]
-    assert 2 <= shares[0]["2"] < 24 < shares[1]["2"] <= 52
+    # Of 150. By chance, one run in a million is further from 30 and 90 than this.
+    assert 8 <= shares[0]["2"] <= 57
+    assert 59 <= shares[1]["2"] <= 119
     assert released.canary(spec) == stages
     assert "shift" in {each.measure for each in stages[0].measures if each.value is not None}
     assert released.read().traffic_percent == 60
@@ -345,17 +341,19 @@ def test_with_nothing_to_replay_it_passes_and_says_so(released):
 
 def test_a_gateway_that_is_away_is_no_fault_of_the_challenger(released, monkeypatch):
     spec = released.asking(shadow=short_shadow(3, requests=5), quiet="pass")
-    monkeypatch.setattr("perennial.steps.observe._GATEWAY_AWAY_SECONDS", 0.5)
 
     def stop_gateway() -> None:
         wait_until_copied(released)
         supervisor.stop_program(released.settings, "gateway")
 
-    with once_running(released, "shadow", stop_gateway):
-        with pytest.raises(UnavailableError, match="the gateway is away"):
-            released.shadow(released.asking(shadow=short_shadow(60, requests=5)))
-    assert released.stages()[0].outcome == "running"
-    supervisor.start_program(released.settings, "gateway")
+    try:
+        with once_running(released, "shadow", stop_gateway), monkeypatch.context() as patched:
+            patched.setattr("perennial.steps.observe._GATEWAY_AWAY_SECONDS", 0.5)
+            with pytest.raises(UnavailableError, match="the gateway is away"):
+                released.shadow(released.asking(shadow=short_shadow(60, requests=5)))
+        assert released.stages()[0].outcome == "running"
+    finally:
+        supervisor.start_program(released.settings, "gateway")
     assert released.shadow(spec).outcome == "passed"
 
 
@@ -402,7 +400,7 @@ def test_what_was_under_way_runs_again_after_a_restart(released):
     gateway.write_config(settings, {})
     serving.reconcile_serving(settings)
     wait_for(lambda: supervisor.program_states(settings, released.row.program) != [])
-    wait_for(lambda: set(answering_versions(released)) == {"1", "2"}, seconds=40)
+    wait_for(lambda: set(answering_versions(released)) == {"1", "2"})
 
 
 def answering_versions(released: Released) -> list[str]:
