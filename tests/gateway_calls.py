@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import random
 import socket
 import threading
 import time
@@ -12,16 +13,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
+
 from perennial.adapters.gateway import Models, Upstream, wait_until_taken, write_config
+from perennial.adapters.ports import is_free
 from perennial.config.settings import Settings
 
 HOST = "127.0.0.1"
 PREDICT = "/v1/models/late/predict"
 
 
+# Below the ports that the kernel gives to outgoing connections, one of which might be there by the time it is used.
+_PORTS = range(20_000, 32_000)
+
+
 def free_port() -> int:
-    with socket.create_server((HOST, 0)) as probe:
-        return probe.getsockname()[1]
+    return next(port for port in random.sample(_PORTS, len(_PORTS)) if is_free(HOST, port))
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,20 @@ def ask(settings: Settings, path: str = PREDICT, *, method: str = "POST", header
         return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, json.loads(answer.read() or b"null"))
     finally:
         connection.close()
+
+
+def exchange(settings: Settings, request: bytes) -> Answer:
+    """Send bytes as they are, and read the answer to them."""
+    with socket.create_connection((HOST, settings.gateway_port), timeout=20) as connection:
+        connection.sendall(request)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, json.loads(answer.read() or b"null"))
+
+
+def client(settings: Settings, *, caller: str = "", key: str = "") -> httpx.Client:
+    """Calls over one connection, as patient as the gateway is."""
+    return httpx.Client(base_url=settings.gateway_url, auth=(caller, key) if caller else None, timeout=40)
 
 
 def ask_often(settings: Settings, n: int) -> Counter[tuple[int, str]]:

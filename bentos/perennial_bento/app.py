@@ -9,6 +9,7 @@ from time import perf_counter
 
 import orjson
 
+from perennial.contracts import MAX_BODY_BYTES
 from perennial_bento import docs
 from perennial_bento.answers import Answer, Headers, Message, Send, refuse, send_answer
 from perennial_bento.logs import describe_error, write_log
@@ -17,7 +18,7 @@ from perennial_bento.model import Description, Model
 from perennial_bento.openapi import build_openapi
 from perennial_bento.predictions import Predictions
 from perennial_bento.recorder import Recorder
-from perennial_bento.requests import MAX_BODY_BYTES, Call, Refusal, read_call
+from perennial_bento.requests import Call, Refusal, read_call
 from perennial_bento.waiting import Disconnected, Receive
 
 Application = Callable[[Message, Receive, Send], Awaitable[None]]

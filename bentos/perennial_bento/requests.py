@@ -10,15 +10,15 @@ from typing import Any
 
 import orjson
 
+from perennial.contracts import MAX_REQUEST_ID_LENGTH, REQUEST_ID_CHARACTERS
 from perennial.core.frames import FeatureTypes, Rows
 from perennial.core.rows import RowFault, find_faults
 
 MAX_ROWS = 10_000
-MAX_BODY_BYTES = 32 * 1024 * 1024
 
 Headers = Sequence[tuple[bytes, bytes]]
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_REQUEST_ID = re.compile(rf"[{REQUEST_ID_CHARACTERS}]{{1,{MAX_REQUEST_ID_LENGTH}}}".encode())
 # What the gateway and the release's replay write into x-perennial-source, over whatever a caller sent.
 _KINDS = {b"live": "live", b"shadow": "shadow", b"replay": "replay"}
 

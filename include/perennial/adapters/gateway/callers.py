@@ -4,7 +4,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 
-from perennial.adapters.gateway.upstreams import TYPES, Json
+from perennial.adapters.gateway.envoy import TYPES, Json
 
 FILTER = "envoy.filters.http.basic_auth"
 # No caller may have this name, and no key this hash. Envoy wants at least one of each.

@@ -3,9 +3,8 @@
 import ipaddress
 from collections.abc import Sequence
 
+from perennial.adapters.gateway.envoy import TYPES, Json
 from perennial.adapters.gateway.upstreams import (
-    TYPES,
-    Json,
     Models,
     Upstream,
     canary_cluster_name,
@@ -19,6 +18,8 @@ from perennial.adapters.gateway.upstreams import (
 _OUTLIERS: Json = {"consecutive_5xx": 5, "base_ejection_time": "30s", "max_ejection_percent": 100}
 # Envoy's default of 3 would refuse a repetition as soon as a few callers meet a dead version at once.
 _MAX_RETRIES = 1024
+# Requests that one version may work on at a time, and as many again that wait for it. What is over is answered 503 `busy`.
+_MAX_REQUESTS = 1024
 # Copies of requests that a slow shadow may keep waiting; what is over goes without a copy.
 _MAX_COPIES = 128
 
@@ -59,8 +60,9 @@ def _cluster(model: str, upstream: Upstream) -> Json:
 
 
 def _limits(upstream: Upstream) -> Json:
-    copies = {"max_connections": _MAX_COPIES, "max_pending_requests": _MAX_COPIES} if upstream.mirror_percent else {}
-    return {"thresholds": [{"max_retries": _MAX_RETRIES, **copies}]}
+    most = _MAX_COPIES if upstream.mirror_percent else _MAX_REQUESTS
+    limits = {"max_connections": most, "max_pending_requests": most, "max_requests": _MAX_REQUESTS, "max_retries": _MAX_RETRIES}
+    return {"thresholds": [limits]}
 
 
 def _http_options() -> Json:

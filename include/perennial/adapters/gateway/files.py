@@ -4,14 +4,15 @@ It takes a new one whole, without a restart. Each is replaced atomically: cluste
 that the routes leave stays until the next change.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from perennial.adapters.gateway.callers import FILTER
 from perennial.adapters.gateway.clusters import build_clusters
+from perennial.adapters.gateway.envoy import Json, write_resources
 from perennial.adapters.gateway.routes import build_routes
-from perennial.adapters.gateway.upstreams import Json, Models
+from perennial.adapters.gateway.upstreams import Models
 from perennial.config.settings import Settings
 
 
@@ -36,9 +37,19 @@ def write_config(settings: Settings, models: Models, *, callers: Mapping[str, st
     # A worker may follow the old routes for a moment longer.
     left = _mentioned(_read_resources(folder / "clusters.yaml"), _read_text(folder / "routes.yaml"))
     kept = {str(each["name"]): each for each in (*left, *clusters)}
-    _write_resources(folder / "clusters.yaml", [kept[name] for name in sorted(kept)])
-    _write_resources(folder / "routes.yaml", [routes])
+    write_resources(folder / "clusters.yaml", [kept[name] for name in sorted(kept)])
+    write_resources(folder / "routes.yaml", [routes])
     return digest
+
+
+def may_stay(settings: Settings) -> bool:
+    """Whether there are files, and none that lets callers in without a key where one is required now."""
+    routes, clusters = (settings.paths.gateway / name for name in ("routes.yaml", "clusters.yaml"))
+    return clusters.exists() and routes.exists() and (settings.api_keys == "off" or _asks_for_keys(_read_resources(routes)))
+
+
+def _asks_for_keys(routes: Sequence[Json]) -> bool:
+    return bool(routes) and all(FILTER in json.dumps(each.get("typed_per_filter_config")) for each in routes)
 
 
 def _mentioned(clusters: Sequence[Json], text: str) -> list[Json]:
@@ -58,14 +69,3 @@ def _read_resources(path: Path) -> list[Json]:
 
 def _read_text(path: Path) -> str:
     return path.read_text() if path.exists() else ""
-
-
-def _write_resources(path: Path, resources: Sequence[Json]) -> None:
-    """Replace a file as a whole. JSON is YAML; a file that says the same already stays, so that Envoy sees no change."""
-    version = hashlib.sha256(json.dumps(resources, sort_keys=True).encode()).hexdigest()[:16]
-    text = json.dumps({"version_info": version, "resources": resources}, indent=1) + "\n"
-    if _read_text(path) == text:
-        return
-    temporary = path.with_suffix(".new")
-    temporary.write_text(text)
-    temporary.replace(path)

@@ -2,7 +2,8 @@
 
 import json
 
-from perennial.adapters.gateway.upstreams import Json, Models, serving
+from perennial.adapters.gateway.envoy import Json
+from perennial.adapters.gateway.upstreams import Models, serving
 
 # What a route asks of the method.
 READING = ({"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}},)

@@ -5,10 +5,9 @@ import json
 from collections.abc import Mapping, Sequence
 
 from perennial.adapters.gateway.callers import require_key, without_key
+from perennial.adapters.gateway.envoy import TYPES, Json, header
 from perennial.adapters.gateway.replies import READING, error, fallback_routes, list_routes, reply
 from perennial.adapters.gateway.upstreams import (
-    TYPES,
-    Json,
     Models,
     Upstream,
     canary_cluster_name,
@@ -16,17 +15,17 @@ from perennial.adapters.gateway.upstreams import (
     cluster_name,
     serving,
 )
+from perennial.contracts import MAX_BODY_BYTES
 
 CONFIG_HEADER = "x-gateway-config"
 CONFIG_PATH = "/health/config"
 _VERSION_HEADER = "x-model-version"
 # Tells a bento that a request came through the gateway, and as what. Whatever a caller sent is overwritten.
 _SOURCE_HEADER = "x-perennial-source"
-_MAX_BODY_BYTES = 32 * 1024 * 1024
 # What callers reach of a bento, below /v1/models/<model>/.
-_ENDPOINTS = ("predict", "explain", "metadata", "openapi.json", "docs")
+ENDPOINTS = ("predict", "explain", "metadata", "openapi.json", "docs")
 # What the page at `docs` is made of.
-_FILES = ("docs/", "docs/swagger-ui.css", "docs/swagger-ui-bundle.js")
+FILES = ("docs/", "docs/swagger-ui.css", "docs/swagger-ui-bundle.js")
 # Only where the request cannot have been executed: the connection failed, or broke before anything was sent. A repetition
 # goes to the next cluster in line, where there is one.
 _RETRY_POLICY: Json = {
@@ -54,7 +53,7 @@ def build_routes(models: Models, clusters: Sequence[Json], *, callers: Mapping[s
     access = require_key(callers)
     digest = hashlib.sha256(json.dumps([routes, clusters, access], sort_keys=True).encode()).hexdigest()[:16]
     in_force = reply({"path": CONFIG_PATH}, 200, body={"config": digest})
-    in_force = without_key({**in_force, "response_headers_to_add": [_header(CONFIG_HEADER, digest)]})
+    in_force = without_key({**in_force, "response_headers_to_add": [header(CONFIG_HEADER, digest)]})
     return digest, _configuration([in_force, *routes]) | access
 
 
@@ -63,26 +62,26 @@ def _configuration(routes: Sequence[Json]) -> dict[str, object]:
         "name": "models",
         "domains": ["*"],
         "routes": routes,
-        "request_body_buffer_limit": _MAX_BODY_BYTES,
+        "request_body_buffer_limit": MAX_BODY_BYTES,
         # A bento says it itself; otherwise it is the version that was asked last, and if none was, what is said below.
-        "response_headers_to_add": [_header(_VERSION_HEADER, "%UPSTREAM_METADATA(perennial:version)%")],
+        "response_headers_to_add": [header(_VERSION_HEADER, "%UPSTREAM_METADATA(perennial:version)%")],
     }
     return {
         "@type": f"{TYPES}.config.route.v3.RouteConfiguration",
         "name": "models",
         "max_direct_response_body_size_bytes": 1024 * 1024,
-        "request_headers_to_add": [_header(_SOURCE_HEADER, "live", action="OVERWRITE_IF_EXISTS_OR_ADD")],
+        "request_headers_to_add": [header(_SOURCE_HEADER, "live", action="OVERWRITE_IF_EXISTS_OR_ADD")],
         # A bento has no business with keys.
         "request_headers_to_remove": ["authorization"],
         # A bento that does not take the caller's id says which it made up.
-        "response_headers_to_add": [_header(_VERSION_HEADER, "none"), _header("x-request-id", "%REQ(X-REQUEST-ID)%")],
+        "response_headers_to_add": [header(_VERSION_HEADER, "none"), header("x-request-id", "%REQ(X-REQUEST-ID)%")],
         "virtual_hosts": [host],
     }
 
 
 def _model_routes(model: str, upstreams: Sequence[Upstream]) -> list[Json]:
     prefix = f"/v1/models/{model}"
-    reached = (*_ENDPOINTS, *_FILES)
+    reached = (*ENDPOINTS, *FILES)
     if serving(upstreams):
         answers = [_endpoint_route(f"{prefix}/{path}", f"/{path}", model=model, upstreams=upstreams) for path in reached]
     else:
@@ -90,7 +89,7 @@ def _model_routes(model: str, upstreams: Sequence[Upstream]) -> list[Json]:
         answers = [reply({"path": f"{prefix}/{path}"}, 503, body=no_champion) for path in reached]
     own = [_own_path_route(f"{prefix}/versions/{each.model_version}/readyz", model, each) for each in upstreams]
     unknown_path = error(
-        "not_found", f"model {model} has no such path; it has {', '.join(f'{prefix}/{each}' for each in _ENDPOINTS)}"
+        "not_found", f"model {model} has no such path; it has {', '.join(f'{prefix}/{each}' for each in ENDPOINTS)}"
     )
     return [*own, *answers, reply({"path_separated_prefix": prefix}, 404, body=unknown_path)]
 
@@ -116,7 +115,7 @@ def _endpoint_route(path: str, rewritten: str, *, model: str, upstreams: Sequenc
 
 def _mirror(model: str, upstream: Upstream) -> Json:
     share = {"numerator": upstream.mirror_percent, "denominator": "HUNDRED"}
-    source = _header(_SOURCE_HEADER, "shadow", action="OVERWRITE_IF_EXISTS_OR_ADD")
+    source = header(_SOURCE_HEADER, "shadow", action="OVERWRITE_IF_EXISTS_OR_ADD")
     return {
         "cluster": cluster_name(model, upstream.model_version),
         "runtime_fraction": {"default_value": share},
@@ -128,7 +127,3 @@ def _own_path_route(path: str, model: str, upstream: Upstream) -> Json:
     cluster = cluster_name(model, upstream.model_version)
     action = {"cluster": cluster, "prefix_rewrite": "/readyz", "timeout": "2s"}
     return without_key({"match": {"path": path, "headers": READING}, "route": action})
-
-
-def _header(name: str, value: str, *, action: str = "ADD_IF_ABSENT") -> Json:
-    return {"header": {"key": name, "value": value}, "append_action": action}

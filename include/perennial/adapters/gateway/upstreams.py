@@ -3,10 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-TYPES = "type.googleapis.com/envoy"
-
-Json = Mapping[str, object]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:

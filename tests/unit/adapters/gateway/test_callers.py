@@ -1,12 +1,18 @@
 """Who may call, where keys are required."""
 
-import httpx
 import pytest
 
-from gateway_calls import PREDICT, Server, ask, basic, lead
+from gateway_calls import PREDICT, Server, ask, basic, client, exchange, lead
 from perennial.adapters.gateway import hash_key
 
 KEYS = {"shop": "key-of-shop", "desk.2": "key-of-desk"}
+ODD_PATHS = (
+    "//v1/models", "/v1//models", "/V1/MODELS", "/v1/models/late%2Fpredict", "/v1/models/late/%70redict", "/v1/%2e%2e/v1/models",
+    "/health/../v1/models", "/health/..%2fv1/models", "/health/config/../../v1/models", "/health/", "/health%2f",
+    "/Health", "/health;/v1/models", "/health?/v1/models", "/health/config/", "/health/config;x", "/%68ealth/x", "/health\\v1",
+    "\\v1\\models", "/v1/models/late/versions/1/readyz/../../../predict", "/v1/models/late/versions/1/readyz;/predict",
+    "/v1/models/late/versions/1/readyz%2f..%2fpredict", "/v1/models/late/versions/2/readyz", "http://x/v1/models", "*", "x",
+)  # fmt: skip
 HASHES = {caller: hash_key(key) for caller, key in KEYS.items()}
 
 
@@ -47,11 +53,11 @@ def test_a_refusal_has_the_form_of_every_error(settings, serve):
 @pytest.mark.parametrize("callers", [{}, {"desk.2": HASHES["desk.2"]}])
 def test_a_revoked_key_is_refused_at_once(settings, serve, callers):
     models = {"late": [serve(Server(1)).upstream()]}
-    with httpx.Client(base_url=settings.gateway_url, auth=("shop", KEYS["shop"])) as client:
+    with client(settings, caller="shop", key=KEYS["shop"]) as shop:
         lead(settings, models, callers=HASHES)
-        assert client.post(PREDICT, json={}).status_code == 200
+        assert shop.post(PREDICT, json={}).status_code == 200
         lead(settings, models, callers=callers)
-        assert client.post(PREDICT, json={}).status_code == 401
+        assert shop.post(PREDICT, json={}).status_code == 401
 
 
 def test_probes_need_no_key_and_everything_else_does(settings, serve):
@@ -66,6 +72,16 @@ def test_probes_need_no_key_and_everything_else_does(settings, serve):
         *(f"{prefix}/{end}" for end in ("metadata", "docs", "docs/x.js", "nope")),
     )
     assert {path: ask(settings, path, method="GET").status for path in others} == dict.fromkeys(others, 401)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_no_way_of_writing_a_path_leads_past_the_key(settings, serve, method):
+    server = serve(Server(1))
+    lead(settings, {"late": [server.upstream()]}, callers=HASHES)
+    head = "HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}"
+    answers = {path: exchange(settings, f"{method} {path} {head}".encode()) for path in ODD_PATHS}
+    assert {path: answer.status for path, answer in answers.items() if answer.status not in (400, 401)} == {}
+    assert server.requests == []
 
 
 def test_a_bento_sees_the_caller_but_no_key_and_no_forged_name(settings, serve):

@@ -1,12 +1,8 @@
 """What the gateway says to what is hardly HTTP: every refusal has the form of every error."""
 
-import http.client
-import json
-import socket
-
 import pytest
 
-from gateway_calls import HOST, Server, lead
+from gateway_calls import Server, exchange, lead
 
 PREDICT = b"POST /v1/models/late/predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
 READ = b"GET /v1/models HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
@@ -35,26 +31,15 @@ def test_a_refusal_has_the_form_of_every_error(settings, serve, name):
     server = serve(Server(1))
     lead(settings, {"late": [server.upstream()]})
     status, request = REFUSED[name]
-    found, headers, content = talk(settings, request)
-    assert (found, server.requests) == (status, [])
-    error = json.loads(content)
-    assert set(error["error"]) == {"code", "message", "details"}
-    assert error["request_id"] == headers["x-request-id"] != ""
-    assert headers["x-model-version"] == "none"
+    answer = exchange(settings, request)
+    assert (answer.status, server.requests) == (status, [])
+    assert set(answer.content["error"]) == {"code", "message", "details"}
+    assert answer.content["request_id"] == answer.headers["x-request-id"] != ""
+    assert answer.version == "none"
 
 
 def test_a_header_that_could_be_taken_for_another_is_dropped(settings, serve):
     server = serve(Server(1))
     lead(settings, {"late": [server.upstream()]})
-    status, _, _ = talk(settings, PREDICT + b"x_request_id: a\r\ncontent-length: 2\r\n\r\n{}")
-    assert status == 200
+    assert exchange(settings, PREDICT + b"x_request_id: a\r\ncontent-length: 2\r\n\r\n{}").status == 200
     assert "x_request_id" not in server.requests[0].headers
-
-
-def talk(settings, request: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Send bytes as they are, and read the answer to them."""
-    with socket.create_connection((HOST, settings.gateway_port), timeout=10) as connection:
-        connection.sendall(request)
-        answer = http.client.HTTPResponse(connection)
-        answer.begin()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
