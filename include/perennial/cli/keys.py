@@ -21,15 +21,18 @@ run = typer.Typer(
 
 @run.command()
 def create(
-    caller: Caller, replace: Annotated[bool, typer.Option("--replace", help="Exchange the key that the caller has.")] = False
+    caller: Caller,
+    replace: Annotated[bool, typer.Option("--replace", help="Exchange the key that the caller has.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the caller and the key as JSON.")] = False,
 ) -> None:
     """Print a new key, this once. The gateway takes it within seconds."""
     from perennial.config.settings import Settings
     from perennial.steps import keys
 
     settings = Settings.load()
+    key = keys.create_key(settings, caller, actor=_actor(), replace=replace)
     # Printed before the gateway is asked: if that is away, the key counts all the same.
-    typer.echo(keys.create_key(settings, caller, actor=_actor(), replace=replace))
+    typer.echo(json.dumps({"caller": caller, "key": key}, indent=2) if as_json else key)
     keys.apply_keys(settings)
     _warn_if_off(settings)
 
