@@ -1,15 +1,24 @@
 """What stops a challenger that is watched beside the champion. Each rule returns what was measured, against what, and why.
 
 A rule is asked again and again while a stage runs. Until its end (`final`), a figure over its limit only counts where it is
-clear that it is no accident; at the end it counts as it stands.
+clear that it is no accident. At the end failures must be likely to be no accident, and latency and labels count as they stand.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from perennial.contracts import Measure
 from perennial.core.stage_observation import Seen
-from perennial.core.stage_statistics import bounds, compute_shift, least_difference, percentile_95
+from perennial.core.stage_statistics import (
+    Z_CLEAR,
+    Z_LIKELY,
+    bounds,
+    compute_paired_shift,
+    compute_shift,
+    least_difference,
+    percentile_95,
+)
 
 # The class predicted is 1 from this probability on, as the bento says it to callers.
 _THRESHOLD = 0.5
@@ -46,7 +55,7 @@ def judge(seen: Seen, thresholds: Thresholds, *, final: bool) -> tuple[Measure, 
     Parameters
     ----------
     final
-        The stage's time is over: what is over its limit counts without further proof.
+        The stage's time is over: what is over its limit counts with less proof, or none.
     """
     measures = [
         judge_errors(seen, thresholds, final=final),
@@ -67,17 +76,17 @@ def judge_errors(seen: Seen, thresholds: Thresholds, *, final: bool) -> Measure:
     """The challenger must not fail (5xx) for a share of requests that exceeds the champion's by more than the limit.
 
     The champion's share in the same window is what callers live with today, whatever its reason (a busy machine). From the table
-    `traffic`. Clear: three failures or more, and the difference is over the limit by its lower bound too.
+    `traffic`, and what the bentos counted beyond it. Clear: three failures or more, and the difference is over the limit by its
+    lower bound too (99 %). At the end: three or more, over the limit, and the lower bound (95 %) shows some difference at least.
     """
     n, n_failed = seen.challenger.n_answerable, seen.challenger.n_failed
     theirs = (seen.champion.n_failed, seen.champion.n_answerable)
-    champion = _ratio(*theirs)
+    champion, value = _ratio(*theirs), _ratio(n_failed, n)
     limit = (champion or 0.0) + thresholds.error_ratio
-    value = _ratio(n_failed, n)
     if value is None:
         return Measure(measure="error_ratio", passed=True, reason="no request was answered", threshold=limit, champion=champion)
-    clear = n_failed >= _MIN_CLEAR and least_difference((n_failed, n), theirs) > thresholds.error_ratio
-    passed = value <= limit if final else not clear
+    least = _least_excess((n_failed, n), theirs, z=Z_LIKELY if final else Z_CLEAR)
+    passed = n_failed < _MIN_CLEAR or value <= limit or least <= (0.0 if final else thresholds.error_ratio)
     reason = f"{n_failed} of {n} requests failed ({value:.1%}), {_at_most(value, limit, _percent)}{_beside(champion, _percent)}"
     return Measure(
         measure="error_ratio",
@@ -87,6 +96,11 @@ def judge_errors(seen: Seen, thresholds: Thresholds, *, final: bool) -> Measure:
         threshold=limit,
         champion=champion,
     )
+
+
+def _least_excess(ours: tuple[int, int], theirs: tuple[int, int], *, z: float) -> float:
+    """By how much our share is over theirs at least. Where they answered nobody, nobody lives with failures: over none."""
+    return least_difference(ours, theirs, z=z) if theirs[1] else bounds(*ours, z=z)[0]
 
 
 def judge_refusals(seen: Seen, thresholds: Thresholds) -> Measure:
@@ -173,24 +187,27 @@ def judge_agreement(seen: Seen, thresholds: Thresholds, *, final: bool) -> Measu
 def judge_shift(seen: Seen, thresholds: Thresholds) -> Measure:
     """The challenger's predictions must not be distributed otherwise than the champion's in the same window.
 
-    Population stability index, less what chance alone may show (see `compute_shift`), so that it needs no other proof. Each
-    different row counts once: a caller who repeats one row says nothing about others. Where rows are paired both sides
-    predicted the same ones; else as many count as there were requests, because the rows of one request are alike.
+    Population stability index, less what is to be expected of chance; it must also be more than chance shows once in a thousand
+    times, so that it needs no other proof. Each different row counts once: a caller who repeats one row says nothing about
+    others. Where rows are paired both sides predicted the same ones, and chance shows less; else no more count than there were
+    requests.
     """
     limit = thresholds.psi
     ours: Sequence[float] = [pair.challenger for pair in seen.pairs] or seen.challenger.predictions
     theirs: Sequence[float] = [pair.champion for pair in seen.pairs] or seen.champion.predictions
-    sizes = (len(ours), len(theirs)) if seen.pairs else (seen.challenger.n_sources, seen.champion.n_sources)
+    sizes = (len(theirs), len(ours)) if seen.pairs else (seen.champion.n_sampled_requests, seen.challenger.n_sampled_requests)
     if min(*sizes, len(ours), len(theirs)) < _MIN_PREDICTIONS:
         reason = f"too few different rows to tell: {min(len(ours), len(theirs))}; {_MIN_PREDICTIONS} are needed"
         return Measure(measure="shift", passed=True, reason=reason, threshold=limit)
-    shift = compute_shift(theirs, ours, n_reference=sizes[1], n_current=sizes[0])
-    passed = shift.beyond_noise <= limit
+    samples = partial(compute_shift, n_reference=sizes[0], n_current=sizes[1])
+    shift = (compute_paired_shift if seen.pairs else samples)(theirs, ours)
+    passed, value = not shift.is_clearly_over(limit), shift.corrected
     reason = (
-        f"predictions of {len(ours)} rows are shifted by {shift.beyond_noise:.2f} (stability index {shift.index:.2f}, of which "
-        f"{shift.noise:.2f} may be chance), {_at_most(shift.beyond_noise, limit, '{:.2f}'.format)}"
+        f"predictions of {len(ours)} rows are shifted by {value:.2f} (stability index {shift.index:.2f}, of which "
+        f"{shift.expected:.2f} is to be expected), {_at_most(value, limit, '{:.2f}'.format)}"
     )
-    return Measure(measure="shift", passed=passed, reason=reason, value=shift.beyond_noise, threshold=limit)
+    reason += _doubt(passed=passed, over=value > limit)
+    return Measure(measure="shift", passed=passed, reason=reason, value=value, threshold=limit)
 
 
 def judge_memory(seen: Seen, thresholds: Thresholds) -> Measure:

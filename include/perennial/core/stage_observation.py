@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 class Side:
     """What one version did in a stage's window. `n_requests` counts all of them, failed (5xx) and refused (4xx) too.
 
-    `latencies_ms` has one value per answered request. `predictions` has one per different row, from `n_sources` requests.
+    `latencies_ms` has one value per answered request. `predictions` has one per different row; `n_sampled_requests` are those
+    that they come from.
     """
 
     n_requests: int = 0
@@ -16,7 +17,7 @@ class Side:
     n_refused: int = 0
     latencies_ms: Sequence[float] = ()
     predictions: Sequence[float] = ()
-    n_sources: int = 0
+    n_sampled_requests: int = 0
 
     @property
     def n_answerable(self) -> int:
@@ -71,5 +72,5 @@ def _join_sides(one: Side, other: Side) -> Side:
         n_refused=one.n_refused + other.n_refused,
         latencies_ms=(*one.latencies_ms, *other.latencies_ms),
         predictions=(*one.predictions, *other.predictions),
-        n_sources=one.n_sources + other.n_sources,
+        n_sampled_requests=one.n_sampled_requests + other.n_sampled_requests,
     )

@@ -7,14 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 
 # Two-sided 99 %: a stage is looked at every second, and every look is another chance to be wrong.
-_Z_CLEAR = 2.576
+Z_CLEAR = 2.576
+# One-sided 95 %, for the one judgement at a stage's end.
+Z_LIKELY = 1.645
 # One-sided 99.9 %, for the same reason.
 _Z_NOISE = 3.090
 _N_BINS = 10
 
 
-def bounds(n_hits: int, n: int) -> tuple[float, float]:
+def bounds(n_hits: int, n: int, *, z: float = Z_CLEAR) -> tuple[float, float]:
     """Least and most share that is believable after `n_hits` of `n`; anything where nothing was seen.
+
+    Parameters
+    ----------
+    z
+        How sure to be, in standard deviations of the normal distribution.
 
     References
     ----------
@@ -30,13 +37,13 @@ def bounds(n_hits: int, n: int) -> tuple[float, float]:
     """
     if n == 0:
         return 0.0, 1.0
-    share, z = n_hits / n, _Z_CLEAR
+    share = n_hits / n
     middle, scale = share + z * z / (2 * n), 1 + z * z / n
     margin = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return min(share, max(0.0, (middle - margin) / scale)), max(share, min(1.0, (middle + margin) / scale))
 
 
-def least_difference(ours: tuple[int, int], theirs: tuple[int, int]) -> float:
+def least_difference(ours: tuple[int, int], theirs: tuple[int, int], *, z: float = Z_CLEAR) -> float:
     """By how much, at least, our share is believably over theirs; each is so many of so many.
 
     References
@@ -50,7 +57,7 @@ def least_difference(ours: tuple[int, int], theirs: tuple[int, int]) -> float:
     0.044
     """
     our_share, their_share = (n_hits / n if n else 0.0 for n_hits, n in (ours, theirs))
-    below, above = our_share - bounds(*ours)[0], bounds(*theirs)[1] - their_share
+    below, above = our_share - bounds(*ours, z=z)[0], bounds(*theirs, z=z)[1] - their_share
     return our_share - their_share - math.hypot(below, above)
 
 
@@ -67,20 +74,28 @@ def percentile_95(values: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shift:
-    """A population stability index, and what of it two samples of one population could show by chance."""
+    """A population stability index, and what of it chance alone shows where nothing is shifted.
+
+    `expected` is the mean of that, `noise` is exceeded once in a thousand times.
+    """
 
     index: float
+    expected: float
     noise: float
 
     @property
-    def beyond_noise(self) -> float:
-        return max(0.0, self.index - self.noise)
+    def corrected(self) -> float:
+        """The index without what is to be expected of chance: with few values it is large though nothing is shifted."""
+        return max(0.0, self.index - self.expected)
+
+    def is_clearly_over(self, limit: float) -> bool:
+        return self.corrected > limit and self.index > self.noise
 
 
 def compute_shift(
     reference: Sequence[float], current: Sequence[float], *, n_reference: int | None = None, n_current: int | None = None
 ) -> Shift:
-    """Population stability index of `current` against `reference`, over the reference's deciles.
+    """Population stability index of `current` against `reference`, two samples, over the reference's deciles.
 
     Parameters
     ----------
@@ -102,18 +117,54 @@ def compute_shift(
     >>> compute_shift([0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.3, 0.4]).index
     0.0
     """
-    edges = np.unique(np.quantile(np.asarray(reference), np.linspace(0, 1, _N_BINS + 1)[1:-1]))
-    before, after = _count(reference, edges), _count(current, edges)
-    is_used = (before + after) > 0
+    edges = _edges(reference)
+    before, after = (_count(_bins(values, edges), edges) for values in (reference, current))
+    scale = 1 / min(len(reference), n_reference or len(reference)) + 1 / min(len(current), n_current or len(current))
+    return _to_shift(before, after, scale=scale)
+
+
+def compute_paired_shift(reference: Sequence[float], current: Sequence[float]) -> Shift:
+    """The same where both hold predictions for the same rows, in the same order.
+
+    Chance shows much less then: a row whose prediction stays in its bin adds nothing. If rows leave a bin as often as they enter
+    it, the square of the difference in a bin is, in the mean, the number of rows that did either. For predictions that have
+    nothing to do with each other that is what two samples show.
+
+    Examples
+    --------
+    >>> compute_paired_shift([0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.3, 0.4]).noise
+    0.0
+    """
+    edges = _edges(reference)
+    ours, theirs = _bins(current, edges), _bins(reference, edges)
+    before, after, stayed = (_count(each, edges) for each in (theirs, ours, ours[ours == theirs]))
+    both = before + after
+    is_used = both > 0
     n_bins = int(is_used.sum())
+    n_moved = both - 2 * stayed
+    expected = float(np.sum(n_moved[is_used] / both[is_used])) * 2 / len(reference)
+    return _to_shift(before, after, scale=expected / max(1, n_bins - 1))
+
+
+def _to_shift(before: np.ndarray, after: np.ndarray, *, scale: float) -> Shift:
+    """The index of two histograms; `scale` is that of the chi-square variable that it is by chance."""
+    is_used = (before + after) > 0
+    degrees = int(is_used.sum()) - 1
     expected, found = (_smooth(counts[is_used]) for counts in (before, after))
     index = float(np.sum((found - expected) * np.log(found / expected)))
-    scale = 1 / min(len(reference), n_reference or len(reference)) + 1 / min(len(current), n_current or len(current))
-    return Shift(index=index, noise=scale * _chi_square_quantile(n_bins - 1))
+    return Shift(index=index, expected=scale * degrees, noise=scale * _chi_square_quantile(degrees))
 
 
-def _count(values: Sequence[float], edges: np.ndarray) -> np.ndarray:
-    return np.bincount(np.searchsorted(edges, np.asarray(values)), minlength=len(edges) + 1)
+def _edges(reference: Sequence[float]) -> np.ndarray:
+    return np.unique(np.quantile(np.asarray(reference), np.linspace(0, 1, _N_BINS + 1)[1:-1]))
+
+
+def _bins(values: Sequence[float], edges: np.ndarray) -> np.ndarray:
+    return np.searchsorted(edges, np.asarray(values))
+
+
+def _count(bins: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    return np.bincount(bins, minlength=len(edges) + 1)
 
 
 def _smooth(counts: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import RegisteredVersion, Stage
-from perennial.steps.stage_start import Place, pass_stage
-from perennial.steps.watch import Plan
+from perennial.steps.stage_start import NextStage, pass_stage, why_skip
+from perennial.steps.watch import WatchPlan
 
 _logger = logging.getLogger(__name__)
 
@@ -28,15 +28,15 @@ def canary(spec: ModelSpec, version: RegisteredVersion, *, dag_run_id: str, sett
     UnavailableError
         When Postgres, supervisord or the gateway is away; trying again goes on watching. Shares stay as they are meanwhile.
     """
-    model, number, asked = version.model, version.model_version, spec.release.canary
+    asked = spec.release.canary
     with StateStore(settings.state_url) as state:
-        champion = state.read_champion(model)
-        if asked is None or champion is None or champion.model_version == number:
-            _logger.info("no canary: %s", "the spec asks for none" if asked is None else "there is no other champion")
+        why = why_skip(state, version, is_wanted=asked is not None)
+        if asked is None or why:
+            _logger.info("no canary: %s", why)
             return ()
-        plan = Plan(n_wanted=asked.requests, lasts=asked.bake, ends_early=False)
-        places = [
-            Place(dag_run_id=dag_run_id, stage="canary", step=step, percent=percent)
+        plan = WatchPlan(n_wanted=asked.requests, lasts=asked.bake, ends_early=False)
+        stages = [
+            NextStage(dag_run_id=dag_run_id, stage="canary", step=step, percent=percent)
             for step, percent in enumerate(asked.steps, start=1)
         ]
-        return tuple(pass_stage(spec, state, version, place, plan=plan, settings=settings) for place in places)
+        return tuple(pass_stage(spec, state, version, each, plan=plan, settings=settings) for each in stages)

@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 
 from perennial.adapters.bentos import BentoClient
 from perennial.adapters.state import StateStore
-from perennial.adapters.state.observations import Kind
+from perennial.adapters.state.observations import Kind, RequestCounts
 from perennial.config.settings import Settings
 from perennial.contracts import Stage
 from perennial.core.stage_observation import Pair, Seen, Side
 from perennial.errors import UnavailableError
+from perennial.steps.own_counts import NOTHING, LogDelay, OwnCounts, count_beyond
 
 _logger = logging.getLogger(__name__)
 
@@ -19,6 +20,8 @@ _ASK_SECONDS = 2.0
 _GATEWAY_AWAY_SECONDS = 10.0
 # Requests may be on their way so long: the gateway waits for an answer, then the log is shipped.
 _SETTLED_AFTER = timedelta(seconds=5)
+# The log is shipped within a second; after a restart of what ships it, within some.
+_LOG_AT_MOST_SECONDS = 30.0
 
 
 class Observer:
@@ -37,23 +40,25 @@ class Observer:
         self._port = port
         self._since = since
         self._memory_mb: float | None = None
-        self._started_at: float | None = None
-        self._n_restarts = 0
+        self._own, self._champions = OwnCounts(), OwnCounts()
+        self._delay = LogDelay(_LOG_AT_MOST_SECONDS)
         self._ready_at = self._gateway_at = time.monotonic()
         self._longest_unready = 0.0
 
-    def look(self, *, now: datetime) -> Seen:
-        """Everything since the stage began.
+    def look(self, *, now: datetime, replayed: RequestCounts = NOTHING) -> Seen:
+        """Everything since the stage began, but requests that were replayed: of those the latencies alone.
+
+        What the bentos counted since the watch began and the log does not show yet is counted too.
 
         Raises
         ------
         UnavailableError
             When Postgres or the gateway is away.
         """
-        self._ask_process()
+        self._ask_processes()
         self._ask_readiness()
         expected, arrived = self._count_arrivals(until=now - _SETTLED_AFTER)
-        challenger, champion = self._read_sides()
+        challenger, champion = self._read_sides(replayed)
         return Seen(
             challenger=challenger,
             champion=champion,
@@ -61,33 +66,65 @@ class Observer:
             n_expected=expected,
             n_arrived=arrived,
             memory_mb=self._memory_mb,
-            n_restarts=self._n_restarts,
+            n_restarts=self._own.n_restarts,
             unready_seconds=self._longest_unready,
         )
+
+    @property
+    def is_log_behind(self) -> bool:
+        """Whether the challenger answered clearly more than the prediction log shows so far."""
+        return self._delay.is_behind
+
+    def require_log(self) -> None:
+        """Nothing can be judged, and nothing may pass, without the prediction log.
+
+        Raises
+        ------
+        UnavailableError
+            When the log has not shown for a while what the challenger answered. Trying again goes on watching.
+        """
+        if self._delay.is_overdue:
+            dropped = f", and {self._own.n_dropped} rows could not be written" if self._own.n_dropped else ""
+            raise UnavailableError(
+                f"the prediction log is behind: {self._delay.n_missing} requests that version {self._stage.model_version} "
+                f"answered are missing there after {_LOG_AT_MOST_SECONDS:.0f} s{dropped}",
+                "see: perennial status",
+            )
 
     @property
     def _kind(self) -> Kind:
         return "shadow" if self._stage.stage == "shadow" else "live"
 
-    def _read_sides(self) -> tuple[Side, Side]:
-        stage = self._stage
-        challenger = self._read_side(stage.model_version, self._kind)
-        return challenger, self._read_side(stage.champion_version or 0, "live")
+    def _read_sides(self, replayed: RequestCounts) -> tuple[Side, Side]:
+        stage, since = self._stage, self._since
+        number, champion = stage.model_version, stage.champion_version or 0
+        logged = self._state.read_counts(stage.model, number, since=since)
+        self._delay.take(n_counted=self._own.requests.n_requests, n_logged=logged.n_requests)
+        kinds: tuple[Kind, ...] = ("live", "shadow")
+        ours = [self._state.read_counts(stage.model, number, kind=kind, since=since) for kind in kinds]
+        theirs = self._state.read_counts(stage.model, champion, since=since)
+        unlogged = count_beyond(self._own.requests, *ours, replayed)
+        return (
+            self._read_side(number, self._kind, "replay", unlogged=unlogged),
+            self._read_side(champion, "live", unlogged=count_beyond(self._champions.requests, theirs)),
+        )
 
-    def _read_side(self, model_version: int, kind: Kind) -> Side:
-        stage = self._stage
-        counts = self._state.read_counts(stage.model, model_version, kind=kind, since=stage.started_at)
+    def _read_side(self, model_version: int, kind: Kind, *timed: Kind, unlogged: RequestCounts) -> Side:
+        """`timed` are kinds whose latencies count too."""
+        model, since = self._stage.model, self._stage.started_at
+        counts = self._state.read_counts(model, model_version, kind=kind, since=since)
         predictions: list[float] = []
-        n_sources = 0
-        if stage.stage == "canary":
-            predictions, n_sources = self._state.read_predictions(stage.model, model_version, kind=kind, since=stage.started_at)
+        n_sampled = 0
+        if self._stage.stage == "canary":
+            predictions, n_sampled = self._state.read_predictions(model, model_version, kind=kind, since=since)
+        latencies = [self._state.read_latencies(model, model_version, kind=each, since=since) for each in (kind, *timed)]
         return Side(
-            n_requests=counts.n_requests,
-            n_failed=counts.n_failed,
-            n_refused=counts.n_refused,
-            latencies_ms=self._state.read_latencies(stage.model, model_version, kind=kind, since=stage.started_at),
+            n_requests=counts.n_requests + unlogged.n_requests,
+            n_failed=counts.n_failed + unlogged.n_failed,
+            n_refused=counts.n_refused + unlogged.n_refused,
+            latencies_ms=[each for some in latencies for each in some],
             predictions=predictions,
-            n_sources=n_sources,
+            n_sampled_requests=n_sampled,
         )
 
     def _read_pairs(self) -> list[Pair]:
@@ -112,19 +149,26 @@ class Observer:
         share = stage.traffic_percent / (100 if stage.stage == "shadow" else 100 - stage.traffic_percent)
         return round(theirs.n_requests * share), ours.n_requests
 
-    def _ask_process(self) -> None:
-        with BentoClient(self._settings.serving_host, self._port, timeout_seconds=_ASK_SECONDS) as client:
-            try:
-                metrics = client.read_metrics()
-            except UnavailableError:
-                return
-        started_at = metrics.get("process_start_time_seconds")
-        if self._started_at is not None and started_at not in (None, self._started_at):
-            self._n_restarts += 1
-            _logger.warning("the challenger's process was started anew (%d so far)", self._n_restarts)
-        self._started_at = started_at or self._started_at
+    def _ask_processes(self) -> None:
+        n_restarts = self._own.n_restarts
+        metrics = self._read_metrics(self._port)
+        if metrics:
+            self._own.take(metrics)
+        if self._own.n_restarts > n_restarts:
+            _logger.warning("the challenger's process was started anew (%d so far)", self._own.n_restarts)
         if held := metrics.get("process_resident_memory_bytes"):
             self._memory_mb = held / 1024**2
+        champion = self._state.read_release(self._stage.model, self._stage.champion_version or 0)
+        if champion and champion.port and (metrics := self._read_metrics(champion.port)):
+            self._champions.take(metrics)
+
+    def _read_metrics(self, port: int) -> dict[str, float]:
+        """Empty where no answer comes."""
+        with BentoClient(self._settings.serving_host, port, timeout_seconds=_ASK_SECONDS) as client:
+            try:
+                return client.read_metrics()
+            except UnavailableError:
+                return {}
 
     def _ask_readiness(self) -> None:
         path, now = f"/v1/models/{self._stage.model}/versions/{self._stage.model_version}/readyz", time.monotonic()

@@ -6,8 +6,8 @@ from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import RegisteredVersion, Stage
-from perennial.steps.stage_start import Place, pass_stage
-from perennial.steps.watch import Plan
+from perennial.steps.stage_start import NextStage, pass_stage, why_skip
+from perennial.steps.watch import WatchPlan
 
 _logger = logging.getLogger(__name__)
 
@@ -28,13 +28,12 @@ def shadow(spec: ModelSpec, version: RegisteredVersion, *, dag_run_id: str, sett
     UnavailableError
         When Postgres, supervisord or the gateway is away; trying again goes on watching.
     """
-    model, number, asked = version.model, version.model_version, spec.release.shadow
+    asked = spec.release.shadow
     with StateStore(settings.state_url) as state:
-        champion = state.read_champion(model)
-        if asked is None or champion is None or champion.model_version == number:
-            why = "the spec asks for none" if asked is None else "there is no other champion to compare it with"
+        why = why_skip(state, version, is_wanted=asked is not None)
+        if asked is None or why:
             _logger.info("no shadow: %s", why)
             return None
-        plan = Plan(n_wanted=asked.requests, lasts=asked.at_most, ends_early=True)
-        place = Place(dag_run_id=dag_run_id, stage="shadow", step=1, percent=asked.percent)
-        return pass_stage(spec, state, version, place, plan=plan, settings=settings)
+        plan = WatchPlan(n_wanted=asked.requests, lasts=asked.at_most, ends_early=True)
+        stage = NextStage(dag_run_id=dag_run_id, stage="shadow", step=1, percent=asked.percent)
+        return pass_stage(spec, state, version, stage, plan=plan, settings=settings)

@@ -36,10 +36,10 @@ def end_stage(
     """
     stopped = "" if outcome == "passed" else STATES_WHEN_STOPPED[stage.stage]
     ended = state.end_stage(stage, outcome=outcome, reason=reason, n_requests=n_requests, measures=measures, state=stopped)
-    return follow(spec, state, ended, settings=settings)
+    return carry_out(spec, state, ended, settings=settings)
 
 
-def follow(spec: ModelSpec, state: StateStore, stage: Stage, *, settings: Settings) -> Stage:
+def carry_out(spec: ModelSpec, state: StateStore, stage: Stage, *, settings: Settings) -> Stage:
     """What follows from an ended stage: callers are led back at once and the challenger is stopped, unless it passed.
 
     Raises

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from perennial.contracts import Measure
-from perennial.core.stage_judging import Thresholds, judge
+from perennial.core.stage_judging import Thresholds, judge, judge_errors
 from perennial.core.stage_observation import Pair, Seen, Side, join
 
 THRESHOLDS = Thresholds(
@@ -19,7 +19,7 @@ THRESHOLDS = Thresholds(
     ready_seconds=60.0,
 )
 SCORES = tuple(np.random.default_rng(1).beta(2, 6, 300).tolist())
-GOOD = Side(n_requests=300, latencies_ms=(10.0,) * 300, predictions=SCORES, n_sources=300)
+GOOD = Side(n_requests=300, latencies_ms=(10.0,) * 300, predictions=SCORES, n_sampled_requests=300)
 
 
 def seen(challenger: Side = GOOD, champion: Side = GOOD, **values: object) -> Seen:
@@ -49,12 +49,14 @@ def test_nothing_seen_is_no_reason_to_stop():
     ("n", "n_failed", "champion_failed", "stops_early", "stops_at_the_end"),
     [
         (300, 0, 0, False, False),
-        (1, 1, 0, False, True),
-        (10, 2, 0, False, True),
+        (1, 1, 0, False, False),
+        (10, 2, 0, False, False),
+        (10, 3, 0, True, True),
         (3, 3, 0, True, True),
         (300, 15, 0, True, True),
         (300, 15, 15, False, False),
         (300, 5, 0, False, True),
+        (300, 7, 3, False, False),
         (100, 1, 0, False, False),
         (10_000, 600, 0, True, True),
     ],
@@ -74,18 +76,43 @@ def test_an_error_measure_says_what_against_what():
     assert measure.reason == "15 of 300 requests failed (5.0%), more than 2.0% (champion: 1.0%)"
 
 
-@pytest.mark.parametrize("ratio", [0.0, 0.02, 0.1])
-def test_chance_hardly_ever_stops_a_challenger_as_good_as_the_champion(ratio):
-    """A look after every tenth of 500 requests, 300 times over."""
-    n_stopped = 0
-    for seed in range(300):
-        ours, theirs = np.random.default_rng(seed).random((2, 500)) < ratio
-        looks = (
-            seen(Side(n_requests=n, n_failed=int(ours[:n].sum())), Side(n_requests=n, n_failed=int(theirs[:n].sum())))
-            for n in range(10, 501, 10)
+# Requests to the challenger and to the champion: the shadow's 200 copies, and 100 in each canary step with 5, 25 and 50 %.
+DEFAULT_STAGES = [(200, 200), (100, 1900), (100, 300), (100, 100)]
+LOOKS = 100
+
+
+def is_stopped(n: int, n_champion: int, *, ratio: float, champion: float, seed: int) -> bool:
+    """A stage with a look after each request or two, and the judgement at its end."""
+    random = np.random.default_rng(seed)
+    ours, theirs = np.cumsum(random.random(n) < ratio), np.cumsum(random.random(n_champion) < champion)
+    for look in range(1, LOOKS + 1):
+        at, theirs_at = n * look // LOOKS, n_champion * look // LOOKS
+        record = seen(
+            Side(n_requests=at, n_failed=int(ours[at - 1])), Side(n_requests=theirs_at, n_failed=int(theirs[theirs_at - 1]))
         )
-        n_stopped += any(failed(each) for each in looks)
-    assert n_stopped / 300 < 0.05
+        if not judge_errors(record, THRESHOLDS, final=look == LOOKS).passed:
+            return True
+    return False
+
+
+@pytest.mark.parametrize(("ratio", "at_most"), [(0.0, 0.0), (0.005, 0.03), (0.01, 0.08), (0.05, 0.11)])
+@pytest.mark.parametrize("sizes", DEFAULT_STAGES)
+def test_chance_hardly_ever_stops_a_challenger_as_good_as_the_champion(sizes, ratio, at_most):
+    n_stopped = sum(is_stopped(*sizes, ratio=ratio, champion=ratio, seed=seed) for seed in range(300))
+    assert n_stopped / 300 <= at_most
+
+
+@pytest.mark.parametrize(("sizes", "at_least"), list(zip(DEFAULT_STAGES, [0.95, 0.8, 0.8, 0.65], strict=True)))
+def test_one_that_fails_for_a_twentieth_of_the_requests_is_stopped_by_the_end_of_a_stage(sizes, at_least):
+    assert sum(is_stopped(*sizes, ratio=0.05, champion=0.0, seed=seed) for seed in range(300)) / 300 >= at_least
+
+
+@pytest.mark.parametrize("n_champion", [0, 3, 95])
+def test_five_failures_in_a_row_count_however_few_requests_came(n_champion):
+    """The gateway leads past a canary that fails so often: no more than these may ever come."""
+    record = seen(Side(n_requests=5, n_failed=5), Side(n_requests=n_champion))
+    assert failed(record, final=True) == ["error_ratio"]
+    assert n_champion == 3 or failed(record) == ["error_ratio"]
 
 
 def test_one_that_fails_for_a_twentieth_of_the_requests_is_stopped_within_some_hundreds():
@@ -153,7 +180,7 @@ def test_shifted_predictions_stop_with_and_without_pairs():
     assert "shift" in failed(seen(pairs=pairs))
     # One row over and over is one row.
     assert failed(seen(pairs=[Pair(challenger=0.4, champion=0.2, n=10_000)])) == []
-    assert failed(seen(replace(GOOD, predictions=shifted, n_sources=5))) == []
+    assert failed(seen(replace(GOOD, predictions=shifted, n_sampled_requests=5))) == []
 
 
 @pytest.mark.parametrize(

@@ -44,16 +44,16 @@ class ObservationTable(Connection):
         return self._fetch("SELECT clock_timestamp() AS now", ())[0]["now"]  # type: ignore[no-any-return]
 
     def read_counts(
-        self, model: str, model_version: int, *, kind: Kind, since: datetime, until: datetime | None = None
+        self, model: str, model_version: int, *, kind: Kind | None = None, since: datetime, until: datetime | None = None
     ) -> RequestCounts:
-        """Requests from `since` until before `until`, to the second."""
+        """Requests of one kind, or of all, from `since` until before `until`, to the second."""
         rows = self._fetch(
             """SELECT coalesce(sum(n_requests), 0)::int AS n_requests,
                       coalesce(sum(n_requests) FILTER (WHERE status >= 500), 0)::int AS n_failed,
                       coalesce(sum(n_requests) FILTER (WHERE status BETWEEN 400 AND 499), 0)::int AS n_refused
-               FROM traffic WHERE model = %s AND model_version = %s AND kind = %s AND at >= date_trunc('second', %s::timestamptz)
-                   AND (%s::timestamptz IS NULL OR at < %s)""",
-            (model, model_version, kind, since, until, until),
+               FROM traffic WHERE model = %s AND model_version = %s AND (%s::text IS NULL OR kind = %s)
+                   AND at >= date_trunc('second', %s::timestamptz) AND (%s::timestamptz IS NULL OR at < %s)""",
+            (model, model_version, kind, kind, since, until, until),
         )
         return RequestCounts(**rows[0])
 
@@ -74,11 +74,11 @@ class ObservationTable(Connection):
                    SELECT request_id, features, prediction FROM prediction
                    WHERE model = %s AND model_version = %s AND kind = %s AND predicted_at >= %s
                    ORDER BY predicted_at DESC LIMIT %s)
-               SELECT (SELECT count(DISTINCT request_id) FROM latest) AS n_sources, min(prediction) AS prediction
+               SELECT (SELECT count(DISTINCT request_id) FROM latest) AS n_requests, min(prediction) AS prediction
                FROM latest GROUP BY features""",
             (model, model_version, kind, since, _MAX_ROWS),
         )
-        return [row["prediction"] for row in rows], rows[0]["n_sources"] if rows else 0
+        return [row["prediction"] for row in rows], rows[0]["n_requests"] if rows else 0
 
     def read_pairs(self, model: str, *, challenger: int, champion: int, since: datetime) -> list[tuple[float, float, int]]:
         """What both versions predicted for the latest copied rows: challenger's, champion's, how often.
