@@ -46,6 +46,7 @@ class Server:
     port: int = 0
     status: int = 200
     hangs_up: bool = False
+    is_held: bool = False
     says_version: bool = True
     requests: list[Request] = field(default_factory=list)
 
@@ -72,6 +73,8 @@ def start_server(server: Server) -> ThreadingHTTPServer:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             headers = {name.lower(): value for name, value in self.headers.items()}
             server.requests.append(Request(self.path, headers, body))
+            if server.is_held:
+                wait_for(lambda: not server.is_held)
             if server.hangs_up:
                 self.connection.shutdown(socket.SHUT_RDWR)
                 self.close_connection = True
@@ -134,6 +137,14 @@ def exchange(settings: Settings, request: bytes) -> Answer:
 def client(settings: Settings, *, caller: str = "", key: str = "") -> httpx.Client:
     """Calls over one connection, as patient as the gateway is."""
     return httpx.Client(base_url=settings.gateway_url, auth=(caller, key) if caller else None, timeout=40)
+
+
+def answers(settings: Settings) -> bool:
+    """Whether a gateway runs and has its routes."""
+    try:
+        return ask(settings, "/health/config", method="GET").status == 200
+    except OSError:
+        return False
 
 
 def ask_often(settings: Settings, n: int) -> Counter[tuple[int, str]]:

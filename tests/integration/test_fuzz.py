@@ -13,10 +13,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import httpx
 import jsonschema
 import pytest
 
+from gateway_calls import client
 from loop import MODEL
 from perennial.adapters import supervisor
 from perennial.config.settings import Settings
@@ -62,18 +62,18 @@ def test_what_the_published_interface_says_is_so(settings, tmp_path):
         "--suppress-health-check", "all", "--continue-on-failure", "--generation-database", "none",
         "--seed", "20130401", "--workers", "2", "--no-color",
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
     n_cases = int(done.stdout.split(" generated")[0].split()[-1].replace(",", ""))
     assert n_cases > 1_500
 
 
 def test_no_body_breaks_it(settings, row):
-    error = httpx.get(f"{settings.gateway_url}{URL}/openapi.json").json()["components"]["schemas"]["Error"]
     found = {}
-    with httpx.Client(base_url=settings.gateway_url, timeout=40) as client:
+    with client(settings) as caller:
+        error = caller.get(f"{URL}/openapi.json").json()["components"]["schemas"]["Error"]
         for (name, body), endpoint in itertools.product(bodies(row).items(), ("predict", "explain")):
-            answer = client.post(f"{URL}/{endpoint}", content=body, headers={"content-type": "application/json"})
+            answer = caller.post(f"{URL}/{endpoint}", content=body, headers={"content-type": "application/json"})
             found[f"{endpoint}: {name}"] = answer.status_code
             jsonschema.validate(answer.json(), error)
             assert answer.json()["request_id"] == answer.headers["x-request-id"]
@@ -122,7 +122,8 @@ def test_no_form_of_a_request_breaks_it(settings, row):
     found = {name: status_of(settings, request) for name, request in requests(json.dumps({"rows": [row]}).encode()).items()}
     assert {name: status for name, status in found.items() if not 200 <= status < 500} == {}
     # What came before did no harm to what comes after.
-    assert httpx.post(f"{settings.gateway_url}{URL}/predict", json={"rows": [row]}).status_code == 200
+    with client(settings) as caller:
+        assert caller.post(f"{URL}/predict", json={"rows": [row]}).status_code == 200
 
 
 def requests(body: bytes) -> Mapping[str, bytes]:

@@ -10,6 +10,7 @@ import httpx
 import psycopg2
 import pytest
 
+from gateway_calls import client
 from perennial.adapters import supervisor
 from perennial.config.settings import Settings
 from perennial.stack.waiting import wait_until
@@ -43,7 +44,8 @@ def keys(guarded) -> Keys:
 
 
 def status(settings: Settings, caller: str = "", key: str = "") -> int:
-    return httpx.get(f"{settings.gateway_url}/v1/models", auth=(caller, key) if caller else None).status_code
+    with client(settings, caller=caller, key=key) as calling:
+        return calling.get("/v1/models").status_code
 
 
 def audited(settings: Settings, caller: str) -> list[str]:
@@ -62,6 +64,12 @@ def test_a_key_counts_from_the_command_that_made_it_until_the_one_that_revokes_i
     assert keys("revoke", "shop").returncode == 0
     assert status(settings, "shop", key) == 401
     assert audited(settings, "shop") == ["key_created", "key_revoked"]
+
+
+def test_a_key_can_be_printed_for_programs(settings, keys):
+    made = json.loads(keys("create", "program", "--json").stdout)
+    assert set(made) == {"caller", "key"}
+    assert status(settings, made["caller"], made["key"]) == 200
 
 
 def test_a_caller_has_one_key_at_a_time(settings, keys):

@@ -2,20 +2,32 @@
 
 import json
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
 
+from gateway_calls import client
 from perennial.adapters.gateway import Upstream, wait_until_taken, write_config
+from perennial.contracts import MAX_BODY_BYTES
 from perennial.stack import gateway
+from perennial.stack.waiting import wait_until
 
 pytestmark = pytest.mark.integration
+
+PREDICT = "/v1/models/m/predict"
 
 
 @pytest.fixture
 def settings(stack):
     return stack.up("gateway")
+
+
+@pytest.fixture
+def caller(settings) -> Iterator[httpx.Client]:
+    with client(settings) as calling:
+        yield calling
 
 
 @pytest.fixture
@@ -40,49 +52,46 @@ def model():
         thread.join()
 
 
-def test_a_model_that_is_not_there_is_a_404_that_says_so(settings):
-    answer = httpx.post(f"{settings.gateway_url}/v1/models/x/predict", json={"rows": []})
+def test_a_model_that_is_not_there_is_a_404_that_says_so(caller):
+    answer = caller.post("/v1/models/x/predict", json={"rows": []})
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "unknown_model"
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
 
 
-def test_the_gateways_own_health_does_not_depend_on_models(settings):
-    assert httpx.get(f"{settings.gateway_url}/health").status_code == 200
+def test_the_gateways_own_health_does_not_depend_on_models(caller):
+    assert caller.get("/health").status_code == 200
 
 
-def test_a_request_keeps_its_id_and_gets_one_if_it_has_none(settings, model):
+def test_a_request_keeps_its_id_and_gets_one_if_it_has_none(settings, caller, model):
     route(settings, model.server_address)
-    url = f"{settings.gateway_url}/v1/models/m/predict"
-    own = httpx.post(url, json={}, headers={"x-request-id": "mine"})
+    own = caller.post(PREDICT, json={}, headers={"x-request-id": "mine"})
     assert (own.headers["x-request-id"], own.json()["request_id"]) == ("mine", "mine")
-    made = httpx.post(url, json={})
+    made = caller.post(PREDICT, json={})
     assert made.headers["x-request-id"] == made.json()["request_id"] != "mine"
 
 
-def test_a_body_may_be_large_but_not_larger_than_the_limit(settings, model):
+def test_a_body_may_be_large_but_not_larger_than_the_limit(settings, caller, model):
     route(settings, model.server_address)
-    url = f"{settings.gateway_url}/v1/models/m/predict"
     size = 20 * 1024 * 1024
-    assert httpx.post(url, content=b"x" * size).json()["size"] == size
-    answer = httpx.post(url, content=b"x" * (33 * 1024 * 1024))
+    assert caller.post(PREDICT, content=b"x" * size).json()["size"] == size
+    # One byte too many: all of it is read before it is refused, so that no connection is closed on what is still being sent.
+    answer = caller.post(PREDICT, content=b"x" * (MAX_BODY_BYTES + 1))
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
 
 
-def test_a_model_that_is_away_is_a_503_that_says_so(settings, model):
+def test_a_model_that_is_away_is_a_503_that_says_so(settings, caller, model):
     host, port = model.server_address
     model.server_close()
     route(settings, (host, port))
-    answer = httpx.post(f"{settings.gateway_url}/v1/models/m/predict", json={})
+    answer = caller.post(PREDICT, json={})
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
 
 
-def test_every_request_is_a_line_of_json_in_the_log(settings):
-    made = httpx.get(f"{settings.gateway_url}/v1/models", headers={"x-request-id": "to-be-found"})
+def test_every_request_is_a_line_of_json_in_the_log(settings, caller):
+    made = caller.get("/v1/models", headers={"x-request-id": "to-be-found"})
     assert made.status_code == 200
     log = settings.paths.logs / "gateway.log"
-    from perennial.stack.waiting import wait_until
-
     assert wait_until(lambda: "to-be-found" in log.read_text(), seconds=30)
     (line,) = (line for line in log.read_text().splitlines() if "to-be-found" in line)
     assert json.loads(line)["status"] == 200

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
@@ -26,12 +27,25 @@ def unused(tmp_path: Path) -> Settings:
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     settings = _settings_in(tmp_path_factory.mktemp("var"))
+    with _running(settings):
+        yield settings
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[Settings], None]]:
+    """Starts further gateways, which end with the test."""
+    with ExitStack() as stack:
+        yield lambda settings: stack.enter_context(_running(settings))
+
+
+@contextmanager
+def _running(settings: Settings) -> Iterator[None]:
     supervisor.make_runtime_folder(settings)
     envoy.write_files(settings)
     settings.paths.logs.mkdir(parents=True)
     with (settings.paths.logs / "gateway.log").open("w") as log:
         process = subprocess.Popen(envoy.command(settings), stdout=log, stderr=log)
-    yield settings
+    yield
     process.terminate()
     process.wait(timeout=20)
 

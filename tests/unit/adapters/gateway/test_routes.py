@@ -3,11 +3,12 @@
 import itertools
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from gateway_calls import HOST, Answer, Server, ask, ask_often, free_port, lead, wait_for
-from perennial.adapters.gateway import Upstream, wait_until_reachable
+from perennial.adapters.gateway import Upstream, clusters, wait_until_reachable
 
 
 def test_a_model_is_reached_below_its_name(settings, serve):
@@ -154,6 +155,21 @@ def test_a_bento_that_is_away_is_said_to_be(settings):
     lead(settings, {"late": [Upstream(model_version=4, host=HOST, port=free_port())]})
     answer = ask(settings)
     assert (answer.status, answer.code, answer.version) == (503, "unavailable", "4")
+
+
+def test_a_model_with_more_requests_than_it_may_have_is_said_to_be_busy(settings, serve, monkeypatch):
+    monkeypatch.setattr(clusters, "_MAX_REQUESTS", 3)
+    server = serve(Server(4, is_held=True))
+    lead(settings, {"late": [server.upstream()]})
+    # Three are worked on and three wait.
+    with ThreadPoolExecutor(12) as pool:
+        asked = [pool.submit(ask, settings) for _ in range(12)]
+        wait_for(lambda: sum(each.done() for each in asked) == 6)
+        server.is_held = False
+    assert Counter(each.result().status for each in asked) == {200: 6, 503: 6}
+    busy = [each.result() for each in asked if each.result().status == 503]
+    assert {(answer.code, answer.content["request_id"] == answer.headers["x-request-id"]) for answer in busy} == {("busy", True)}
+    assert len(server.requests) == 6
 
 
 def test_a_host_by_name_is_looked_up(settings, serve):
