@@ -36,10 +36,10 @@ def test_every_candidate_was_trained_and_the_report_says_which_won(loop: Loop, f
     assert {name: states.get(f"train.train_candidate[{name}]") for name in spec.candidates} == dict.fromkeys(
         spec.candidates, "success"
     )
-    [mail] = loop.mails(first.dag_run_id)
     decision = loop.decision(first.dag_run_id)
     assert decision is not None
-    assert "accepted" in mail["Subject"]
+    # The release that follows mails about the model's first champion.
+    [mail] = [each for each in loop.mails(first.dag_run_id) if "accepted" in each["Subject"]]
     assert decision.candidate in text_of(mail)
     assert len(mail.as_bytes()) <= 200_000
 
