@@ -20,7 +20,7 @@ from perennial.core.stage_observation import Seen, join
 from perennial.steps.observe import Observer
 from perennial.steps.own_counts import NOTHING
 from perennial.steps.replay import NO_REPLAY, count_replayed, replay
-from perennial.steps.stage_end import end_stage, carry_out, name_stage
+from perennial.steps.stage_end import carry_out, end_stage, name_stage
 
 _logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class _Watch:
         return self._end_quietly(seen)
 
     def _is_time_over(self, n: int, elapsed: timedelta) -> bool:
-        """That nobody called says something only of the time that this very watch has seen: the stack may have been down before."""
+        """That nobody called says something only of the time that this watch has seen: the stack may have been down before."""
         plan = self._plan
         if n >= plan.n_wanted and (plan.ends_early or elapsed >= plan.lasts):
             return True
@@ -113,7 +113,7 @@ class _Watch:
         return self._judge_finally(self._replay(), note=few)
 
     def _look_until(self, is_over: Callable[[int, timedelta], bool], *, replayed: Seen = NO_REPLAY) -> Seen:
-        """Look again and again; a limit that is clearly passed ends the stage at once. It is not over before the log is complete."""
+        """Look again and again, at least until the log is complete; a limit that is clearly passed ends the stage at once."""
         while True:
             started = time.monotonic()
             seen = self._look_beside(replayed)
@@ -157,7 +157,7 @@ class _Watch:
         replayed = NO_REPLAY
         for replayed in replay(requests, host=self._settings.serving_host, port=self._port):
             self._require_within_limits(self._look_beside(replayed))
-        return self._look_until(lambda n, elapsed: True, replayed=replayed)
+        return self._look_until(lambda *_: True, replayed=replayed)
 
     def _look_beside(self, replayed: Seen) -> Seen:
         return join(self._look(replayed=count_replayed(replayed)), replayed)
