@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import numpy as np
@@ -20,7 +21,9 @@ from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import RegisteredVersion, ReleaseRow, ServingCheck, Stage
 from perennial.errors import Breach, ReleaseError, UnavailableError
+from perennial.stack import prediction_log
 from perennial.steps import canary, release, serving, shadow
+from perennial.steps.observe import Observer
 from served_models import (
     different_rows,
     package_and_check,
@@ -157,6 +160,19 @@ def once_running(released: Released, stage: str, call: Callable[[], object], *, 
         assert not errors, errors
 
 
+@contextmanager
+def shipping(released: Released) -> Iterator[None]:
+    """What the bentos wrote into their journals comes into the tables, as in a stack that is whole."""
+    stop = threading.Event()
+    thread = threading.Thread(target=prediction_log.serve, args=(released.settings, stop))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
 def failed_measures(stage: Stage) -> list[str]:
     return [each.measure for each in stage.measures if not each.passed]
 
@@ -288,6 +304,79 @@ def test_a_challenger_that_hangs_is_noticed_though_it_answers_nothing(released):
         released.shadow(spec)
 
 
+def test_nothing_passes_while_the_prediction_log_is_stuck(released, monkeypatch):
+    """Without traffic in the tables, a stage would pass on nothing."""
+    spec = released.asking(shadow=short_shadow(3, requests=100), quiet="pass")
+    monkeypatch.setattr("perennial.steps.observe._LOG_AT_MOST_SECONDS", 2.0)
+
+    def call() -> None:
+        wait_until_copied(released)
+        released.answered_by(40)
+
+    with once_running(released, "shadow", call), pytest.raises(UnavailableError, match=r"log is behind: \d+ requests") as caught:
+        released.shadow(spec)
+    assert caught.value.next_step == "see: perennial status"
+    assert released.stages()[0].outcome == "running"
+    with shipping(released):
+        stage = released.shadow(spec)
+    assert (stage.outcome, stage.n_requests >= 40) == ("passed", True)
+
+
+def test_failures_that_only_the_bento_counted_stop_it(released):
+    """The observer is shown the counters of a bento that fails, by a page of its own; nothing of it is in the log."""
+    counters = {"200": 10, "500": 0}
+    with metrics_page(counters) as port, StateStore(released.settings.state_url) as state:
+        stage = state.start_stage(released.spec.model, 2, dag_run_id=RUN, stage="canary", step=1, percent=50)
+        observer = Observer(released.settings, state, stage, port=port, since=state.read_clock())
+        before = observer.look(now=state.read_clock())
+        counters["500"] = 5
+        after = observer.look(now=state.read_clock())
+        released.log(released.challenger, "live", ROWS[:5], status=500)
+        logged = observer.look(now=state.read_clock())
+    sides = [each.challenger for each in (before, after, logged)]
+    assert [(side.n_requests, side.n_failed) for side in sides] == [(0, 0), (5, 5), (5, 5)]
+
+
+@contextmanager
+def metrics_page(counters: dict[str, int]) -> Iterator[int]:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            lines = [f'perennial_requests_total{{path="/predict",status="{key}"}} {n}' for key, n in counters.items()]
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write("\n".join(lines).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Nothing is said."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_stage_that_nobody_watched_for_an_hour_waits_for_its_traffic_all_the_same(released):
+    spec = released.asking(shadow=short_shadow(20, requests=100), quiet="pass")
+    with StateStore(released.settings.state_url) as state:
+        state.start_stage(spec.model, 2, dag_run_id=RUN, stage="shadow", step=1, percent=100)
+    execute(
+        released.settings, "UPDATE release_stage SET started_at = started_at - interval '1 hour' WHERE model = %s", spec.model
+    )
+
+    def call() -> None:
+        wait_until_copied(released)
+        released.log(released.champion, "live")
+        released.log(released.challenger, "shadow")
+
+    with once_running(released, "shadow", call):
+        stage = released.shadow(spec)
+    assert (stage.outcome, stage.n_requests) == ("passed", 300)
+
+
 def test_too_little_traffic_ends_the_release_where_the_spec_waits(released):
     spec = released.asking(shadow=short_shadow(1, requests=5), quiet="wait", quiet_at_most=timedelta(seconds=2))
     for _ in range(2):
@@ -310,9 +399,15 @@ def test_logged_requests_stand_in_for_live_ones(released):
     predictions = predict_offline(released, ROWS[:60])
     released.log(released.champion, "live", ROWS[:60], predictions, milliseconds=40.0, prefix="fit")
     released.log(released.champion, "live", [{"carrier": "UA"}] * 3, [0.5] * 3, prefix="unfit")
-    stage = released.shadow(spec)
+    with shipping(released):
+        stage = released.shadow(spec)
     measures = {each.measure: each for each in stage.measures}
     assert measures["replayed"].value == 60
+    # Both were measured in the bento: ours as the log has it.
+    with StateStore(released.settings.state_url) as state:
+        latencies = state.read_latencies(spec.model, 2, kind="replay", since=stage.started_at)
+    assert len(latencies) == 57
+    assert (measures["latency"].value in latencies, measures["latency"].champion) == (True, 40.0)
     assert "3 of them do not fit this version's fields any more" in stage.reason
     assert (stage.outcome, measures["disagreement"].value) == ("passed", 0.0)
     # What was judged in the shadow is not asked again in the canary.
