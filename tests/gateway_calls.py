@@ -6,9 +6,8 @@ import json
 import random
 import socket
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +17,7 @@ import httpx
 from perennial.adapters.gateway import Models, Upstream, wait_until_taken, write_config
 from perennial.adapters.ports import is_free
 from perennial.config.settings import Settings
+from waiting import wait_for
 
 HOST = "127.0.0.1"
 PREDICT = "/v1/models/late/predict"
@@ -160,10 +160,3 @@ def basic(caller: str, key: str) -> dict[str, str]:
 
 def lead(settings: Settings, models: Models, *, callers: Mapping[str, str] | None = None) -> None:
     wait_until_taken(settings, write_config(settings, models, callers=callers))
-
-
-def wait_for(condition: Callable[[], bool], *, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass in time"
-        time.sleep(0.02)

@@ -8,7 +8,6 @@ import os
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,6 +26,7 @@ from perennial.errors import PackagingError, ReleaseError, UnavailableError
 from perennial.steps import release, serving
 from perennial.steps.package import build_bento
 from served_models import ROW, TRAINING_END, package_and_check, predict_path, register, release_version, small_spec
+from waiting import wait_for
 
 pytestmark = [
     pytest.mark.integration,
@@ -324,27 +324,13 @@ def test_bentoml_serves_the_same_bento(settings, served, tmp_path):
         process = psutil.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         with bentos.BentoClient("127.0.0.1", port) as client:
-            wait_for(lambda: _is_ready(client), seconds=60)
+            wait_for(lambda: client.get("/readyz").status == 200, what="it is ready")
             answer, metrics = client.predict([ROW]), client.get("/metrics")
             assert (answer.status, answer.headers["x-model-version"], metrics.status) == (200, "1", 200)
     finally:
         children = process.children(recursive=True)
         process.terminate()
         psutil.wait_procs([process, *children], timeout=20)
-
-
-def _is_ready(client: bentos.BentoClient) -> bool:
-    try:
-        return client.get("/readyz").status == 200
-    except UnavailableError:
-        return False
-
-
-def wait_for(condition: Callable[[], bool], *, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass in time"
-        time.sleep(0.05)
 
 
 @contextlib.contextmanager

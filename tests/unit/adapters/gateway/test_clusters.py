@@ -1,7 +1,8 @@
 """What callers see when a version breaks: nothing, as long as another one can answer."""
 
-from gateway_calls import HOST, Server, ask, ask_often, free_port, lead, wait_for
+from gateway_calls import HOST, Server, ask, ask_often, free_port, lead
 from perennial.adapters.gateway import Upstream
+from waiting import wait_for
 
 
 def test_a_canary_that_is_gone_costs_no_request(settings, serve):

@@ -5,7 +5,8 @@ import uuid
 
 import pytest
 
-from gateway_calls import PREDICT, Server, ask, exchange, lead, wait_for
+from gateway_calls import PREDICT, Server, ask, exchange, lead
+from waiting import wait_for
 
 KEPT = ["mine-1", "a", "-", "A.b_c:D-9", "x" * 128]
 UNFIT = ["", "a b", "me@example.org", "x" * 129, "x" * 3000, "a,b", "%REQ(A)%", '"}{', "a\u00ff"]

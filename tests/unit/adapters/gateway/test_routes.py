@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gateway_calls import HOST, Answer, Server, ask, ask_often, free_port, lead, wait_for
+from gateway_calls import HOST, Answer, Server, ask, ask_often, free_port, lead
 from perennial.adapters.gateway import Upstream, clusters, wait_until_reachable
+from waiting import wait_for
 
 
 def test_a_model_is_reached_below_its_name(settings, serve):

@@ -2,9 +2,10 @@
 
 import pytest
 
-from gateway_calls import Server, answers, ask, basic, lead, wait_for
+from gateway_calls import Server, answers, ask, basic, lead
 from perennial.adapters.gateway import hash_key, write_config
 from perennial.stack import gateway as envoy
+from waiting import wait_for
 
 CALLERS = {"shop": hash_key("key-of-shop")}
 
