@@ -2,6 +2,7 @@
 
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from perennial.steps import canary, release, rollback, serving
 from perennial.steps.approval import Answer, record_answer
 from perennial.steps.rollback_report import roll_back_and_tell
 from served_models import ROW, package_and_check, predict_path, register, release_version, short_canary, small_spec
+from waiting import wait_for
 
 pytestmark = [
     pytest.mark.integration,
@@ -77,7 +79,7 @@ CHECK = release.ServingCheck(program="p", port=1, n_rows=2, largest_difference=0
 def line(stack, request: pytest.FixtureRequest) -> Iterator[Line]:
     """Version 1 serves, version 2 is registered."""
     settings = stack.up("postgres", "gateway", "mlflow")
-    spec = small_spec(settings, f"conflict_{abs(hash(request.node.name)) % 10**8}")
+    spec = small_spec(settings, f"conflict_{zlib.crc32(request.node.name.encode())}")
     line = Line(settings=settings, spec=spec, versions=[register(settings, spec, seed=seed) for seed in (1, 2)])
     line.release(1)
     yield line
@@ -95,13 +97,6 @@ def execute(settings: Settings, sql: str, *values: object) -> list[tuple]:
         rows = cursor.fetchall() if cursor.description else []
     connection.close()
     return rows
-
-
-def wait_for(condition, *, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass in time"
-        time.sleep(0.05)
 
 
 def test_a_promotion_tried_again_does_not_undo_a_rollback(line):
