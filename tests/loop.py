@@ -43,7 +43,7 @@ class Loop:
     def finish_release(self, run: DagRunState) -> str:
         """Final state of the release that a retraining started."""
         triggered = wait_for(
-            lambda: self.api.find_triggered(run.dag_id, run.dag_run_id), what=f"{run.dag_run_id} starts a release"
+            lambda: self.api.find_triggered(run.dag_id, run.dag_run_id), what=f"{run.dag_run_id} starts a release", seconds=300
         )
         return self.finish(triggered[0])
 
