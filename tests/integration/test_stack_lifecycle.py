@@ -14,6 +14,7 @@ import pytest
 from perennial.adapters import supervisor
 from perennial.adapters.ports import is_free
 from perennial.errors import StackError
+from perennial.stack.environment import airflow_environment
 from perennial.stack.processes import find_processes
 from perennial.stack.services import SERVICES
 from perennial.stack.status import Status, read_status
@@ -67,12 +68,14 @@ def test_the_admin_logs_in_with_the_secret_and_nobody_else_does(stack):
         assert client.get("/api/v2/dags").status_code == 401
 
 
-def test_the_training_pool_has_the_slots_of_the_settings(stack):
+def test_what_may_last_for_hours_leaves_slots_for_a_rollback(stack):
     settings = stack.up()
     done = perennial(stack, "airflow", "pools", "list", "-o", "json")
     assert done.returncode == 0, done.stderr
     slots = {pool["pool"]: int(pool["slots"]) for pool in json.loads(done.stdout)}
     assert slots["training"] == settings.n_training_slots
+    parallelism = int(airflow_environment(settings)["AIRFLOW__CORE__PARALLELISM"])
+    assert (slots["watching"], parallelism - slots["training"] - slots["watching"]) == (4, 2)
 
 
 @pytest.mark.parametrize("name", SERVICES)
