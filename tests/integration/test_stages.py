@@ -42,7 +42,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
 
-RUN = "run"
+RUN, SHIPPER = "run", "prediction-log"
 ROWS = different_rows(300)
 SCORES = np.random.default_rng(1).beta(2, 6, 300)
 
@@ -101,6 +101,17 @@ class Released:
 @pytest.fixture(scope="module")
 def settings(stack) -> Settings:
     return stack.up("postgres", "gateway", "mlflow")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nobody_ships(settings) -> Iterator[None]:
+    """What callers do, the tests write into the log: beside that, the requests they really send would be counted too."""
+    ships = any(program.is_running for program in supervisor.program_states(settings, SHIPPER))
+    if ships:
+        supervisor.stop_program(settings, SHIPPER)
+    yield
+    if ships:
+        supervisor.start_program(settings, SHIPPER)
 
 
 @pytest.fixture(scope="module")
