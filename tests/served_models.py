@@ -11,7 +11,7 @@ from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_file import load_spec, spec_path
-from perennial.config.spec_release import Canary, Limits, Shadow
+from perennial.config.spec_release import Canary, Shadow
 from perennial.contracts import Champion, Decision, GateResult, RegisteredVersion, ServingCheck, Snapshot
 from perennial.core.candidates import build_pipeline, fit, predict
 from perennial.core.frames import features_frame
@@ -29,7 +29,7 @@ TRAINING_END = datetime(2013, 3, 18, tzinfo=UTC)
 def small_spec(settings: Settings, model: str, **release_values: object) -> ModelSpec:
     """The example's spec under another name: from the check straight to all callers, unless told otherwise."""
     spec = load_spec(spec_path(settings, "flight_delay"))
-    values = {"drain_seconds": 0.2, "shadow": None, "canary": None, "limits": Limits(), **release_values}
+    values = {"drain_seconds": 0.2, "shadow": None, "canary": None, **release_values}
     return spec.model_copy(update={"model": model, "release": spec.release.model_copy(update=values)})
 
 

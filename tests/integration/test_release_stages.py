@@ -78,7 +78,7 @@ class Fault:
 
 
 FAILS = "assert not any(zlib.crc32(json.dumps(row).encode()) % 20 == 0 for row in theirs)"
-SHIFTS = "honest = [0.3 + 0.7 * each for each in honest] if theirs else honest"
+SHIFTS = "honest = [0.9 + 0.1 * each for each in honest] if theirs else honest"
 LEAKS = "_held.append(bytearray(len(rows) * (2 << 20))) if theirs and sum(map(len, _held)) < 1400 << 20 else None"
 NO_SHADOW = {"shadow": None}
 FAULTS = {

@@ -280,7 +280,7 @@ def test_a_canary_takes_its_share_and_is_promoted(released):
 
 @pytest.mark.parametrize(
     ("scores", "milliseconds", "measure"),
-    [(np.clip(SCORES + 0.2, 0, 1), 5.0, "shift"), (SCORES, 200.0, "latency")],
+    [(np.clip(SCORES + 0.5, 0, 1), 5.0, "shift"), (SCORES, 200.0, "latency")],
     ids=["shifted", "slow"],
 )
 def test_a_canary_over_a_limit_is_rolled_back(released, scores, milliseconds, measure):

@@ -40,8 +40,13 @@ class Limits(Strict):
     error_ratio: Ratio = Field(0.01, description="Most its share of failed requests (5xx) may exceed the champion's.")
     latency_ratio: float = Field(2.0, ge=1, description="Most its 95th percentile of latency may be, in the champion's.")
     latency_floor_ms: float = Field(25.0, ge=0, description="A 95th percentile up to this is never too slow.")
-    disagreement_ratio: Ratio = Field(0.2, description="Most rows of the shadow that it may label differently.")
-    psi: float = Field(0.25, gt=0, description="Most its predictions may be shifted, as population stability index.")
+    disagreement_ratio: Ratio = Field(0.5, description="Most rows of the shadow that it may label differently.")
+    log_odds_shift: float = Field(
+        1.5,
+        gt=0,
+        description="Most its predictions may differ from the champion's in the mean, in log-odds; "
+        "1.5 is a factor of 4.5 on the odds.",
+    )
 
 
 class Approval(Strict):

@@ -6,15 +6,14 @@ clear that it is no accident. At the end failures must be likely to be no accide
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from perennial.contracts import Measure
 from perennial.core.stage_observation import Seen
 from perennial.core.stage_statistics import (
     Z_CLEAR,
     Z_LIKELY,
+    Z_SURE,
     bounds,
-    compute_paired_shift,
     compute_shift,
     least_difference,
     percentile_95,
@@ -44,7 +43,7 @@ class Thresholds:
     latency_ratio: float
     latency_floor_ms: float
     disagreement_ratio: float
-    psi: float
+    log_odds_shift: float
     memory_mb: float
     ready_seconds: float
 
@@ -185,28 +184,26 @@ def judge_agreement(seen: Seen, thresholds: Thresholds, *, final: bool) -> Measu
 
 
 def judge_shift(seen: Seen, thresholds: Thresholds) -> Measure:
-    """The challenger's predictions must not be distributed otherwise than the champion's in the same window.
+    """The challenger's predictions must not be higher or lower than the champion's, in the mean, by more than the limit.
 
-    Population stability index, less what is to be expected of chance; it must also be more than chance shows once in a thousand
-    times, so that it needs no other proof. Each different row counts once: a caller who repeats one row says nothing about
-    others. Where rows are paired both sides predicted the same ones, and chance shows less; else no more count than there were
-    requests.
+    In log-odds, so that a model of rare events is held to the same. Over the limit by the lower bound too (99.9 %), at the end
+    as before it. Each different row counts once: a caller who repeats one row says nothing about others. Without pairs no more
+    rows count than there were requests.
     """
-    limit = thresholds.psi
+    limit = thresholds.log_odds_shift
     ours: Sequence[float] = [pair.challenger for pair in seen.pairs] or seen.challenger.predictions
     theirs: Sequence[float] = [pair.champion for pair in seen.pairs] or seen.champion.predictions
-    sizes = (len(theirs), len(ours)) if seen.pairs else (seen.champion.n_sampled_requests, seen.challenger.n_sampled_requests)
-    if min(*sizes, len(ours), len(theirs)) < _MIN_PREDICTIONS:
+    sizes = None if seen.pairs else (seen.challenger.n_sampled_requests, seen.champion.n_sampled_requests)
+    if min(len(ours), len(theirs), *(sizes or ())) < _MIN_PREDICTIONS:
         reason = f"too few different rows to tell: {min(len(ours), len(theirs))}; {_MIN_PREDICTIONS} are needed"
         return Measure(measure="shift", passed=True, reason=reason, threshold=limit)
-    samples = partial(compute_shift, n_reference=sizes[0], n_current=sizes[1])
-    shift = (compute_paired_shift if seen.pairs else samples)(theirs, ours)
-    passed, value = not shift.is_clearly_over(limit), shift.corrected
+    difference, error = compute_shift(ours, theirs, sizes=sizes)
+    value = abs(difference)
+    passed = value - Z_SURE * error <= limit
     reason = (
-        f"predictions of {len(ours)} rows are shifted by {value:.2f} (stability index {shift.index:.2f}, of which "
-        f"{shift.expected:.2f} is to be expected), {_at_most(value, limit, '{:.2f}'.format)}"
+        f"predictions of {len(ours)} rows are {'lower' if difference < 0 else 'higher'} by {value:.2f} in log-odds, in the mean, "
+        f"{_at_most(value, limit, '{:.2f}'.format)}{_doubt(passed=passed, over=value > limit)}"
     )
-    reason += _doubt(passed=passed, over=value > limit)
     return Measure(measure="shift", passed=passed, reason=reason, value=value, threshold=limit)
 
 

@@ -16,7 +16,7 @@ _LABELS = {
     "latency": ("Latency, 95th percentile", "ms"),
     "p99": ("Latency, 99th percentile", "ms"),
     "disagreement": ("Rows labelled differently", "%"),
-    "shift": ("Shift of predictions (PSI)", ""),
+    "shift": ("Shift of predictions (log-odds)", ""),
     "memory": ("Memory", "MB"),
     "restarts": ("Restarts of its process", ""),
     "unready_seconds": ("Time not ready", "s"),

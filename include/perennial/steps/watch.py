@@ -200,7 +200,7 @@ def _thresholds(spec: ModelSpec) -> Thresholds:
         latency_ratio=limits.latency_ratio,
         latency_floor_ms=limits.latency_floor_ms,
         disagreement_ratio=limits.disagreement_ratio,
-        psi=limits.psi,
+        log_odds_shift=limits.log_odds_shift,
         memory_mb=release.memory_mb,
         ready_seconds=float(release.ready_seconds),
     )

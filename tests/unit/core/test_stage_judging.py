@@ -14,7 +14,7 @@ THRESHOLDS = Thresholds(
     latency_ratio=2.0,
     latency_floor_ms=25.0,
     disagreement_ratio=0.2,
-    psi=0.25,
+    log_odds_shift=1.5,
     memory_mb=1000.0,
     ready_seconds=60.0,
 )
@@ -173,14 +173,34 @@ def test_another_label_for_too_many_rows_stops(n, n_other, stops_early, stops_at
     assert failed(record, final=True) == (["disagreement"] if stops_at_the_end else [])
 
 
-def test_shifted_predictions_stop_with_and_without_pairs():
-    shifted = tuple(each + 0.2 for each in SCORES)
-    assert failed(seen(replace(GOOD, predictions=shifted))) == ["shift"]
-    pairs = [Pair(challenger=ours, champion=theirs) for ours, theirs in zip(shifted, SCORES, strict=True)]
-    assert "shift" in failed(seen(pairs=pairs))
+def moved(log_odds: float) -> tuple[float, ...]:
+    odds = np.array(SCORES) / (1 - np.array(SCORES)) * np.exp(log_odds)
+    return tuple((odds / (1 + odds)).tolist())
+
+
+@pytest.mark.parametrize(("log_odds", "stops"), [(0.9, False), (1.4, False), (1.9, True), (-1.4, False), (-1.9, True)])
+def test_shifted_predictions_stop_with_and_without_pairs(log_odds, stops):
+    ours = moved(log_odds)
+    assert failed(seen(replace(GOOD, predictions=ours))) == (["shift"] if stops else [])
+    pairs = [Pair(challenger=each, champion=theirs) for each, theirs in zip(ours, SCORES, strict=True)]
+    measure = measured(seen(pairs=pairs), "shift")
+    assert (measure.passed, measure.threshold) == (not stops, 1.5)
+    assert measure.value == pytest.approx(abs(log_odds), abs=0.1)
+
+
+def test_a_shift_needs_enough_rows_that_differ():
     # One row over and over is one row.
-    assert failed(seen(pairs=[Pair(challenger=0.4, champion=0.2, n=10_000)])) == []
-    assert failed(seen(replace(GOOD, predictions=shifted, n_sampled_requests=5))) == []
+    assert failed(seen(pairs=[Pair(challenger=0.4, champion=0.01, n=10_000)])) == []
+    assert failed(seen(replace(GOOD, predictions=moved(3.0), n_sampled_requests=5))) == []
+
+
+def test_a_shift_measure_says_in_which_direction_and_whether_it_may_be_chance():
+    pairs = [Pair(challenger=0.2, champion=0.5)] * 30 + [Pair(challenger=0.5, champion=0.8)] * 30
+    reason = "predictions of 60 rows are lower by 1.39 in log-odds, in the mean, at most 1.50"
+    assert measured(seen(pairs=pairs), "shift").reason == reason
+    pairs = [Pair(challenger=0.8, champion=0.2)] * 30 + [Pair(challenger=0.6, champion=0.5)] * 30
+    reason = "predictions of 60 rows are higher by 1.59 in log-odds, in the mean, more than 1.50, which may be chance so far"
+    assert measured(seen(pairs=pairs), "shift").reason == reason
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perennial.core.stage_statistics import bounds, compute_paired_shift, compute_shift, least_difference, percentile_95
+from perennial.core.stage_statistics import Z_SURE, bounds, compute_shift, least_difference, percentile_95
 
 
 @given(n=st.integers(1, 10_000), data=st.data())
@@ -39,59 +39,50 @@ def test_a_percentile_is_a_value_that_was_seen():
     assert percentile_95([7.0]) == 7.0
 
 
-def draw(n: int, *, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).beta(2, 6, n)
-
-
-@pytest.mark.parametrize("n", [50, 200, 2000])
-def test_two_samples_of_one_population_are_hardly_ever_shifted(n):
-    shifts = [compute_shift(draw(n, seed=seed), draw(n, seed=seed + 10_000)) for seed in range(300)]
-    assert sum(shift.is_clearly_over(0.25) for shift in shifts) <= 3
-    assert np.mean([shift.index - shift.expected for shift in shifts]) < 0.05
-
-
-def test_a_shift_of_all_predictions_is_seen_in_200_rows():
-    shifts = [compute_shift(draw(200, seed=seed), draw(200, seed=seed + 10_000) + 0.2) for seed in range(50)]
-    assert all(shift.is_clearly_over(0.25) for shift in shifts)
-
-
-def draw_pairs(n: int, *, shift: float, jitter: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions of two models for the same rows. They differ by chance (`jitter`), and by `shift` in log odds."""
+def draw(n: int, *, shift: float = 0.0, jitter: float = 0.0, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions of two models for the same rows: they differ by `shift` in log-odds, and by chance (`jitter`) in each row."""
     random = np.random.default_rng(seed)
-    odds = random.normal(0, 1, n)
-    others = (odds + random.normal(0, jitter, n)) / math.hypot(1, jitter) + shift
-    return tuple(1 / (1 + np.exp(1.2 - each)) for each in (odds, others))  # type: ignore[return-value]
+    odds = random.normal(-0.5, 1, n)
+    ours, theirs = (1 / (1 + np.exp(-each)) for each in (odds + random.normal(shift, jitter, n), odds))
+    return ours, theirs
 
 
-def stopped_ratio(n: int, **values: float) -> float:
-    shifts = [compute_paired_shift(*draw_pairs(n, seed=seed, **values)) for seed in range(300)]
-    return sum(shift.is_clearly_over(0.25) for shift in shifts) / 300
+def exceeded_ratio(n: int, *, is_paired: bool, limit: float, **values: float) -> float:
+    """How often the difference is over the limit, less the error's part."""
+    sizes = None if is_paired else (n, n)
+    found = [compute_shift(*draw(n, seed=seed, **values), sizes=sizes) for seed in range(300)]
+    return float(np.mean([difference - Z_SURE * error > limit for difference, error in found]))
 
 
-@pytest.mark.parametrize("n", [50, 100, 200, 1000])
-@pytest.mark.parametrize("jitter", [0.1, 0.3, 1.0, 3.0])
-def test_predictions_of_the_same_rows_that_differ_by_chance_are_not_shifted(n, jitter):
-    assert stopped_ratio(n, shift=0.0, jitter=jitter) <= 0.01
+@pytest.mark.parametrize("is_paired", [True, False])
+@pytest.mark.parametrize("n", [50, 200, 1000])
+def test_a_limit_is_hardly_ever_exceeded_by_chance(n, is_paired):
+    assert exceeded_ratio(n, is_paired=is_paired, limit=1.5, shift=1.5, jitter=0.5) <= 0.01
 
 
-@pytest.mark.parametrize(("shift", "least", "most"), [(0.3, 0.0, 0.05), (0.4, 0.0, 0.1), (0.6, 0.7, 1.0), (0.7, 0.95, 1.0)])
-def test_of_200_pairs_the_limit_is_little_more_than_it_says(shift, least, most):
-    """Large samples so shifted have an index of 0.09, 0.15, 0.34 and 0.46."""
-    assert least <= stopped_ratio(200, shift=shift, jitter=0.3) <= most
+def test_more_than_the_limit_is_seen_in_200_rows():
+    assert exceeded_ratio(200, is_paired=True, limit=1.5, shift=1.7, jitter=0.5) >= 0.95
+    assert exceeded_ratio(200, is_paired=False, limit=1.5, shift=2.1, jitter=0.5) >= 0.95
 
 
-def test_the_index_is_that_of_its_definition():
-    # Two bins, since the deciles fall together: shares 0.5 and 0.5 against 0.75 and 0.25, half a value added to each bin.
-    shift = compute_shift([0.1] * 50 + [0.9] * 50, [0.1] * 75 + [0.9] * 25)
-    expected, found = (50.5 / 101, 50.5 / 101), (75.5 / 101, 25.5 / 101)
-    assert shift.index == pytest.approx(sum((f - e) * math.log(f / e) for e, f in zip(expected, found, strict=True)))
+def test_a_difference_is_that_of_the_mean_log_odds():
+    ours, theirs = [0.5, 0.8, 0.8], [0.2, 0.2, 0.5]
+    difference, error = compute_shift(ours, theirs)
+    differences = np.log(4) * np.array([1, 2, 1])
+    assert (difference, error) == pytest.approx((differences.mean(), differences.std(ddof=1) / math.sqrt(3)))
+    assert compute_shift(theirs, ours) == pytest.approx((-difference, error))
+
+
+def test_beyond_one_per_cent_nothing_is_told_apart():
+    assert compute_shift([0.0, 0.0, 1.0], [0.01, 0.002, 0.9999]) == (0.0, 0.0)
 
 
 def test_many_rows_of_few_requests_prove_less():
-    before, after = draw(1000, seed=1), draw(1000, seed=2) + 0.2
-    assert compute_shift(before, after).is_clearly_over(0.25)
-    assert not compute_shift(before, after, n_reference=5, n_current=5).is_clearly_over(0.25)
+    ours, theirs = draw(1000, shift=2.0, jitter=0.5, seed=1)
+    (difference, error), (same, more) = (compute_shift(ours, theirs, sizes=(n, n)) for n in (5000, 10))
+    assert same == difference
+    assert more == pytest.approx(10 * error)
 
 
 def test_a_constant_is_not_shifted_against_itself():
-    assert compute_shift([0.3] * 100, [0.3] * 80).index == 0
+    assert compute_shift([0.3] * 100, [0.3] * 80, sizes=(100, 80)) == pytest.approx((0.0, 0.0))
