@@ -3,7 +3,6 @@
 import base64
 import http.client
 import json
-import random
 import socket
 import threading
 from collections import Counter
@@ -15,20 +14,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 
 from perennial.adapters.gateway import Models, Upstream, wait_until_taken, write_config
-from perennial.adapters.ports import is_free
 from perennial.config.settings import Settings
 from waiting import wait_for
 
 HOST = "127.0.0.1"
 PREDICT = "/v1/models/late/predict"
-
-
-# Below the ports that the kernel gives to outgoing connections, one of which might be there by the time it is used.
-_PORTS = range(20_000, 32_000)
-
-
-def free_port() -> int:
-    return next(port for port in random.sample(_PORTS, len(_PORTS)) if is_free(HOST, port))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ Inside such a test `Settings.load()` and child processes find the same stack thr
 """
 
 import os
-import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -20,18 +19,16 @@ from pathlib import Path
 
 import pytest
 
+from free_ports import find_free_block, find_free_ports
 from loop import AS_OF, MODEL, RELEASE, RETRAIN, Loop
 from perennial.adapters.airflow_api import AirflowApi, DagRunState
 from perennial.adapters.flights import load_flights
-from perennial.adapters.ports import is_free
 from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.stack.lifecycle import down, up
 from perennial.steps.rows import read_feature_rows
 from waiting import wait_for
 
-# Below the ports that the kernel gives to outgoing connections.
-_PORTS = range(20_000, 32_000)
 _N_BENTO_PORTS = 20
 
 
@@ -119,20 +116,7 @@ def _lead_to_the_stack(request: pytest.FixtureRequest, monkeypatch: pytest.Monke
 
 def _environment(folder: Path) -> dict[str, str]:
     names = ("AIRFLOW", "MLFLOW", "GATEWAY", "SMTP", "INBOX", "POSTGRES")
-    ports = {f"PERENNIAL_{name}_PORT": str(port) for name, port in zip(names, _free_ports(len(names)), strict=True)}
-    first = _free_block(_N_BENTO_PORTS)
+    ports = {f"PERENNIAL_{name}_PORT": str(port) for name, port in zip(names, find_free_ports(len(names)), strict=True)}
+    block = find_free_block(_N_BENTO_PORTS)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PERENNIAL_")}
-    bentos = {"PERENNIAL_BENTO_PORTS": f"{first}-{first + _N_BENTO_PORTS - 1}"}
-    return inherited | ports | bentos | {"PERENNIAL_VAR": str(folder / "var")}
-
-
-def _free_ports(count: int) -> list[int]:
-    free = (port for port in random.sample(_PORTS, len(_PORTS)) if is_free("127.0.0.1", port))
-    return [next(free) for _ in range(count)]
-
-
-def _free_block(count: int) -> int:
-    while True:
-        first = random.randrange(_PORTS.start, _PORTS.stop - count)
-        if all(is_free("127.0.0.1", port) for port in range(first, first + count)):
-            return first
+    return inherited | ports | {"PERENNIAL_BENTO_PORTS": f"{block[0]}-{block[-1]}", "PERENNIAL_VAR": str(folder / "var")}

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway_calls import Server, free_port, start_server
+from free_ports import find_free_port
+from gateway_calls import Server, start_server
 from perennial.adapters import supervisor
 from perennial.config.settings import Settings
 from perennial.stack import gateway as envoy
 
 
 def _settings_in(folder: Path) -> Settings:
-    return Settings.load({"PERENNIAL_VAR": str(folder), "PERENNIAL_GATEWAY_PORT": str(free_port())})
+    return Settings.load({"PERENNIAL_VAR": str(folder), "PERENNIAL_GATEWAY_PORT": str(find_free_port())})
 
 
 @pytest.fixture

@@ -1,13 +1,14 @@
 """What callers see when a version breaks: nothing, as long as another one can answer."""
 
-from gateway_calls import HOST, Server, ask, ask_often, free_port, lead
+from free_ports import find_free_port
+from gateway_calls import HOST, Server, ask, ask_often, lead
 from perennial.adapters.gateway import Upstream
 from waiting import wait_for
 
 
 def test_a_canary_that_is_gone_costs_no_request(settings, serve):
     champion = serve(Server(1))
-    gone = Upstream(model_version=2, host=HOST, port=free_port(), weight=50, is_canary=True)
+    gone = Upstream(model_version=2, host=HOST, port=find_free_port(), weight=50, is_canary=True)
     lead(settings, {"late": [champion.upstream(50), gone]})
     assert ask_often(settings, 100) == {(200, "1"): 100}
 
@@ -49,7 +50,9 @@ def test_a_champion_is_never_ejected_into_no_answer(settings, serve):
 
 
 def test_where_nobody_answers_the_error_keeps_its_form(settings):
-    gone = [Upstream(model_version=number, host=HOST, port=free_port(), weight=50, is_canary=number == 2) for number in (1, 2)]
+    gone = [
+        Upstream(model_version=number, host=HOST, port=find_free_port(), weight=50, is_canary=number == 2) for number in (1, 2)
+    ]
     lead(settings, {"late": gone})
     for _ in range(20):
         answer = ask(settings, headers={"x-request-id": "id-7"})

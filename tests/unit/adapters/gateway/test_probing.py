@@ -6,7 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from gateway_calls import HOST, free_port, lead
+from free_ports import find_free_port
+from gateway_calls import HOST, lead
 from perennial.adapters.gateway import Upstream, wait_until_reachable, wait_until_taken, write_config
 from perennial.errors import UnavailableError
 
@@ -39,6 +40,6 @@ def test_without_a_gateway_the_wait_ends_with_a_next_step(unused):
 
 
 def test_a_version_that_is_away_is_not_reachable(settings):
-    lead(settings, {"late": [Upstream(model_version=4, host=HOST, port=free_port(), weight=0)]})
+    lead(settings, {"late": [Upstream(model_version=4, host=HOST, port=find_free_port(), weight=0)]})
     with pytest.raises(UnavailableError, match="versions/4/readyz was not ready"):
         wait_until_reachable(settings, "late", 4, deadline_seconds=0.3)

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gateway_calls import HOST, Answer, Server, ask, ask_often, free_port, lead
+from free_ports import find_free_port
+from gateway_calls import HOST, Answer, Server, ask, ask_often, lead
 from perennial.adapters.gateway import Upstream, clusters, wait_until_reachable
 from waiting import wait_for
 
@@ -153,7 +154,7 @@ def test_no_caller_can_have_a_request_repeated(settings, serve):
 
 
 def test_a_bento_that_is_away_is_said_to_be(settings):
-    lead(settings, {"late": [Upstream(model_version=4, host=HOST, port=free_port())]})
+    lead(settings, {"late": [Upstream(model_version=4, host=HOST, port=find_free_port())]})
     answer = ask(settings)
     assert (answer.status, answer.code, answer.version) == (503, "unavailable", "4")
 
