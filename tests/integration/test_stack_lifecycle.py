@@ -78,6 +78,12 @@ def test_what_may_last_for_hours_leaves_slots_for_a_rollback(stack):
     assert (slots["watching"], parallelism - slots["training"] - slots["watching"]) == (4, 2)
 
 
+def test_psql_opens_the_business_state(stack):
+    stack.up("postgres")
+    done = perennial(stack, "psql", "-Atc", "SELECT current_user, current_database()")
+    assert (done.returncode, done.stdout) == (0, "perennial|perennial\n"), done.stderr
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_killed_service_comes_back(stack, name):
     settings = stack.up()

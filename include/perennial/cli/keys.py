@@ -25,7 +25,7 @@ def create(
     replace: Annotated[bool, typer.Option("--replace", help="Exchange the key that the caller has.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the caller and the key as JSON.")] = False,
 ) -> None:
-    """Print a new key, this once. The gateway takes it within seconds."""
+    """Print a new key, this once. The gateway takes it before this ends."""
     from perennial.config.settings import Settings
     from perennial.steps import keys
 
@@ -49,6 +49,8 @@ def list_keys(as_json: Annotated[bool, typer.Option("--json", help="Print the ca
         records = [{"caller": key.caller, "created_at": key.created_at, "revoked_at": key.revoked_at} for key in keys]
         typer.echo(json.dumps(records, indent=2, default=lambda instant: instant.isoformat()))
         return
+    if not keys:
+        typer.echo("Nobody has a key. Make one: perennial keys create CALLER")
     for key in keys:
         until = f"  revoked {key.revoked_at:%Y-%m-%d %H:%M} UTC" if key.revoked_at else ""
         typer.echo(f"{key.caller:<20}  created {key.created_at:%Y-%m-%d %H:%M} UTC{until}")

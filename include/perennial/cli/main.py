@@ -42,6 +42,7 @@ COMMANDS = {
     "check": Entry("check", "Check all model specs, their SQL, their suites and the connections."),
     "airflow": Entry("airflow", "Run one of Airflow's own commands against the stack.", passes_through=True),
     "mlflow": Entry("mlflow", "Run one of MLflow's own commands against the stack.", passes_through=True),
+    "psql": Entry("psql", "Ask the database of the business state, with Postgres's own client.", passes_through=True),
 }
 
 _EPILOG = "Exit codes: 0 done; 1 it cannot work until you change what the message names; 2 wrong usage; 3 try again later."

@@ -63,7 +63,7 @@ def test_no_command_prints_the_help():
     assert done.stderr.startswith("Usage: perennial") and "error:" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["airflow dags list", "mlflow experiments search", "load-flights"])
+@pytest.mark.parametrize("command", ["airflow dags list", "mlflow experiments search", "psql -l", "load-flights"])
 def test_what_needs_the_stack_says_at_once_that_it_is_down(tmp_path: Path, command):
     done = run(*command.split(), PERENNIAL_VAR=str(tmp_path))
     assert done.returncode == 3
