@@ -14,6 +14,7 @@ from gateway_calls import client
 from perennial.adapters import supervisor
 from perennial.config.settings import Settings
 from perennial.stack.waiting import wait_until
+from perennial.steps.keys import apply_keys
 
 pytestmark = pytest.mark.integration
 
@@ -116,6 +117,24 @@ def test_a_key_that_was_made_while_the_gateway_is_away_counts_when_it_is_back(se
     assert "has not taken the new routes" in done.stderr
     supervisor.start_program(settings, "gateway")
     assert wait_until(lambda: _is_taken(settings, done.stdout.strip()), seconds=20)
+
+
+def test_a_changed_setting_restarts_neither_the_gateway_nor_postgres_and_keys_come_and_go(make_stack, guarded, settings, keys):
+    key = keys("create", "steady").stdout.strip()
+    before = _pids(settings)
+    changed = {"PERENNIAL_MAIL_FROM": "other@localhost", "PERENNIAL_API_KEYS": "off"}
+    unguarded = make_stack(**{**guarded.environment, **changed})
+    for stack, earlier, expected in ((unguarded, guarded, 200), (guarded, unguarded, 401)):
+        stack.up("postgres", "gateway")
+        assert (status(settings), status(settings, "steady", key)) == (expected, 200)
+        # As does a task that was started before.
+        apply_keys(earlier.settings)
+        assert (status(settings), status(settings, "steady", key)) == (expected, 200)
+    assert _pids(settings) == before
+
+
+def _pids(settings: Settings) -> dict[str, int]:
+    return {state.program: state.pid for state in supervisor.program_states(settings) if state.pid}
 
 
 def _is_taken(settings: Settings, key: str) -> bool:

@@ -198,14 +198,21 @@ def test_a_bento_is_shown_with_its_model_and_version(make_stack, tmp_path: Path)
     assert wait_until(lambda: statuses(settings)[name].reason.startswith("restarting"), seconds=10)
 
 
-def test_new_settings_restart_what_ran_even_if_something_else_is_named(make_stack):
+def test_new_settings_leave_alone_what_is_not_named(make_stack):
     stack = make_stack()
-    stack.up("gateway", "inbox")
+    settings = stack.up("gateway", "inbox")
+    before = pids(settings)
     moved = make_stack(PERENNIAL_VAR=stack.environment["PERENNIAL_VAR"])
     done = perennial(moved, "up", "gateway")
-    assert "↻ Mail inbox" in done.stdout and "restarting with new settings" in done.stdout, done.stdout + done.stderr
+    assert "↻ Gateway (Envoy)" in done.stdout and "restarting with new settings" in done.stdout, done.stdout + done.stderr
+    status = read_status(moved.settings)
+    assert f"PERENNIAL_INBOX_PORT={settings.inbox_port}" in status.other_ports
+    assert "GATEWAY" not in status.other_ports
     now = statuses(moved.settings)
     assert now["gateway"].is_healthy and now["inbox"].is_healthy
+    assert (now["inbox"].pid, now["gateway"].pid == before["gateway"]) == (before["inbox"], False)
+    moved.up("inbox")
+    assert read_status(moved.settings).other_ports == "" and statuses(moved.settings)["inbox"].is_healthy
 
 
 def test_a_bento_whose_port_is_taken_meanwhile_does_not_stop_the_others(make_stack, tmp_path: Path):

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from perennial.config.settings import Settings
@@ -32,9 +32,9 @@ def stack_id(settings: Settings) -> str:
     return hashlib.sha256(os.fsencode(settings.paths.var)).hexdigest()[:16]
 
 
-def settings_environment(settings: Settings) -> dict[str, str]:
-    """The settings as variables: a process that loads them finds the same ones."""
-    values = settings.model_dump()
+def settings_environment(settings: Settings, names: Collection[str] | None = None) -> dict[str, str]:
+    """The settings, or the named ones, as variables: a process that loads them finds the same ones."""
+    values = settings.model_dump(include=None if names is None else {"project", *names})
     project = values.pop("project")
     named = {f"PERENNIAL_{name.upper()}": "" if value is None else str(value) for name, value in values.items()}
     return {"PERENNIAL_PROJECT": str(project), **named}

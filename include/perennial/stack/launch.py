@@ -1,7 +1,8 @@
 """`python -m perennial.stack.launch NAME`: become a service, or do a step, as the settings say.
 
 supervisord and the containers both start everything this way, so a service has one command line and one environment,
-and secrets go from their files into the environment of the process that needs them, never into another file.
+and secrets go from their files into the environment of the process that needs them, never into another file. What supervisord
+starts was prepared by `up`: a process that starts again finds the files as they are by now, and settings as they were.
 """
 
 import os
@@ -9,7 +10,7 @@ import sys
 
 from perennial.config.settings import Settings
 from perennial.errors import PerennialError
-from perennial.stack.environment import SERVICE_MARK, base_environment
+from perennial.stack.environment import SERVICE_MARK, STACK_MARK, base_environment
 from perennial.stack.processes import end_leftovers
 from perennial.stack.services import SERVICES, STEPS, Service
 from perennial.stack.supervision import exec_supervisor
@@ -33,7 +34,8 @@ def main() -> int:
         elif name in STEPS:
             STEPS[name].run(settings)
         else:
-            SERVICES[name].prepare(settings)
+            if STACK_MARK not in os.environ:
+                SERVICES[name].prepare(settings)
             launch(settings, SERVICES[name])
     except PerennialError as error:
         sys.stderr.write(f"{error}\n")

@@ -32,7 +32,9 @@ def _silent(*_: object) -> None:
 
 
 def up(settings: Settings, *, names: tuple[str, ...] = (), report: Report = _silent) -> None:
-    """Start the named services and what they need, all of them for no name; what is healthy already is left alone.
+    """Start the named services and what they need, all of them for no name.
+
+    What is healthy already is left alone, unless settings of its own have changed.
 
     Raises
     ------
@@ -46,7 +48,10 @@ def up(settings: Settings, *, names: tuple[str, ...] = (), report: Report = _sil
     preflight.check_disk(settings)
     with _alone(settings):
         also = _ensure_supervisor(settings, names, report)
-        _Start(settings=settings, units=with_needs((*names, *also) if names else ()), report=report).run()
+        units = with_needs((*names, *also) if names else ())
+        _Start(settings=settings, units=units, report=report).run()
+        if "gateway" in (wanted := {unit.name for unit in units}) and "champions" not in wanted:
+            _lead_callers(settings, report)
 
 
 def down(settings: Settings, *, report: Report = _silent) -> int:
@@ -101,11 +106,11 @@ def _ensure_supervisor(settings: Settings, names: tuple[str, ...], report: Repor
     Returns
     -------
     list of str
-        What has to be started whatever was asked for: services that were stopped because their settings have changed, and
-        the step that finds a port for bentos that lost theirs.
+        What has to be done whatever was asked for: the step that finds a port for bentos that lost theirs.
     """
     if supervisor.is_answering(settings):
-        return _take_over_settings(settings, names, report)
+        _take_over_settings(settings, {unit.name for unit in with_needs(names)}, report)
+        return []
     began = time.monotonic()
     if orphans := end_processes(find_processes(settings)):
         report(f"{orphans} processes of a supervisor that died", "ended", time.monotonic() - began)
@@ -116,14 +121,31 @@ def _ensure_supervisor(settings: Settings, names: tuple[str, ...], report: Repor
     return ["champions"] if forgotten else []
 
 
-def _take_over_settings(settings: Settings, names: tuple[str, ...], report: Report) -> list[str]:
-    running = [state.program for state in supervisor.program_states(settings) if state.pid and state.program in SERVICES]
-    _check_new_ports(settings, {*running, *(unit.name for unit in with_needs(names))}, running)
-    write_configuration(settings, SERVICES.values())
-    stopped = [name for name in supervisor.reload_programs(settings) if name in running]
-    for name in stopped:
-        report(SERVICES[name].title, "restarting with new settings", None)
-    return stopped
+def _take_over_settings(settings: Settings, wanted: Collection[str], report: Report) -> None:
+    """Stop those wanted whose own settings have changed; others that run stay as they are."""
+    running = {state.program for state in supervisor.program_states(settings) if state.pid and state.program in SERVICES}
+    _check_new_ports(settings, wanted, running & set(wanted))
+    write_configuration(settings, SERVICES.values(), keep=running - set(wanted))
+    for name in supervisor.reload_programs(settings):
+        if name in running:
+            report(SERVICES[name].title, "restarting with new settings", None)
+
+
+def _lead_callers(settings: Settings, report: Report) -> None:
+    """Who calls which model, and with which key, as the tables say: the step `champions` for a gateway by itself.
+
+    While Postgres is away, models stay where they are, and nobody is let in who might need a key by now.
+    """
+    from perennial.adapters.state import StateStore
+    from perennial.steps.serving import write_gateway
+
+    began = time.monotonic()
+    if SERVICES["postgres"].health(settings, MAX_HEARTBEAT_AGE_SECONDS):
+        SERVICES["gateway"].prepare(settings)
+        return
+    with StateStore(settings.state_url) as state:
+        write_gateway(settings, state, decides_on_keys=True)
+    report("Routes and keys", "done", time.monotonic() - began)
 
 
 def _check_new_ports(settings: Settings, wanted: Collection[str], running: Collection[str]) -> None:

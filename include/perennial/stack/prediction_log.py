@@ -159,7 +159,9 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    serve(Settings.load(), stop)
+    settings = Settings.load()
+    prepare(settings)
+    serve(settings, stop)
 
 
 def _heartbeat_path(settings: Settings) -> Path:

@@ -8,7 +8,7 @@ from perennial.config.settings import Settings
 from perennial.errors import ConfigurationError, UnavailableError
 from perennial.stack.health import MAX_HEARTBEAT_AGE_SECONDS
 from perennial.stack.services import SERVICES
-from perennial.stack.supervision import configuration_path
+from perennial.stack.supervision import read_programs
 
 DOWN = "the stack is down"
 START = "start it: perennial up"
@@ -73,10 +73,15 @@ def require(settings: Settings, name: str) -> None:
 
 
 def _read_other_ports(settings: Settings) -> Mapping[str, str]:
-    path = configuration_path(settings)
-    if not path.exists() or is_down(settings) or settings.stack == "external":
+    if is_down(settings) or settings.stack == "external":
         return {}
-    # Every service has the same settings in its environment.
-    running = dict(re.findall(r'(PERENNIAL_\w+_PORTS?)="([\d-]+)"', path.read_text()))
-    current = settings.model_dump()
-    return {name: value for name, value in running.items() if value != str(current[name.removeprefix("PERENNIAL_").lower()])}
+    programs = read_programs(settings)
+    # Others may still have older ones of it. The scheduler's tasks choose the bentos' ports.
+    owners = {port: name for name, service in SERVICES.items() for port in service.ports} | {"bento_ports": "scheduler"}
+    found = {}
+    for setting, current in settings.model_dump(include=set(owners)).items():
+        name = f"PERENNIAL_{setting.upper()}"
+        written = re.search(rf'{name}="([\d-]+)"', programs.get(owners[setting], ""))
+        if written and written[1] != str(current):
+            found[name] = written[1]
+    return found

@@ -24,8 +24,10 @@ class Service:
 
     Parameters
     ----------
+    settings
+        What its process reads of the settings, beside the project's folder: it is restarted when one of these changes.
     prepare
-        Makes what the command needs on disk; done again at each `up`.
+        Makes what the command needs on disk; done again before each start.
     completed_by
         The step that belongs to it when it is started without those that need the step.
     ports
@@ -39,6 +41,7 @@ class Service:
     command: Callable[[Settings], list[str]]
     health: health.HealthCheck
     url: Callable[[Settings], str]
+    settings: tuple[str, ...]
     environment: Callable[[Settings], Mapping[str, str]] = _no_environment
     prepare: Callable[[Settings], object] = _nothing
     ports: tuple[str, ...] = ()
@@ -58,6 +61,11 @@ class Step:
     needs: tuple[str, ...] = ()
 
 
+# Tasks, plugins and callbacks of Airflow load all settings. What it is to callers to need a key stands in the gateway's files.
+_AIRFLOW_SETTINGS = tuple(sorted(set(Settings.model_fields) - {"project", "api_keys", "inbox_port"}))
+_DATABASE = ("secrets", "postgres_host", "postgres_port")
+
+
 def _command(*command: str) -> Callable[[Settings], list[str]]:
     """A command of our own virtual environment."""
     return lambda _: [str(Path(executable).parent / command[0]), *command[1:]]
@@ -74,6 +82,7 @@ def _airflow(name: str, title: str, *, check: health.HealthCheck, arguments: tup
         name=name,
         title=title,
         command=_preloaded(name, *arguments) if name == "scheduler" else _command("airflow", name, *arguments),
+        settings=_AIRFLOW_SETTINGS,
         environment=environment.airflow_environment,
         health=check,
         url=lambda settings: settings.airflow_link if is_server else "",
@@ -98,7 +107,7 @@ def _databases(settings: Settings) -> None:
 def _serve_champions(settings: Settings) -> None:
     from perennial.steps.serving import reconcile_serving
 
-    reconcile_serving(settings)
+    reconcile_serving(settings, decides_on_keys=True)
 
 
 _ALL: tuple[Service | Step, ...] = (
@@ -107,6 +116,7 @@ _ALL: tuple[Service | Step, ...] = (
         name="postgres",
         title="Postgres",
         command=postgres.command,
+        settings=("var", "secrets", "bind", "postgres_port"),
         prepare=postgres.create_cluster,
         health=health.check_postgres,
         url=lambda settings: f"postgresql://{settings.postgres_host}:{settings.postgres_port}",
@@ -121,6 +131,7 @@ _ALL: tuple[Service | Step, ...] = (
         name="gateway",
         title="Gateway (Envoy)",
         command=gateway.command,
+        settings=("var", "bind", "gateway_port"),
         prepare=gateway.write_files,
         health=health.check_gateway,
         url=lambda settings: settings.gateway_url,
@@ -130,6 +141,7 @@ _ALL: tuple[Service | Step, ...] = (
         name="inbox",
         title="Mail inbox",
         command=lambda _: [executable, "-m", "perennial.stack.inbox"],
+        settings=("var", "bind", "smtp_port", "inbox_port"),
         health=health.check_inbox,
         url=lambda settings: f"http://{settings.smtp_host}:{settings.inbox_port}",
         ports=("smtp_port", "inbox_port"),
@@ -139,6 +151,7 @@ _ALL: tuple[Service | Step, ...] = (
         name="prediction-log",
         title="Prediction log",
         command=lambda _: [executable, "-m", "perennial.stack.prediction_log"],
+        settings=("var", *_DATABASE),
         prepare=prediction_log.prepare,
         health=prediction_log.check,
         url=lambda _: "",
@@ -150,6 +163,7 @@ _ALL: tuple[Service | Step, ...] = (
         name="mlflow",
         title="MLflow",
         command=_mlflow_command,
+        settings=("var", "bind", "mlflow_host", "mlflow_port", "mlflow_url", *_DATABASE),
         environment=environment.mlflow_server_environment,
         health=health.check_mlflow,
         url=lambda settings: settings.mlflow_link,

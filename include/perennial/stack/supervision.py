@@ -1,9 +1,10 @@
 """supervisord's main file and its process."""
 
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from perennial.adapters import supervisor
@@ -15,12 +16,15 @@ from perennial.stack.waiting import wait_until
 
 
 def program_of(settings: Settings, service: Service) -> supervisor.Program:
-    """A service as a program; `up` starts it when its needs are there."""
+    """A service as a program; `up` starts it when its needs are there.
+
+    It holds only the settings that concern the service: supervisord restarts what has changed.
+    """
     return supervisor.Program(
         name=service.name,
         command=[sys.executable, "-m", "perennial.stack.launch", service.name],
         log=settings.paths.logs / f"{service.name}.log",
-        environment=settings_environment(settings),
+        environment=settings_environment(settings, service.settings),
         directory=settings.project,
         stop_signal=service.stop_signal,
         stop_seconds=service.stop_seconds,
@@ -32,15 +36,24 @@ def configuration_path(settings: Settings) -> Path:
     return settings.paths.supervisor / "supervisord.conf"
 
 
-def write_configuration(settings: Settings, services: Iterable[Service]) -> Path:
-    """Write supervisord's main file; the programs of `conf.d` are included."""
+def write_configuration(settings: Settings, services: Iterable[Service], *, keep: Collection[str] = ()) -> Path:
+    """Write supervisord's main file; the programs of `conf.d` are included, and those of `keep` stay as they were written."""
     for needed in (settings.paths.supervisor, supervisor.conf_folder(settings), settings.paths.logs):
         needed.mkdir(parents=True, exist_ok=True)
     supervisor.make_runtime_folder(settings)
     path = configuration_path(settings)
-    sections = [_head(settings), *(supervisor.render_program(program_of(settings, service)) for service in services)]
-    path.write_text("\n".join(sections))
+    kept = {name: text for name, text in read_programs(settings).items() if name in keep}
+    programs = [kept.get(service.name) or supervisor.render_program(program_of(settings, service)) for service in services]
+    path.write_text("\n".join([_head(settings), *programs]))
     return path
+
+
+def read_programs(settings: Settings) -> dict[str, str]:
+    """The section of each program in supervisord's main file as it is; none where it was never written."""
+    path = configuration_path(settings)
+    sections = re.split(r"^(?=\[)", path.read_text() if path.exists() else "", flags=re.MULTILINE)
+    named = ((re.match(r"\[program:(.+)\]", section), section) for section in sections)
+    return {match[1]: section.rstrip("\n") + "\n" for match, section in named if match}
 
 
 def start_supervisor(settings: Settings, configuration: Path) -> None:

@@ -76,7 +76,13 @@ def running_programs(settings: Settings) -> set[str]:
 
 
 def write_gateway(
-    settings: Settings, state: StateStore, *, leaving: Collection[str] = (), wait: bool = True, may_be_away: bool = False
+    settings: Settings,
+    state: StateStore,
+    *,
+    leaving: Collection[str] = (),
+    wait: bool = True,
+    may_be_away: bool = False,
+    decides_on_keys: bool = False,
 ) -> None:
     """Make the gateway agree with the releases: callers reach the champion and a canary, a shadow gets copies.
 
@@ -90,6 +96,8 @@ def write_gateway(
         Whether to return only when the gateway has taken it.
     may_be_away
         Whether a gateway that does not take it in time is only warned of.
+    decides_on_keys
+        Whether the settings say if callers need a key, as in `perennial up`. A task may have older ones: it leaves that as it is.
 
     Raises
     ------
@@ -100,10 +108,11 @@ def write_gateway(
     # The files hold all models: whoever writes them reads the state and waits before anybody else writes.
     with state.lock("gateway"):
         running = running_programs(settings) - set(leaving)
+        needs_keys = settings.api_keys == "required" if decides_on_keys else gateway.asks_for_keys(settings)
         rows = state.read_releases()
         models = {*(path.stem for path in spec_folder(settings).glob("*.yaml")), *(row.model for row in rows)}
         upstreams = {model: list(_upstreams(settings, [row for row in rows if row.model == model], running)) for model in models}
-        digest = gateway.write_config(settings, upstreams, callers=_callers(settings, state))
+        digest = gateway.write_config(settings, upstreams, callers=_callers(state) if needs_keys else None)
         if wait:
             _wait_until_taken(settings, digest, may_be_away=may_be_away)
 
@@ -117,10 +126,8 @@ def _wait_until_taken(settings: Settings, digest: str, *, may_be_away: bool) -> 
         _logger.warning("%s", error.what)
 
 
-def _callers(settings: Settings, state: StateStore) -> dict[str, str] | None:
-    """The hash of each caller's key; None where nobody needs one."""
-    if settings.api_keys == "off":
-        return None
+def _callers(state: StateStore) -> dict[str, str]:
+    """The hash of each caller's key."""
     return {key.caller: key.key_hash for key in state.read_keys() if key.is_live}
 
 
@@ -140,10 +147,15 @@ def _upstreams(settings: Settings, rows: Collection[ReleaseRow], running: Collec
         )
 
 
-def reconcile_serving(settings: Settings) -> None:
+def reconcile_serving(settings: Settings, *, decides_on_keys: bool = False) -> None:
     """Make the bentos run that should, and lead the gateway to them, as the tables say. Doing it again changes nothing.
 
     Champions first, then releases on their way, then what champions replaced, which is kept for a quick way back.
+
+    Parameters
+    ----------
+    decides_on_keys
+        As in `write_gateway`.
 
     Notes
     -----
@@ -157,7 +169,7 @@ def reconcile_serving(settings: Settings) -> None:
                 start_again(settings, state, row)
             except PermanentError as error:
                 _logger.error("%s cannot serve: %s", _describe(row), error)
-        write_gateway(settings, state, wait=False)
+        write_gateway(settings, state, wait=False, decides_on_keys=decides_on_keys)
 
 
 def _wanted(state: StateStore) -> list[ReleaseRow]:

@@ -1,5 +1,12 @@
+from pathlib import Path
+
+import pytest
+
 from perennial.config.settings import Settings
+from perennial.stack.postgres import data_folder
+from perennial.stack.secrets import create_secrets
 from perennial.stack.services import SERVICES, STEPS, with_needs
+from perennial.stack.supervision import program_of
 
 
 def test_needs_come_before_what_needs_them():
@@ -22,3 +29,48 @@ def test_every_port_is_a_setting_of_one_service():
     ports = [port for service in SERVICES.values() for port in service.ports]
     assert len(ports) == len(set(ports))
     assert set(ports) == {name for name in Settings.model_fields if name.endswith("_port")}
+
+
+class _Noting(Settings):
+    """Settings that note which of them are read."""
+
+    def __getattribute__(self, name: str) -> object:
+        if name in Settings.model_fields:
+            _read.add(name)
+        return super().__getattribute__(name)
+
+
+_read: set[str] = set()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_told_of_all_the_settings_that_its_process_is_made_of(tmp_path: Path, name):
+    settings = _Noting.model_validate(Settings.load({"PERENNIAL_VAR": str(tmp_path)}).model_dump())
+    create_secrets(settings)
+    # Where Postgres runs as an unprivileged user, that is its folder's owner.
+    data_folder(settings).mkdir(parents=True)
+    _read.clear()
+    SERVICES[name].command(settings)
+    SERVICES[name].environment(settings)
+    assert _read - {"project"} <= set(SERVICES[name].settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "concerned"),
+    [
+        ({"mail_from": "x@y"}, {"api-server", "scheduler", "dag-processor", "triggerer"}),
+        ({"gateway_port": 1}, {"gateway", "api-server", "scheduler", "dag-processor", "triggerer"}),
+        ({"inbox_port": 1}, {"inbox"}),
+        ({"api_keys": "required"}, set()),
+        ({"bind": "0.0.0.0"}, set(SERVICES) - {"prediction-log"}),
+        ({"postgres_port": 1}, set(SERVICES) - {"gateway", "inbox"}),
+        ({"var": Path("/other")}, set(SERVICES)),
+    ],
+)
+def test_a_setting_changes_only_the_programs_that_it_concerns(tmp_path: Path, changes, concerned):
+    settings = Settings.load({"PERENNIAL_VAR": str(tmp_path)})
+    other = settings.model_copy(update=changes)
+    programs = {
+        name: (program_of(settings, unit).environment, program_of(other, unit).environment) for name, unit in SERVICES.items()
+    }
+    assert {name for name, (before, after) in programs.items() if before != after} == concerned

@@ -2,7 +2,7 @@
 
 from perennial.adapters.gateway.callers import NOBODY, hash_key
 from perennial.adapters.gateway.envoy import TYPES, Json, header, write_file
-from perennial.adapters.gateway.files import may_stay, write_config
+from perennial.adapters.gateway.files import asks_for_keys, may_stay, write_config
 from perennial.adapters.gateway.probing import wait_until_reachable, wait_until_taken
 from perennial.adapters.gateway.upstreams import Models, Upstream, cluster_name
 
@@ -12,6 +12,7 @@ __all__ = [
     "Json",
     "Models",
     "Upstream",
+    "asks_for_keys",
     "cluster_name",
     "hash_key",
     "header",

@@ -48,6 +48,12 @@ def may_stay(settings: Settings) -> bool:
     return clusters.exists() and routes.exists() and (settings.api_keys == "off" or _asks_for_keys(_read_resources(routes)))
 
 
+def asks_for_keys(settings: Settings) -> bool:
+    """Whether callers need a key: as the files say, and where they say nothing, as the settings do."""
+    routes = _read_resources(settings.paths.gateway / "routes.yaml")
+    return _asks_for_keys(routes) if routes else settings.api_keys == "required"
+
+
 def _asks_for_keys(routes: Sequence[Json]) -> bool:
     return bool(routes) and all(FILTER in json.dumps(each.get("typed_per_filter_config")) for each in routes)
 
