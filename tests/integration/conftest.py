@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -66,9 +67,14 @@ def make_stack() -> Iterator[StackFactory]:
         return stacks[-1]
 
     yield make
-    for stack in stacks:
-        stack.down()
-        shutil.rmtree(stack.folder)
+    # Ending is mostly waiting.
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(_end, stacks))
+
+
+def _end(stack: Stack) -> None:
+    stack.down()
+    shutil.rmtree(stack.folder)
 
 
 @pytest.fixture(scope="session")
