@@ -92,6 +92,21 @@ def test_a_former_champion_that_was_tried_again_and_rejected_can_come_back(state
     assert state.read_champion(model).model_version == 2
 
 
+def test_the_way_back_stays_whatever_became_of_who_was_replaced(state, model):
+    for version in (1, 2):
+        promote(state, model, version)
+    assert state.read_release(model, 1).reason == "replaced by version 2"
+    roll_back(state, model, 1)
+    assert state.read_predecessor(model) is None
+    roll_back(state, model, 2)
+    assert (state.read_release(model, 1).state, state.read_predecessor(model)) == ("rolled_back", 1)
+    state.reopen_release(model, 1, dag_run_id="again")
+    state.stop_release(model, 1, reason="slow", actor="test")
+    assert (state.read_release(model, 1).state, state.read_predecessor(model)) == ("rejected", 1)
+    state.roll_back(model, to=1, dag_run_id="back", reason="2 is late", actor="ann")
+    assert (state.read_release(model, 1).state, state.read_release(model, 1).reason) == ("champion", "2 is late")
+
+
 def test_tenures_follow_each_other_though_the_clock_was_set_back(settings, state, model):
     promote(state, model, 1)
     execute(settings, "UPDATE champion SET valid_from = valid_from + interval '1 hour' WHERE model = %s", model)

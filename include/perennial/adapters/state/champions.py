@@ -33,12 +33,11 @@ class ChampionTable(Connection):
     def read_predecessor(self, model: str) -> int | None:
         """The version that a rollback leads back to; None where there is none.
 
-        It is the last `retired` one of those that served before the promotion which made the present champion one. Rollbacks to
-        the present champion count for nothing here, and who was rolled back is not led back to.
+        It is the one that was replaced by the promotion which made the present champion one, whatever became of it since.
+        Rollbacks to the present champion count for nothing here: the way back is not back and forth.
         """
         rows = self._fetch(
-            """SELECT before.model_version FROM champion AS before JOIN release USING (model, model_version)
-               WHERE model = %(model)s AND state = 'retired' AND before.valid_from < (
+            """SELECT before.model_version FROM champion AS before WHERE before.model = %(model)s AND before.valid_from < (
                    SELECT max(tenure.valid_from) FROM champion AS tenure JOIN champion AS present USING (model, model_version)
                    WHERE present.model = %(model)s AND present.valid_to IS NULL AND NOT tenure.by_rollback)
                ORDER BY before.valid_from DESC LIMIT 1""",
@@ -76,7 +75,7 @@ class ChampionTable(Connection):
             if before == model_version:
                 return None
             if before is not None:
-                move_release_in(cursor, model, before, "retired")
+                move_release_in(cursor, model, before, "retired", {"reason": f"replaced by version {model_version}"})
             end_open_stages_in(cursor, model, model_version, reason="promoted")
             _replace_champion(cursor, model, model_version, dag_run_id=dag_run_id, reason=reason, by_rollback=False)
             insert_audit(cursor, actor, "promote", model, f"version {model_version}", {"before": before, "reason": reason})
@@ -141,7 +140,7 @@ def _replace_champion(
     cursor: RealDictCursor, model: str, model_version: int, *, dag_run_id: str, reason: str, by_rollback: bool
 ) -> None:
     """End the open tenure and begin the next at that instant, which comes after it even where the clock was set back."""
-    move_release_in(cursor, model, model_version, "champion")
+    move_release_in(cursor, model, model_version, "champion", {"reason": reason})
     cursor.execute(
         """UPDATE champion SET valid_to = greatest(clock_timestamp(), valid_from + interval '1 microsecond')
            WHERE model = %s AND valid_to IS NULL RETURNING valid_to""",

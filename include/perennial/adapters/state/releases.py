@@ -105,7 +105,7 @@ class ReleaseTable(Connection):
         """
         with self._transaction() as cursor:
             lock_releases(cursor, model)
-            move_release_in(cursor, model, model_version, "registered")
+            move_release_in(cursor, model, model_version, "registered", {"reason": f"taken up again by {dag_run_id}"})
             cursor.execute(
                 """UPDATE release_stage
                    SET dag_run_id = dag_run_id || ' until ' || to_char(clock_timestamp(), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
