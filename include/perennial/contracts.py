@@ -222,11 +222,12 @@ class ReleaseRow:
 class Rollback:
     """What a rollback changed in the tables: which champion it replaced and which release on its way it ended, in which state.
 
-    `before` is None where the version served already.
+    `before` is None where the version served already; `seconds` passed until all callers were led to it.
     """
 
     before: int | None = None
     stopped: ReleaseRow | None = None
+    seconds: float = 0.0
 
 
 # The states of a release that belong together.

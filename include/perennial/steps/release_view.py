@@ -27,7 +27,7 @@ class ReleaseEvidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolledBack:
-    """What a rollback by hand did: from which version to which, since when, in how many seconds, and on whose word.
+    """What a rollback by hand did: from which version to which, since when, how many seconds callers waited, on whose word.
 
     `before` is the version itself where it served already. `stopped` names the release on its way that it ended, if it did.
     """

@@ -1,7 +1,6 @@
 """A rollback by hand with all that belongs to it: done once, timed, mailed."""
 
 import logging
-import time
 
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
@@ -19,14 +18,14 @@ def roll_back_and_tell(
     spec: ModelSpec, *, to: int | None, reason: str, actor: str, settings: Settings, dag_run_id: str = ""
 ) -> RolledBack:
     """Roll a model back and mail who wanted it and why. A mail that cannot be sent changes nothing."""
-    began, present = time.monotonic(), _read_champion(spec.model, dag_run_id, settings=settings)
+    present = _read_champion(spec.model, dag_run_id, settings=settings)
     champion, changed = roll_back(spec, to=to, reason=reason, actor=actor, settings=settings, dag_run_id=dag_run_id)
     done = RolledBack(
         model=spec.model,
         before=champion.model_version if champion == present else _read_replaced(champion, settings=settings),
         model_version=champion.model_version,
         valid_from=champion.valid_from,
-        seconds=round(time.monotonic() - began, 3),
+        seconds=changed.seconds,
         url=f"{settings.gateway_url}/v1/models/{spec.model}/predict",
         reason=reason,
         actor=actor,
