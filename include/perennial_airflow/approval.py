@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 APPROVE, REJECT = "Approve", "Reject"
 TASK_ID = "approve"
+_REASON = "Recorded with the answer."
 
 
 class Approval(HITLOperator):
@@ -38,9 +39,16 @@ class Approval(HITLOperator):
             options=[APPROVE, REJECT],
             defaults=APPROVE if otherwise == "approve" else REJECT,
             response_timeout=within,
-            params={"reason": Param("", type="string", title="Reason", description="Recorded with the answer.")},
+            # An answer without it must not fail the task: Airflow takes one through its API, and for the deadline's.
+            params={"reason": Param("", _REASON, type=["null", "string"])},
             **options,
         )
+
+    @property
+    def serialized_params(self) -> dict[str, dict[str, Any]]:
+        """The form, whose buttons wait for a reason: a value of null where none is allowed."""
+        form: dict[str, Any] = Param(None, _REASON, type="string", title="Reason", minLength=1).serialize()
+        return {"reason": form}
 
     def execute(self, context: Context) -> Any:
         """Put the question, mail that it is there, and leave; what was answered before the task was interrupted counts."""

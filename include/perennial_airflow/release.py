@@ -1,8 +1,12 @@
 """The tasks of `release__<model>`. Each calls one step of the library, imported where it runs."""
 
-from typing import Any
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from airflow.sdk import get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
@@ -12,9 +16,43 @@ from perennial_airflow.approval import pull_answer
 from perennial_airflow.assets import challenger_asset
 from perennial_airflow.factory import load_model
 from perennial_airflow.mails import mail_patiently
-from perennial_airflow.xcom import pack, pull, pull_optional
+from perennial_airflow.xcom import pack, pull, pull_optional, unpack
 
 Packed = dict[str, Any]
+P = ParamSpec("P")
+R = TypeVar("R")
+_logger = logging.getLogger(__name__)
+_ERROR = "error"
+
+
+def _leave_error(function: Callable[P, R]) -> Callable[P, R]:
+    """Leave the words of an error in XCom, for `withdraw`: Airflow tells no task why another one failed."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            _push_error(error)
+            raise
+
+    return run
+
+
+def _push_error(error: Exception) -> None:
+    try:
+        get_current_context()["ti"].xcom_push(key=_ERROR, value=str(getattr(error, "what", error)))
+    except Exception:  # The error itself says more, and whether the task is tried again depends on it.
+        _logger.warning("the error is in this log only", exc_info=True)
+
+
+def _describe_failure() -> str:
+    """Which task failed and why; empty where it was killed before it could say so."""
+    context = get_current_context()
+    for task_id in sorted(context["task"].upstream_task_ids):
+        if error := context["ti"].xcom_pull(task_ids=task_id, key=_ERROR, map_indexes=-1):
+            return f"{task_id} failed: {error}"
+    return ""
 
 
 def _open_release() -> tuple[ModelSpec, RegisteredVersion, str, Settings]:
@@ -26,21 +64,31 @@ def _open_release() -> tuple[ModelSpec, RegisteredVersion, str, Settings]:
 
 @task
 def choose_version(model: str) -> Packed:
-    """Take the version from the challenger's event, or from the `version` param of a run started by hand."""
+    """Take the version from the challenger's event, or from the `version` param of a run started by hand, if it may serve."""
+    from perennial.steps.admission import why_not_release
     from perennial.steps.register import read_registered
 
     context = get_current_context()
+    settings = load_model(model)[1]
     if number := context["params"].get("version"):
-        return pack(read_registered(model, number, settings=load_model(model)[1]))
-    events = context["triggering_asset_events"].get(challenger_asset(model)) or []
+        version = read_registered(model, number, settings=settings)
+    else:
+        version = _read_newest(context["triggering_asset_events"].get(challenger_asset(model)) or [])
+    if why := why_not_release(version, settings=settings):
+        raise AirflowSkipException(why)
+    return pack(version)
+
+
+def _read_newest(events: list[Any]) -> RegisteredVersion:
+    """Several challengers may have come while a release was running, in any order: the newest is the one to release."""
     if not events:
         raise ConfigurationError("this run was started by hand without a version", "trigger it again with the param `version`")
-    # Several challengers may have come while a release was running, in any order: the newest is the one to release.
     versions: list[Packed] = [event.extra["version"] for event in events]
-    return max(versions, key=lambda version: version["model_version"])
+    return unpack(RegisteredVersion, max(versions, key=lambda version: version["model_version"]))
 
 
 @task
+@_leave_error
 def build_bento() -> Packed:
     """Package the model version as a bento."""
     from perennial.steps.package import build_bento as step
@@ -50,6 +98,7 @@ def build_bento() -> Packed:
 
 
 @task
+@_leave_error
 def check_serving() -> Packed:
     """Start the bento apart: golden rows must get the offline predictions, malformed ones a 4xx, within time and memory."""
     from perennial.steps.release import start_and_check
@@ -59,6 +108,7 @@ def check_serving() -> Packed:
 
 
 @task(pool="watching")
+@_leave_error
 def shadow() -> Packed | None:
     """Copy live requests to the challenger, whose answers go to nobody, and judge it beside the champion."""
     from perennial.steps.shadow import shadow as step
@@ -69,6 +119,7 @@ def shadow() -> Packed | None:
 
 
 @task.short_circuit
+@_leave_error
 def record_approval() -> bool:
     """Write the answer into the audit trail. A rejection ends the release here: what would follow is skipped."""
     from perennial.steps.approval import describe_answer, record_answer
@@ -84,6 +135,7 @@ def record_approval() -> bool:
 
 
 @task(pool="watching")
+@_leave_error
 def canary() -> list[Packed]:
     """Lead a growing share of the callers to the challenger, judge each step, and lead all back at once on a breach."""
     from perennial.steps.canary import canary as step
@@ -93,6 +145,7 @@ def canary() -> list[Packed]:
 
 
 @task
+@_leave_error
 def promote() -> Packed:
     """Switch the gateway to the new bento and make its version the champion."""
     from perennial.steps.release import promote as step
@@ -120,4 +173,4 @@ def withdraw(model: str) -> None:
 
     version = pull_optional(RegisteredVersion, "choose_version")
     spec, settings = load_model(model)
-    step(spec, version.model_version if version else None, settings=settings)
+    step(spec, version.model_version if version else None, why=_describe_failure(), settings=settings)

@@ -74,6 +74,15 @@ def test_a_person_is_asked_with_the_deadline_and_the_default_of_the_spec(otherwi
     assert set(task.serialized_params) == {"reason"}
 
 
+def test_the_form_of_an_approval_wants_a_reason_and_an_answer_without_one_is_taken() -> None:
+    task = release_file.build_dag(with_release(approval="required")).get_task("approve")
+    form = task.serialized_params["reason"]
+    assert (form["value"], form["schema"]) == (None, {"type": "string", "title": "Reason", "minLength": 1})
+    for given in ({}, {"reason": ""}, {"reason": None}):
+        task.validate_params_input(given)
+    assert task.params.validate()["reason"] is None
+
+
 def test_one_release_of_a_model_at_a_time() -> None:
     assert release_file.build_dag(SPEC).max_active_runs == 1
 

@@ -224,12 +224,12 @@ def test_an_answer_is_recorded_once_and_revives_nothing_that_was_stopped(airflow
     no = Answer(word="reject", actor="ann", reason="why not", answered_at=datetime.now(UTC), by_default=False)
     goes_on = [
         record_answer(spec, version, answer, dag_run_id="r", settings=settings)
-        for answer in (no, no, replace(no, word="approve", actor="bob"))
+        for answer in (no, no, replace(no, word="approve", actor="bob", reason=""))
     ]
     assert goes_on == [False, False, False]
-    assert [(row["actor"], row["action"]) for row in read_answers(settings, "spare")] == [
-        ("ann", "declined"),
-        ("bob", "approved"),
+    assert [(row["actor"], row["action"], row["detail"]["reason"]) for row in read_answers(settings, "spare")] == [
+        ("ann", "declined", "why not"),
+        ("bob", "approved", "no reason given"),
     ]
     assert release_state(settings, version) == "rejected"
 
@@ -243,6 +243,17 @@ def test_after_the_deadline_the_spec_decides(airflow, register, model: str, acti
     assert (ended, release_state(airflow.settings, version)) == ("success", state)
     [said] = read_answers(airflow.settings, model)
     assert (said["actor"], said["action"], said["detail"]["by_default"]) == (f"release__{model}", action, True)
+    assert said["detail"]["reason"] == "nobody answered within 3 seconds"
+
+
+def test_a_release_that_failed_says_why(airflow, register):
+    settings, version = airflow.settings, register("spare")
+    next(settings.paths.mlflow_artifacts.rglob(f"{version.mlflow_run_id}/artifacts/golden.json")).unlink()
+    ended, tasks = airflow.finish(airflow.start("release__spare", version=version.model_version))
+    assert (ended, tasks["build_bento"], tasks["withdraw"]) == ("failed", "failed", "success"), tasks
+    with StateStore(settings.state_url) as state:
+        row = state.read_release("spare", version.model_version)
+    assert (row.state, row.reason.startswith("build_bento failed: "), "golden.json" in row.reason) == ("rejected", True, True)
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +265,11 @@ def two_champions(airflow, register) -> tuple[RegisteredVersion, RegisteredVersi
         run = airflow.start("release__back", version=versions[-1].model_version)
         assert airflow.finish(run)[0] == "success", airflow.tasks(run)
     return tuple(versions)
+
+
+def test_the_champion_is_not_released_again(airflow, two_champions):
+    ended, tasks = airflow.finish(airflow.start("release__back", version=2))
+    assert (ended, set(tasks.values())) == ("success", {"skipped"})
 
 
 def test_a_person_brings_the_last_champion_back_within_seconds(airflow, two_champions):

@@ -24,6 +24,7 @@ from perennial.config.spec import ModelSpec
 from perennial.contracts import Decision, RegisteredVersion
 from perennial.errors import PackagingError, ReleaseError, UnavailableError
 from perennial.steps import release, serving
+from perennial.steps.admission import why_not_release
 from perennial.steps.package import build_bento
 from served_models import ROW, TRAINING_END, package_and_check, predict_path, register, release_version, small_spec
 from waiting import wait_for
@@ -185,6 +186,9 @@ def test_older_data_does_not_replace_the_champion(settings, served):
     spec, champion = served
     older = register(settings, spec, seed=3, training_end=TRAINING_END - timedelta(days=30))
     with pytest.raises(ReleaseError, match="learned from data until 2013-02-16"):
+        why_not_release(older, settings=settings)
+    assert state_of(settings, older) == "registered"
+    with pytest.raises(ReleaseError, match="learned from data until 2013-02-16"):
         release_version(settings, spec, older)
     release.withdraw(spec, older.model_version, settings=settings)
     assert state_of(settings, older) == "rejected"
@@ -200,6 +204,9 @@ def test_a_challenger_judged_against_another_champion_does_not_replace_this_one(
     )  # fmt: skip
     with StateStore(settings.state_url) as state:
         state.write_decision(decision)
+    with pytest.raises(ReleaseError, match="judged against no champion"):
+        why_not_release(late, settings=settings)
+    assert why_not_release(champion, settings=settings) == f"{spec.model} version 1 serves already"
     with pytest.raises(ReleaseError, match="judged against no champion"):
         release_version(settings, spec, late)
     release.withdraw(spec, late.model_version, settings=settings)

@@ -3,9 +3,25 @@
 from collections.abc import Iterator
 
 from perennial.adapters.state import StateStore
+from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import UNDER_WAY, Champion, RegisteredVersion, ReleaseRow
 from perennial.errors import ReleaseError
+
+
+def why_not_release(version: RegisteredVersion, *, settings: Settings) -> str:
+    """Why there is nothing to do for a version, before anything is built or moved for it: empty where there is.
+
+    Raises
+    ------
+    ReleaseError
+        When it may not serve. Its state and its bento stay as they are: it may be the way back.
+    """
+    with StateStore(settings.state_url) as state:
+        champion = state.read_champion(version.model)
+        check_may_serve(state, version.model, version.model_version, champion=champion)
+    serves = champion is not None and champion.model_version == version.model_version
+    return f"{version.model} version {version.model_version} serves already" if serves else ""
 
 
 def read_release(state: StateStore, model: str, model_version: int) -> ReleaseRow:
@@ -92,14 +108,20 @@ def check_may_serve(state: StateStore, model: str, model_version: int, *, champi
         raise ReleaseError(
             f"{row.model} version {row.model_version} learned from data until {row.training_end:%Y-%m-%d}, "
             f"the champion (version {serving.model_version}) until {serving.training_end:%Y-%m-%d}",
-            "retrain with the param `force` to promote it all the same",
+            _name_way(state, row, otherwise="retrain with the param `force` to promote it all the same"),
         )
     if decision and decision.champion_version != serving.model_version:
         judged = f"version {decision.champion_version}" if decision.champion_version else "no champion"
         raise ReleaseError(
             f"{row.model} version {row.model_version} was judged against {judged}; version {serving.model_version} serves now",
-            "retrain, so that it is judged against the present champion",
+            _name_way(state, row, otherwise="retrain, so that it is judged against the present champion"),
         )
+
+
+def _name_way(state: StateStore, row: ReleaseRow, *, otherwise: str) -> str:
+    """Who has served comes back by a person's word, without a release."""
+    has_served = any(each.model_version == row.model_version for each in state.read_champions(row.model))
+    return f"bring it back: perennial rollback {row.model} --to {row.model_version} --reason …" if has_served else otherwise
 
 
 def check_stages_passed(

@@ -88,7 +88,7 @@ def record_answer(spec: ModelSpec, version: RegisteredVersion, answer: Answer, *
     model, number = version.model, version.model_version
     detail = {
         "dag_run_id": dag_run_id,
-        "reason": answer.reason,
+        "reason": _say_why(spec, answer),
         "answered_at": answer.answered_at.isoformat(),
         "by_default": answer.by_default,
     }
@@ -111,5 +111,12 @@ def describe_answer(spec: ModelSpec, answer: Answer) -> str:
     """What was said, by whom and why, in words without a point."""
     if answer.by_default:
         said = "approved" if answer.word == "approve" else "rejected"
-        return f"{said}, as nobody answered within {format_duration(spec.release.approval_policy.within)}"
-    return f"{_ACTIONS[answer.word]} by {answer.actor}" + (f": {answer.reason}" if answer.reason else ", without a reason")
+        return f"{said}, as {_say_why(spec, answer)}"
+    return f"{_ACTIONS[answer.word]} by {answer.actor}: {_say_why(spec, answer)}"
+
+
+def _say_why(spec: ModelSpec, answer: Answer) -> str:
+    """Airflow's form asks for a reason; who answers through its API may leave it out."""
+    if answer.by_default:
+        return f"nobody answered within {format_duration(spec.release.approval_policy.within)}"
+    return answer.reason or "no reason given"

@@ -283,9 +283,12 @@ def reject(spec: ModelSpec, model_version: int, reason: str, *, settings: Settin
         _logger.info("%s version %d is %s: %s", spec.model, model_version, now, reason)
 
 
-def withdraw(spec: ModelSpec, model_version: int | None, *, settings: Settings) -> None:
-    """After a release failed: stop the challenger's bento and record the rejection, if that was not done yet."""
+def withdraw(spec: ModelSpec, model_version: int | None, *, why: str = "", settings: Settings) -> None:
+    """After a release failed: stop the challenger's bento and record the rejection, if that was not done yet.
+
+    `why` is empty where the failed task could not say it: it was killed.
+    """
     if model_version is None:
         _logger.info("the release failed before it had a version; there is nothing to withdraw")
         return
-    reject(spec, model_version, "a step of the release failed; its task's log says why", settings=settings)
+    reject(spec, model_version, why or "a step of the release failed; its task's log says why", settings=settings)

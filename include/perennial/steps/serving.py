@@ -15,7 +15,7 @@ from perennial.adapters.ports import is_free
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec_file import spec_folder
-from perennial.contracts import LIVE, UNDER_WAY, Bento, ReleaseRow
+from perennial.contracts import LIVE, SERVED, UNDER_WAY, Bento, ReleaseRow
 from perennial.errors import PermanentError, ReleaseError, UnavailableError
 
 _logger = logging.getLogger(__name__)
@@ -190,7 +190,9 @@ def start_again(settings: Settings, state: StateStore, row: ReleaseRow) -> None:
     """
     path = bentos.bento_path(settings, row.model, row.model_version)
     if not bentos.read_model_file(path):
-        raise ReleaseError(f"its bento {path} is gone", f"start release__{row.model} by hand with version {row.model_version}")
+        again = f"perennial rollback {row.model} --to {row.model_version} --reason …"
+        by_hand = f"start release__{row.model} by hand with version {row.model_version}"
+        raise ReleaseError(f"its bento {path} is gone", again if row.state in SERVED else by_hand)
     bento = Bento(model=row.model, model_version=row.model_version, bento_tag=row.bento_tag, path=str(path))
     port = start_bento(settings, state, bento)
     _logger.info("%s runs on port %d", _describe(row), port)
