@@ -27,7 +27,7 @@ demo: $(READY)  ## From nothing to a champion that serves, trained on real fligh
 	$(BIN)/perennial demo
 
 test: $(READY)  ## Run every test, against real services on free ports
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 up: $(READY)  ## Start the stack
 	$(BIN)/perennial up
