@@ -92,11 +92,11 @@ def _left(swapped: "Swapped", until: float | None) -> float:
 
 
 def find_unexplained(swapped: "Swapped", *, within_seconds: float) -> list[Answered]:
-    """Failures that are not what the docs allow: 503, of a request that was under way in the moment of a kill."""
+    """Failures that are not what the docs allow: 503, or an answer cut off, of a request under way in the moment of a kill."""
 
     def is_explained(each: Answered) -> bool:
         during = (each.sent_at <= kill.gone_at + within_seconds and kill.at <= each.at for kill in swapped.kills)
-        return each.status == 503 and any(during)
+        return each.status in (0, 503) and any(during)
 
     return [each for each in swapped.load.failed if not is_explained(each)]
 
