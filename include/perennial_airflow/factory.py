@@ -19,8 +19,9 @@ from airflow.sdk import (
 from airflow.sdk.definitions.param import ParamsDict
 
 from perennial.config.settings import Settings
-from perennial.config.spec import ModelSpec, Schedule
+from perennial.config.spec import ModelSpec
 from perennial.config.spec_file import load_spec, load_specs, spec_folder, spec_path
+from perennial.config.spec_schedule import Schedule
 from perennial.errors import ConfigurationError
 from perennial_airflow.callbacks import mail_failure
 

@@ -1,12 +1,14 @@
 """The spec of one model: everything that a team says about it, in one strict YAML file."""
 
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, JsonValue, Tag, field_validator, model_validator
 
+from perennial.config.spec_monitoring import Monitoring, RetrainPolicy
 from perennial.config.spec_release import PredictionLog, Release
-from perennial.config.spec_values import Column, Cron, Duration, Email, Name, Ratio, Strict, Timezone, fault_at, show_duration
+from perennial.config.spec_schedule import Schedule
+from perennial.config.spec_values import Column, Duration, Email, Name, Ratio, Strict, fault_at, show_duration
 
 Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "calibration_error"]
 Algorithm = Literal["prior", "logistic_regression", "random_forest", "extra_trees", "hist_gradient_boosting", "lightgbm"]
@@ -17,26 +19,6 @@ class Owner(Strict):
 
     name: str
     email: Email
-
-
-class Schedule(Strict):
-    """When `retrain__<model>` runs by itself."""
-
-    cron: Cron = Field(description="Cron expression of five fields, in `timezone`.")
-    timezone: Timezone = "UTC"
-    timetable: Literal["interval", "trigger"] = Field(
-        "interval", description="`interval`: a run covers the time between two ticks. `trigger`: a run has an instant only."
-    )
-    start: date = Field(description="First day the schedule counts from.")
-    end: date | None = Field(None, description="Last day of the schedule; none: for ever.")
-    catchup: bool = Field(False, description="Whether intervals missed in the past run by themselves.")
-    paused: bool = Field(False, description="Whether the Dags of this model are paused when first seen.")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.end and self.end < self.start:
-            raise ValueError(f"end ({self.end}) must not lie before start ({self.start})")
-        return self
 
 
 class Source(Strict):
@@ -220,22 +202,6 @@ class Gates(Strict):
     improvement: Improvement = Improvement()
     slices: Slices = Slices()
     latency_ms: float = Field(50.0, gt=0, description="Most a single-row prediction may take, 99th percentile.")
-
-
-class Monitoring(Strict):
-    """Thresholds for monitoring what serves. Nothing reads them yet: `monitor__<model>` comes later."""
-
-    psi: float = Field(0.1, gt=0)
-    missing_ratio: Ratio = 0.05
-    performance_drop_ratio: Ratio = Field(0.05, description="Relative fall under the champion's holdout figure.")
-    p99_ms: float = Field(500.0, gt=0)
-
-
-class RetrainPolicy(Strict):
-    """When a wish to retrain is granted. Nothing reads it yet: only monitoring, which comes later, makes such wishes."""
-
-    cooldown: Duration = timedelta(days=1)
-    max_per_week: int = Field(3, ge=1)
 
 
 class ModelSpec(Strict):
