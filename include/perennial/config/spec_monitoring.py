@@ -98,7 +98,8 @@ class Monitoring(Strict):
     @model_validator(mode="after")
     def _interval(self) -> Self:
         if self.schedule and self.schedule.timetable != "interval":
-            raise fault_at("a window needs a start and an end: expected timetable: interval", "monitoring", "schedule", "timetable")
+            message = "a window needs a start and an end: expected timetable: interval"
+            raise fault_at(message, "monitoring", "schedule", "timetable")
         if self.sample_rows < self.min_rows:
             raise ValueError(f"sample_rows ({self.sample_rows}) must not be under min_rows ({self.min_rows})")
         return self
