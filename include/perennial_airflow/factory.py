@@ -30,6 +30,8 @@ __all__ = [
     "check_specs",
     "load_model",
     "loop_dag",
+    "monitor_options",
+    "monitor_params",
     "release_params",
     "retrain_params",
     "rollback_params",
@@ -86,7 +88,6 @@ def loop_dag(kind: str, spec: ModelSpec, *, doc: str, params: dict[str, Param], 
         description=f"{kind}: {spec.description}",
         doc_md=f"{doc}\n\n**{spec.model}**: {spec.description}\n\nOwner: {spec.owner.name} ({spec.owner.email})",
         tags=[kind, spec.model],
-        catchup=spec.schedule.catchup,
         default_args={
             "owner": spec.owner.name,
             "retries": 3,
@@ -94,7 +95,7 @@ def loop_dag(kind: str, spec: ModelSpec, *, doc: str, params: dict[str, Param], 
             "retry_policy": RETRY_POLICY,
             "on_failure_callback": mail_failure,
         },
-        **({"is_paused_upon_creation": spec.schedule.paused} | options),
+        **({"is_paused_upon_creation": spec.schedule.paused, "catchup": spec.schedule.catchup} | options),
     ) as dag:
         yield dag
     # Only now: a task copies the params its Dag has, and Airflow validates the schema of every copy again when it
@@ -113,6 +114,18 @@ def schedule_options(schedule: Schedule) -> Mapping[str, Any]:
     }
 
 
+def monitor_options(spec: ModelSpec) -> Mapping[str, Any]:
+    """When `monitor__<model>` runs by itself, and that its live windows are looked at one after another.
+
+    How many of the latest windows were bad is only known once those before have been judged.
+    """
+    schedule = spec.monitoring.schedule
+    if schedule is None:
+        return {"schedule": None, "max_active_runs": 1}
+    own = {"catchup": schedule.catchup, "is_paused_upon_creation": schedule.paused, "max_active_runs": 1}
+    return {**schedule_options(schedule), **own}
+
+
 def retrain_params(spec: ModelSpec) -> dict[str, Param]:
     """What a person may say when starting a retraining by hand."""
     window = f"How far back to learn from, e.g. 60 days; default: {spec.training.window.days} days."
@@ -121,6 +134,16 @@ def retrain_params(spec: ModelSpec) -> dict[str, Param]:
         "window": _optional("string", window),
         "force": _optional("string", "Your reason to accept the challenger against the gate; it is recorded."),
         "candidates": _optional("array", "Train these only.", items={"enum": list(spec.candidates)}),
+        "request_id": _optional("string", "Set by who triggers a retraining that was granted: see perennial requests."),
+    }
+
+
+def monitor_params() -> dict[str, Param]:
+    """What a person may say when having a window looked at by hand."""
+    return {
+        "start": _optional("string", "Begin of the window, a date or time; UTC unless it says otherwise."),
+        "end": _optional("string", "End of the window; it is not part of it."),
+        "as_of": _optional("string", "See nothing later than this; default: the window's end."),
     }
 
 

@@ -26,7 +26,7 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
     dag_run
         Airflow's DagRun; read are `run_id`, `dag_id`, `run_type` and `data_interval_end`.
     params
-        The run's params: `as_of`, `window`, `force`, `candidates`, each possibly None.
+        The run's params: `as_of`, `window`, `force`, `candidates`, `request_id`, each possibly None.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
     known = retrain_params(spec)
     if triggered and (unknown := sorted(set(params) - set(known))):
         raise ConfigurationError(f"there is no param {unknown[0]!r}", f"params: {', '.join(known)}")
-    as_of = _read_as_of(params.get("as_of")) if triggered else None
+    as_of = read_instant("as_of", params.get("as_of")) if triggered else None
     as_of = as_of or dag_run.data_interval_end
     if as_of is None:
         raise ConfigurationError(
@@ -62,14 +62,21 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
     )
 
 
-def _read_as_of(value: str | None) -> datetime | None:
+def read_instant(name: str, value: str | None) -> datetime | None:
+    """The instant that a param holds, UTC unless it says otherwise; None where it is not given.
+
+    Raises
+    ------
+    ConfigurationError
+        When it is no date or time.
+    """
     if not value:
         return None
     try:
-        as_of = datetime.fromisoformat(value)
+        instant = datetime.fromisoformat(value)
     except ValueError:
-        raise ConfigurationError(f"param as_of={value!r} is no date or time", "use e.g. 2013-04-01T06:00:00Z") from None
-    return as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)
+        raise ConfigurationError(f"param {name}={value!r} is no date or time", "use e.g. 2013-04-01T06:00:00Z") from None
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 def _read_window(value: str | None) -> timedelta | None:

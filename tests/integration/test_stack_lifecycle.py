@@ -74,8 +74,9 @@ def test_what_may_last_for_hours_leaves_slots_for_a_rollback(stack):
     assert done.returncode == 0, done.stderr
     slots = {pool["pool"]: int(pool["slots"]) for pool in json.loads(done.stdout)}
     assert slots["training"] == settings.n_training_slots
+    assert (slots["watching"], slots["monitoring"]) == (4, 2)
     parallelism = int(airflow_environment(settings)["AIRFLOW__CORE__PARALLELISM"])
-    assert (slots["watching"], parallelism - slots["training"] - slots["watching"]) == (4, 2)
+    assert parallelism - sum(slots[pool] for pool in ("training", "watching", "monitoring")) == 2
 
 
 def test_psql_opens_the_business_state(stack):

@@ -1,4 +1,5 @@
-"""Airflow's own database: migrated to the installed version, with the pools that limit trainings and what watches releases."""
+"""Airflow's own database: migrated to the installed version, with the pools that limit trainings, what watches releases and what
+measures windows."""
 
 import subprocess
 import sys
@@ -7,12 +8,13 @@ from pathlib import Path
 
 from perennial.config.settings import Settings
 from perennial.errors import StackError
-from perennial.stack.environment import WATCHING_SLOTS, airflow_environment, base_environment
+from perennial.stack.environment import MONITORING_SLOTS, WATCHING_SLOTS, airflow_environment, base_environment
 from perennial.stack.postgres import connect
 from perennial.stack.secrets import write_admin_login
 
 TRAINING_POOL = "training"
 WATCHING_POOL = "watching"
+MONITORING_POOL = "monitoring"
 
 
 def prepare_metadata(settings: Settings) -> None:
@@ -65,6 +67,7 @@ def _size_pools(settings: Settings) -> None:
     pools = [
         (TRAINING_POOL, settings.n_training_slots, "Trainings at the same time: PERENNIAL_TRAINING_SLOTS"),
         (WATCHING_POOL, WATCHING_SLOTS, "Shadows and canaries at the same time, of all models"),
+        (MONITORING_POOL, MONITORING_SLOTS, "Windows measured at the same time, of all models"),
     ]
     with connect(settings, "airflow", role="airflow") as connection, connection.cursor() as cursor:
         cursor.executemany(statement, pools)

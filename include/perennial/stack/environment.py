@@ -15,8 +15,11 @@ STACK_MARK = "STACK_OF_PERENNIAL"
 SERVICE_MARK = "SERVICE_OF_PERENNIAL"
 
 # Stages that are watched at the same time, of all models: a release waits in its task, for hours if its spec says so. With the
-# trainings they leave two of Airflow's slots free, for rollbacks and for what is done in seconds.
+# trainings and what is measured they leave two of Airflow's slots free, for rollbacks and for what is done in seconds.
 WATCHING_SLOTS = 4
+
+# Windows that are measured at the same time, of all models. Each takes a core for some seconds and up to 2 GB.
+MONITORING_SLOTS = 2
 
 _QUIET = {
     "DO_NOT_TRACK": "1",
@@ -76,7 +79,7 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "CORE__DAGS_FOLDER": settings.project / "dags",
         "CORE__PLUGINS_FOLDER": settings.project / "plugins",
         "CORE__FERNET_KEY": settings.secret("fernet_key"),
-        "CORE__PARALLELISM": settings.n_training_slots + WATCHING_SLOTS + 2,
+        "CORE__PARALLELISM": settings.n_training_slots + WATCHING_SLOTS + MONITORING_SLOTS + 2,
         "CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_api_url}/execution/",
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": admin_login_file(settings),
         "DATABASE__SQL_ALCHEMY_CONN": conn.replace("postgresql://", "postgresql+psycopg2://"),

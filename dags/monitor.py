@@ -1,0 +1,22 @@
+"""`monitor__<model>`: what a window of predictions shows, who is told, and whether a retraining is asked for."""
+
+from airflow.sdk import DAG
+
+from perennial_airflow import monitor as tasks
+from perennial_airflow.factory import ModelSpec, loop_dag, monitor_options, monitor_params, specs_to_parse
+
+DOC = """Compares a window of predictions with the reference that the spec names: is the data whole, are inputs and predictions
+what they were, is the model as good as on its holdout, does the service hold. The verdict is recorded and mailed. Where it is bad
+for long enough, the gatekeeper is asked for a retraining, and what it grants is triggered. A backfill records verdicts and does
+nothing else."""
+
+
+def build_dag(spec: ModelSpec) -> DAG:
+    with loop_dag("monitor", spec, doc=DOC, params=monitor_params(), **monitor_options(spec)) as dag:
+        asked = tasks.ask_gatekeeper()
+        tasks.plan(spec.model) >> tasks.measure() >> asked >> [tasks.trigger_retraining(spec.model), tasks.report()]
+    return dag
+
+
+for each in specs_to_parse("monitor"):
+    globals()[f"monitor__{each.model}"] = build_dag(each)

@@ -1,0 +1,81 @@
+"""The tasks of `monitor__<model>`. Each calls one step of the library, imported where it runs."""
+
+from typing import Any
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec
+from perennial.contracts.monitoring import Window
+from perennial_airflow.factory import load_model
+from perennial_airflow.windows import resolve_window
+from perennial_airflow.xcom import pack, pull
+
+Packed = dict[str, Any]
+
+_GRANTED = "ti.xcom_pull(task_ids='ask_gatekeeper')"
+
+
+def _open_window() -> tuple[ModelSpec, Window, Settings]:
+    """What every step needs: the model's spec, the window, the settings."""
+    window = pull(Window, "plan")
+    spec, settings = load_model(window.model)
+    return spec, window, settings
+
+
+@task
+def plan(model: str) -> Packed:
+    """Fix the window that this run looks at, and what it may see."""
+    context = get_current_context()
+    return pack(resolve_window(load_model(model)[0], context["dag_run"], context["params"]))
+
+
+@task(pool="monitoring")
+def measure() -> Packed:
+    """Measure the window's quality, drift, performance and service, judge it, and record the verdict."""
+    from perennial.steps.monitor import monitor as step
+
+    spec, window, settings = _open_window()
+    verdict = step(spec, window, settings=settings)
+    return {"outcome": verdict.outcome, "is_persistent": verdict.is_persistent, "n_rows": verdict.n_rows}
+
+
+@task
+def ask_gatekeeper() -> Packed:
+    """Where the verdict wants a retraining, ask for one and record what the gatekeeper said; else this is skipped."""
+    from perennial.steps.request_retraining import request_for_window
+
+    spec, window, settings = _open_window()
+    if window.mode == "backfill":
+        raise AirflowSkipException("a backfill asks for nothing")
+    request = request_for_window(spec, window, settings=settings)
+    if request is None:
+        raise AirflowSkipException("the verdict asks for no retraining")
+    if request.outcome != "granted":
+        raise AirflowSkipException(f"declined: {'; '.join(check.reason for check in request.checks if not check.passed)}")
+    return {"dag_run_id": request.dag_run_id, "request_id": str(request.request_id), "as_of": request.as_of.isoformat()}
+
+
+def trigger_retraining(model: str) -> TriggerDagRunOperator:
+    """Start the retraining that was granted. Its run id is the request's, so that twice is once."""
+    return TriggerDagRunOperator(
+        task_id="trigger_retraining",
+        trigger_dag_id=f"retrain__{model}",
+        trigger_run_id=f"{{{{ {_GRANTED}['dag_run_id'] }}}}",
+        conf={key: f"{{{{ {_GRANTED}['{key}'] }}}}" for key in ("as_of", "request_id")},
+        logical_date=None,
+        skip_when_already_exists=True,
+        doc_md=trigger_retraining.__doc__,
+    )
+
+
+# Nothing asked for skips the gatekeeper's tasks; the report goes out all the same.
+@task(trigger_rule="none_failed")
+def report() -> None:
+    """Mail the verdict, what changed and what was decided, to whom and when the spec says."""
+    from perennial.steps.verdict_report import report_verdict
+
+    spec, window, settings = _open_window()
+    report_verdict(spec, window, settings=settings)
