@@ -1,7 +1,8 @@
 """The tasks of `retrain__<model>`. Each calls one step of the library, imported where it runs."""
 
+import logging
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
@@ -24,7 +25,11 @@ from perennial_airflow.factory import load_model
 from perennial_airflow.runs import resolve_run
 from perennial_airflow.xcom import pack, pull, pull_optional, unpack
 
+if TYPE_CHECKING:
+    from perennial.steps.retrain_admission import Starter
+
 Packed = dict[str, Any]
+_logger = logging.getLogger(__name__)
 
 VALIDATIONS = ("ingest.validate_raw", "prepare.validate_clean", "prepare.validate_features")
 
@@ -40,16 +45,35 @@ def _pull_validations() -> tuple[Validation, ...]:
     return tuple(pull(Validation, task_id) for task_id in VALIDATIONS)
 
 
-@task
-def plan(model: str) -> Packed:
-    """Fix what this run may see (`as_of`, window, candidates) and bring MLflow's `champion` alias in line with the truth."""
+# What returns nothing skips the whole run, whatever the rules of its tasks.
+@task.short_circuit
+def plan(model: str) -> Packed | None:
+    """Fix what this run may see (`as_of`, window, candidates), ask the gatekeeper whether it may go on, and bring MLflow's
+    `champion` alias in line with the truth. A run that may not go on is skipped; the log and `perennial requests` say why."""
     from perennial.steps.reconcile import reconcile_champion_alias
+    from perennial.steps.retrain_admission import why_not_retrain
 
     spec, settings = load_model(model)
     context = get_current_context()
     run = resolve_run(spec, context["dag_run"], context["params"])
+    if why := why_not_retrain(spec, run, _read_starter(context), settings=settings):
+        _logger.warning("this run is skipped: %s", why)
+        return None
     reconcile_champion_alias(model, settings=settings)
     return pack(run)
+
+
+def _read_starter(context: Any) -> "Starter":
+    from perennial.steps.retrain_admission import Starter
+
+    dag_run = context["dag_run"]
+    if dag_run.run_type == "scheduled":
+        return Starter(source="schedule", actor=dag_run.dag_id)
+    person = dag_run.triggering_user_name
+    request_id = context["params"].get("request_id")
+    return Starter(
+        source="person" if person else "api", actor=person or dag_run.dag_id, request_id=int(request_id) if request_id else 0
+    )
 
 
 @task
@@ -213,3 +237,19 @@ def report() -> None:
         parent_run_id=_pull_parent_run_id(),
         settings=settings,
     )
+
+
+def end_request(model: str) -> Any:
+    """The run has ended: the request that it was granted is closed, whatever came of it, so that the next one may be granted.
+
+    As a teardown it runs after failures too, and has no say in whether the run succeeded.
+    """
+
+    @task(task_id="end_request", doc_md=end_request.__doc__)
+    def end() -> None:
+        from perennial.steps.retrain_admission import end_retraining
+
+        if not end_retraining(model, get_current_context()["dag_run"].run_id, settings=load_model(model)[1]):
+            raise AirflowSkipException("this run holds no open request")
+
+    return end().as_teardown()

@@ -9,6 +9,8 @@ import httpx
 
 from perennial.errors import ConfigurationError, UnavailableError
 
+_RUN_TYPES_BUT_BACKFILL = ["manual", "scheduled", "operator_triggered", "asset_triggered", "asset_materialization"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DagRunState:
@@ -96,6 +98,11 @@ class AirflowApi:
         runs = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=query)["dag_runs"]
         found = [_dag_run(run) for run in runs]
         return [run for run in found if dag_run_id in (None, run.dag_run_id)]
+
+    def find_unfinished_runs(self, dag_id: str) -> list[DagRunState]:
+        """Runs of a Dag that wait or run, without those of backfills, the newest first."""
+        query = {"state": ["queued", "running"], "run_type": _RUN_TYPES_BUT_BACKFILL, "order_by": "-run_after", "limit": 50}
+        return [_dag_run(run) for run in self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=query)["dag_runs"]]
 
     def trigger(self, dag_id: str, dag_run_id: str, params: Mapping[str, object]) -> DagRunState:
         """Start a Dag run with params, unless one of that id exists."""

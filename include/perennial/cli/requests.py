@@ -1,0 +1,90 @@
+"""`perennial requests`."""
+
+import getpass
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime, time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from perennial.config.settings import Settings
+    from perennial.contracts.monitoring import RetrainRequest
+
+_LATEST = 50
+
+
+def run(
+    model: Annotated[str | None, typer.Argument(help="Model; all of them by default.")] = None,
+    ask: Annotated[bool, typer.Option("--ask", help="Ask for a retraining of the model.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why; recorded with the request.")] = "",
+    as_of: Annotated[
+        str | None,
+        typer.Option("--as-of", help="Learn from what was known then, e.g. 2013-05-01; the start of today by default."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Grant it against the policy; never while another retraining runs or waits.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the requests as JSON.")] = False,
+) -> None:
+    """Show who wished for a retraining and what the gatekeeper said, the latest first; with --ask, ask for one.
+
+    What is granted is started at once. The same person asking for the same as-of and reason again gets the same answer.
+    """
+    from perennial.config.settings import Settings
+
+    settings = Settings.load()
+    if ask:
+        _show((_ask(settings, model, reason=reason, as_of=as_of, force=force),), as_json=as_json)
+        return
+    if reason or as_of or force:
+        raise typer.BadParameter("--reason, --as-of and --force go with --ask")
+    from perennial.adapters.state import StateStore
+
+    with StateStore(settings.state_url) as state:
+        _show(state.read_requests(model, limit=_LATEST), as_json=as_json)
+
+
+def _ask(settings: "Settings", model: str | None, *, reason: str, as_of: str | None, force: bool) -> "RetrainRequest":
+    from perennial.config.spec_file import load_spec, spec_path
+    from perennial.steps.request_retraining import request_by_hand
+
+    if not model or not reason.strip():
+        raise typer.BadParameter("--ask needs the model, and --reason")
+    spec = load_spec(spec_path(settings, model))
+    actor = f"cli:{getpass.getuser()}"
+    return request_by_hand(spec, reason=reason.strip(), actor=actor, as_of=_read_as_of(as_of), is_forced=force, settings=settings)
+
+
+def _read_as_of(value: str | None) -> datetime:
+    if value is None:
+        return datetime.combine(datetime.now(UTC).date(), time.min, tzinfo=UTC)
+    try:
+        instant = datetime.fromisoformat(value)
+    except ValueError:
+        raise typer.BadParameter(f"--as-of {value!r} is no date or time; use e.g. 2013-05-01") from None
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _show(requests: "tuple[RetrainRequest, ...]", *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps([asdict(request) for request in requests], indent=2, default=str))
+        return
+    if not requests:
+        typer.echo("Nobody has asked for a retraining.")
+    for request in requests:
+        typer.echo(_describe(request))
+
+
+def _describe(request: "RetrainRequest") -> str:
+    asked = f"{request.model}  as of {request.as_of:%Y-%m-%d %H:%M} UTC  by {request.actor}: {request.reason}"
+    return f"{request.request_id:>5}  {asked}\n       {_describe_outcome(request)}"
+
+
+def _describe_outcome(request: "RetrainRequest") -> str:
+    if request.outcome == "granted":
+        ended = f", ended {request.ended_at:%Y-%m-%d %H:%M} UTC" if request.ended_at else ", not ended"
+        return f"granted: {request.dag_run_id}{ended}"
+    failed = "; ".join(check.reason for check in request.checks if not check.passed)
+    return f"{request.outcome}: {failed}" if failed else request.outcome
