@@ -48,9 +48,14 @@ def compute_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
+def content_path(registry: Path, digest: str) -> Path:
+    """Where the cache holds this content, if it does. It is to be read only."""
+    return registry / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
+
+
 def has_content(registry: Path, digest: str, *, n_bytes: int) -> bool:
     """Whether the cache holds this content, whole."""
-    path = registry / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
+    path = content_path(registry, digest)
     return path.is_file() and path.stat().st_size == n_bytes
 
 

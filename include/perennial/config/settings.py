@@ -174,6 +174,7 @@ class Paths:
         self.registry = var / "data-registry"
         self.reports = var / "reports"
         self.predictions = var / "predictions"
+        self.monitoring = var / "monitoring"
 
 
 def read_env_file(path: Path) -> dict[str, str]:

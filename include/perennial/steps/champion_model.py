@@ -5,15 +5,17 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from perennial.adapters.registry import Registry
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
+from perennial.contracts import ReleaseRow
 from perennial.errors import RetryableError, TrainingError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from sklearn.pipeline import Pipeline
 
     from perennial.core.metrics import Scores
 
@@ -47,11 +49,19 @@ class ChampionModel:
         from perennial.core.frames import features_frame
 
         try:
-            pipeline = registry.load_model(self.model, self.model_version)
-            return predict(pipeline, features_frame(frame, self.features))
-        except RetryableError:
+            return predict(self.load(registry=registry), features_frame(frame, self.features))
+        except (RetryableError, TrainingError):
             raise
         except Exception as error:  # whatever stands in the way, nobody knows whether the challenger is better
+            raise TrainingError(f"{type(error).__name__}: {error}") from error
+
+    def load(self, *, registry: Registry) -> "Pipeline":
+        """The fitted pipeline. Raises as `score` does."""
+        try:
+            return cast("Pipeline", registry.load_model(self.model, self.model_version))
+        except RetryableError:
+            raise
+        except Exception as error:
             raise TrainingError(f"{type(error).__name__}: {error}") from error
 
 
@@ -72,11 +82,18 @@ def read_champion_model(model: str, *, registry: Registry, settings: Settings) -
         alias = registry.read_alias(model, "champion")  # asked so that a registry that is away is noticed
         _logger.info("there is no champion yet%s", f"; alias champion of version {alias} is stale" if alias else "")
         return None
-    version = registry.read_version(model, champion.model_version)
+    return read_version_model(release, registry=registry)
+
+
+def read_version_model(release: ReleaseRow, *, registry: Registry) -> ChampionModel:
+    """A version of a model as one that can be scored, whether it serves or not. Raises as `read_champion_model` does."""
+    version = registry.read_version(release.model, release.model_version)
     if version is None or "features" not in version.tags:
         raise TrainingError(
-            f"champion {model} version {champion.model_version} is not in the model registry as it was registered",
+            f"{release.model} version {release.model_version} is not in the model registry as it was registered",
             "restore it in MLflow, or make another version the champion",
         )
     features = {name: (each["type"], each["nullable"]) for name, each in json.loads(version.tags["features"]).items()}
-    return ChampionModel(model=model, model_version=champion.model_version, training_end=release.training_end, features=features)
+    return ChampionModel(
+        model=release.model, model_version=release.model_version, training_end=release.training_end, features=features
+    )

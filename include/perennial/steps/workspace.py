@@ -6,12 +6,13 @@ from pathlib import Path
 
 from perennial.config.settings import Settings
 from perennial.contracts import Run
+from perennial.contracts.monitoring import Window
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST = 120
 
 
-def run_folder(settings: Settings, run: Run) -> Path:
+def run_folder(settings: Settings, run: Run | Window) -> Path:
     """Folder of one run of one model; it exists on return. The same run always gets the same folder."""
     folder = settings.paths.runs / run.model / safe_name(run.dag_run_id)
     folder.mkdir(parents=True, exist_ok=True)

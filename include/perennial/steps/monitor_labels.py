@@ -1,0 +1,104 @@
+"""Rows whose labels should have come: what was predicted for them, and what came true."""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perennial.adapters import warehouse
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec
+from perennial.contracts.monitoring import Window
+from perennial.steps.monitor_reference import Version
+from perennial.steps.monitor_windows import WindowSource
+from perennial.steps.workspace import run_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from perennial.core.samples import Scored
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """The performance window: the data interval shifted back by the label's delay, so that all of its labels should be there.
+
+    Parameters
+    ----------
+    scored
+        Rows whose label has come.
+    n_rows
+        Rows that were looked at; all of them, or a sample.
+    n_keyed
+        Those that say which entity they are about: the others' labels nobody can know.
+    """
+
+    start: datetime
+    end: datetime
+    scored: "Scored"
+    n_rows: int
+    n_keyed: int
+
+    @property
+    def n_labelled(self) -> int:
+        return len(self.scored.labels)
+
+
+def read_labelled(spec: ModelSpec, window: Window, version: Version, source: WindowSource, *, settings: Settings) -> Labelled:
+    """Join what the version answered in the performance window with the labels that the warehouse has at `window.as_of`.
+
+    Raises
+    ------
+    QueryError
+        When the warehouse refuses the source query.
+    UnavailableError
+        When the warehouse or the state database is away.
+    """
+    from perennial.core.samples import Scored
+
+    start, end = window.start - spec.label.delay, window.end - spec.label.delay
+    rows = source.read(version.model.model_version, start, end)
+    has_key = (rows.entities != "").to_numpy(dtype=bool)
+    labels = rows.entities.map(_read_labels(spec, window, start, end, settings=settings) if has_key.any() else {})
+    has_label = labels.notna().to_numpy(dtype=bool) & has_key & (rows.scores == rows.scores)  # noqa: PLR0124 - NaN differs from itself
+    scored = Scored(
+        features=_slice_columns(spec, version, rows.features[has_label].reset_index(drop=True)),
+        labels=labels[has_label].to_numpy(dtype="float64").astype("int8"),
+        scores=rows.scores[has_label],
+    )
+    log.info("%s of %s rows from %s to %s have a label", f"{len(scored.labels):,}", f"{len(rows.scores):,}", start, end)
+    return Labelled(start=start, end=end, scored=scored, n_rows=len(rows.scores), n_keyed=int(has_key.sum()))
+
+
+def _slice_columns(spec: ModelSpec, version: Version, features: "pd.DataFrame") -> "pd.DataFrame":
+    from perennial.core.misfits import read_features
+
+    types = {name: version.model.features[name] for name in spec.gates.slices.columns if name in version.model.features}
+    return read_features(features, types)[0]
+
+
+def _read_labels(spec: ModelSpec, window: Window, start: datetime, end: datetime, *, settings: Settings) -> "pd.Series[float]":
+    """Known labels by the text of their entity; of an entity that the source has twice, the last to arrive."""
+    import pandas as pd
+
+    from perennial.core.identity import entity_texts
+
+    path = run_folder(settings, window) / "labels.parquet"
+    query = warehouse.read_query(settings.project, spec.source.query)
+    parameters = {"start": start, "end": end, "as_of": window.as_of}
+    warehouse.stream_to_parquet(settings.warehouse_reader_url, query, path, parameters=parameters)
+    frame = _read_label_columns(spec, path)
+    texts = entity_texts(frame, spec.source.entity_key)
+    labels = pd.Series(frame[spec.label.column].to_numpy(dtype="float64"), index=texts.to_numpy())
+    return labels[~labels.index.duplicated(keep="last")].dropna()
+
+
+def _read_label_columns(spec: ModelSpec, path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    arrival = [spec.source.arrival_time] if spec.source.arrival_time else []
+    frame = pd.read_parquet(path, columns=[*spec.source.entity_key, spec.label.column, *arrival])
+    return frame.sort_values(arrival, kind="stable") if arrival else frame

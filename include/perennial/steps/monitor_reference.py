@@ -1,0 +1,222 @@
+"""What a window is compared with: rows that say what is normal, and the version's own holdout, which says how good it was."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perennial.adapters import warehouse
+from perennial.adapters.registry import Registry
+from perennial.adapters.snapshots import content_path
+from perennial.adapters.state import StateStore
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec
+from perennial.contracts import ReleaseRow, Snapshot
+from perennial.contracts.monitoring import Window
+from perennial.errors import TrainingError
+from perennial.steps.champion_model import ChampionModel, read_version_model
+from perennial.steps.modelling import limited_threads, write_json
+from perennial.steps.monitor_windows import WindowSource
+from perennial.steps.parquet import write_frame
+from perennial.steps.workspace import run_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from perennial.core.metrics import Scores
+    from perennial.core.samples import Sample, Scored
+
+log = logging.getLogger(__name__)
+
+_SCORE = "score"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """The version that a window is about, and what it was made of. `snapshot.path` is a file that is to be read only."""
+
+    model: ChampionModel
+    release: ReleaseRow
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdout:
+    """How a version did on rows that it did not learn from, and what it leans on there."""
+
+    scored: "Scored"
+    importances: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """Rows to compare a window with; `name` says in words which they are."""
+
+    name: str
+    sample: "Sample"
+
+
+def read_version(spec: ModelSpec, model_version: int, *, settings: Settings) -> Version:
+    """A version with the training set that it was made of.
+
+    Raises
+    ------
+    TrainingError
+        When one of them is gone.
+    UnavailableError
+        When the registry or the state database does not answer.
+    """
+    with StateStore(settings.state_url) as state:
+        release = state.read_release(spec.model, model_version)
+        snapshot = state.read_snapshot(release.snapshot_id) if release else None
+    if release is None or snapshot is None:
+        raise TrainingError(f"{spec.model} version {model_version} predicts, and nothing is recorded of its release")
+    path = content_path(settings.paths.registry, snapshot.digest)
+    if not path.is_file():
+        raise TrainingError(
+            f"the training set {snapshot.snapshot_id} of version {model_version} is not in the data registry",
+            f"bring it back: dvc fetch, in {settings.paths.registry}",
+        )
+    model = read_version_model(release, registry=Registry(settings.mlflow_tracking_url))
+    return Version(model=model, release=release, snapshot=replace(snapshot, path=str(path)))
+
+
+def read_holdout(spec: ModelSpec, version: Version, *, settings: Settings) -> Holdout:
+    """Score the version's holdout with it, once: what came of it is kept under `var/monitoring`, named after both."""
+    import pandas as pd
+
+    from perennial.core.samples import Scored
+
+    folder = _kept_folder(version, settings)
+    scores, importances = folder / "holdout.parquet", folder / f"importances-{spec.metric}.json"
+    if not (scores.exists() and importances.exists()):
+        _score_holdout(spec, version, scores, importances, settings=settings)
+    frame = pd.read_parquet(scores)
+    return Holdout(
+        scored=Scored(
+            features=frame.drop(columns=[spec.label.column, _SCORE]),
+            labels=frame[spec.label.column].to_numpy(dtype="int8"),
+            scores=frame[_SCORE].to_numpy(),
+        ),
+        importances=json.loads(importances.read_text()),
+    )
+
+
+def _kept_folder(version: Version, settings: Settings) -> Path:
+    """Version numbers begin anew with a new registry; runs and digests do not."""
+    name = f"v{version.model.model_version}-{version.release.mlflow_run_id[:12]}-{version.snapshot.digest[:12]}"
+    return settings.paths.monitoring / version.model.model / name
+
+
+def _score_holdout(spec: ModelSpec, version: Version, scores_path: Path, importances_path: Path, *, settings: Settings) -> None:
+    from perennial.core.candidates import predict
+    from perennial.core.frames import features_frame
+    from perennial.core.importances import compute_importances
+    from perennial.core.splits import event_times, split_holdout
+
+    frame = _read_snapshot(spec, version)
+    times = event_times(frame[spec.source.event_time])
+    _, positions = split_holdout(times, holdout_start=version.snapshot.holdout_start, label_delay=spec.label.delay)
+    frame = frame.iloc[positions].reset_index(drop=True)
+    labels = frame[spec.label.column].to_numpy(dtype="int8")
+    with limited_threads(settings):
+        pipeline = version.model.load(registry=Registry(settings.mlflow_tracking_url))
+        inputs = features_frame(frame, version.model.features)
+        scores = predict(pipeline, inputs)
+        importances = compute_importances(pipeline, inputs, labels, metric=spec.metric, seed=spec.seed)
+    scores_path.parent.mkdir(parents=True, exist_ok=True)
+    kept = [name for name in spec.gates.slices.columns if name in frame]
+    write_frame(frame[[*kept, spec.label.column]].assign(**{_SCORE: scores}), scores_path)
+    write_json(importances_path, importances)
+    log.info("scored %s holdout rows of %s", f"{len(frame):,}", version.model.name)
+
+
+def _read_snapshot(spec: ModelSpec, version: Version) -> "pd.DataFrame":
+    import pandas as pd
+
+    columns = [spec.source.event_time, *version.model.features, spec.label.column]
+    return pd.read_parquet(version.snapshot.path, columns=columns)
+
+
+def read_reference(
+    spec: ModelSpec, window: Window, version: Version, holdout: Holdout, source: WindowSource, *, settings: Settings
+) -> Reference:
+    """The rows that the spec compares windows with.
+
+    The previous windows of a new champion, or a season of which the source has nothing, have too few rows: then it is the
+    training set, and the reference's name says so.
+    """
+    readers = {"previous": _read_previous, "season": _read_season}
+    if (reader := readers.get(spec.monitoring.reference)) is None:
+        return _read_training(spec, version, holdout)
+    found = reader(spec, window, version, source, settings)
+    if len(found.sample.scores) >= spec.monitoring.min_rows:
+        return found
+    training = _read_training(spec, version, holdout)
+    return replace(training, name=f"{training.name}, as {found.name} has {len(found.sample.scores):,} rows only")
+
+
+def _read_training(spec: ModelSpec, version: Version, holdout: Holdout) -> Reference:
+    """Features of all of it; the scores are the holdout's, as a model is surer of rows that it has learned from."""
+    snapshot = version.snapshot
+    return Reference(
+        name=f"the training set of version {version.model.model_version}, {snapshot.start:%Y-%m-%d} to {snapshot.as_of:%Y-%m-%d}",
+        sample=_to_sample(version, _drawn(_read_snapshot(spec, version), spec), holdout.scored.scores),
+    )
+
+
+def _read_previous(
+    spec: ModelSpec, window: Window, version: Version, source: WindowSource, _settings: Settings
+) -> Reference:
+    start = window.start - spec.monitoring.previous_windows * (window.end - window.start)
+    rows = source.read(version.model.model_version, start, window.start)
+    return Reference(
+        name=f"version {version.model.model_version} from {start:%Y-%m-%d} to {window.start:%Y-%m-%d}",
+        sample=_to_sample(version, rows.features, rows.scores),
+    )
+
+
+def _read_season(spec: ModelSpec, window: Window, version: Version, _source: WindowSource, settings: Settings) -> Reference:
+    """The source's rows of the interval a season before, as they were known then, scored by the version of now."""
+    import pandas as pd
+
+    start, end = window.start - spec.monitoring.season_lag, window.end - spec.monitoring.season_lag
+    path = run_folder(settings, window) / "season.parquet"
+    query = warehouse.read_query(settings.project, spec.source.query)
+    n_rows = warehouse.stream_to_parquet(
+        settings.warehouse_reader_url, query, path, parameters={"start": start, "end": end, "as_of": end}
+    )
+    name = f"the season before, {start:%Y-%m-%d} to {end:%Y-%m-%d}"
+    frame = _drawn(pd.read_parquet(path, columns=list(version.model.features)), spec)
+    if not n_rows:
+        return Reference(name=name, sample=_to_sample(version, frame, _no_scores()))
+    with limited_threads(settings):
+        scores = version.model.score(frame, registry=Registry(settings.mlflow_tracking_url))
+    return Reference(name=name, sample=_to_sample(version, frame, scores))
+
+
+def _to_sample(version: Version, rows: "pd.DataFrame", scores: "Scores") -> "Sample":
+    from perennial.core.misfits import read_features
+    from perennial.core.samples import Sample
+
+    features, _n_misfits = read_features(rows, version.model.features)
+    return Sample(features=features, scores=scores)
+
+
+def _no_scores() -> "Scores":
+    import numpy as np
+
+    return np.empty(0)
+
+
+def _drawn(frame: "pd.DataFrame", spec: ModelSpec) -> "pd.DataFrame":
+    """At most the spec's `sample_rows`, the same ones each time, in their order."""
+    from numpy.random import RandomState
+
+    if len(frame) <= spec.monitoring.sample_rows:
+        return frame
+    drawn = RandomState(spec.seed).permutation(len(frame))[: spec.monitoring.sample_rows]
+    drawn.sort()
+    return frame.iloc[drawn].reset_index(drop=True)
