@@ -7,9 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.core.metrics import N_BINS, SIGN, Labels, Scores, calibration_bins, row_losses
+from perennial.core.rankings import average_precision, group_starts, roc_auc
 
 Weights = NDArray[np.float64]
 """How often each row was drawn, shape (resamples, n)."""
+
+Measure = Callable[[Weights], NDArray[np.float64]]
+"""From row weights to one value per resample."""
 
 _CELLS = 1_000_000
 
@@ -51,16 +55,12 @@ def compute_improvement(
     n_rows = len(labels)
     if not n_rows:
         return None
-    measures = [_weighted(metric, labels, scores) for scores in (challenger, reference)]
+    measures = [weigh(metric, labels, scores) for scores in (challenger, reference)]
 
     def difference(weights: Weights) -> NDArray[np.float64]:
         return SIGN[metric] * (measures[0](weights) - measures[1](weights))
 
-    generator = np.random.default_rng(seed)
-    chunk = max(1, _CELLS // n_rows)
-    sizes = [min(chunk, resamples - start) for start in range(0, resamples, chunk)]
-    differences = np.concatenate([difference(_draw(generator, n_rows, size)) for size in sizes])
-    defined = differences[~np.isnan(differences)]
+    defined = resample(difference, n_rows, n_drawn=n_rows, resamples=resamples, seed=seed)
     estimate = float(difference(np.ones((1, n_rows)))[0])
     if np.isnan(estimate) or not len(defined):
         return None
@@ -68,12 +68,28 @@ def compute_improvement(
     return Improvement(estimate=estimate, lower=float(lower), upper=float(upper), n_resamples=len(defined))
 
 
-def _draw(generator: np.random.Generator, n_rows: int, size: int) -> Weights:
-    drawn = [np.bincount(generator.integers(0, n_rows, n_rows), minlength=n_rows) for _ in range(size)]
+def resample(measure: Measure, n_rows: int, *, n_drawn: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """Values of a measure on samples drawn with replacement, without those it is undefined on.
+
+    Parameters
+    ----------
+    n_rows, n_drawn
+        Rows there are, and rows that each sample has.
+    """
+    generator = np.random.default_rng(seed)
+    chunk = max(1, _CELLS // n_rows)
+    sizes = [min(chunk, resamples - start) for start in range(0, resamples, chunk)]
+    values = np.concatenate([measure(_draw(generator, n_rows, n_drawn, size)) for size in sizes])
+    defined: NDArray[np.float64] = values[~np.isnan(values)]
+    return defined
+
+
+def _draw(generator: np.random.Generator, n_rows: int, n_drawn: int, size: int) -> Weights:
+    drawn = [np.bincount(generator.integers(0, n_rows, n_drawn), minlength=n_rows) for _ in range(size)]
     return np.asarray(drawn, dtype=np.float64)
 
 
-def _weighted(metric: str, labels: Labels, scores: Scores) -> Callable[[Weights], NDArray[np.float64]]:
+def weigh(metric: str, labels: Labels, scores: Scores) -> Measure:
     """The metric as a function of row weights; NaN where it is undefined. What does not depend on them is done once."""
     match metric:
         case "roc_auc" | "average_precision":
@@ -87,31 +103,15 @@ def _weighted(metric: str, labels: Labels, scores: Scores) -> Callable[[Weights]
             return lambda weights: weights @ losses / weights.sum(axis=1)
 
 
-def _ranking(metric: str, labels: Labels, scores: Scores) -> Callable[[Weights], NDArray[np.float64]]:
+def _ranking(metric: str, labels: Labels, scores: Scores) -> Measure:
     order = np.argsort(-scores, kind="stable")
-    ranked, is_positive = scores[order], labels[order] == 1
-    # Rows with the same score count at once: a tie says nothing about their order.
-    group_starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+    starts, is_positive = group_starts(scores[order]), labels[order] == 1
+    compute = roc_auc if metric == "roc_auc" else average_precision
 
     def measure(weights: Weights) -> NDArray[np.float64]:
         drawn = weights[:, order]
-        positives = np.add.reduceat(drawn * is_positive, group_starts, axis=1)
-        negatives = np.add.reduceat(drawn * ~is_positive, group_starts, axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return _roc_auc(positives, negatives) if metric == "roc_auc" else _average_precision(positives, negatives)
+        return compute(
+            np.add.reduceat(drawn * is_positive, starts, axis=1), np.add.reduceat(drawn * ~is_positive, starts, axis=1)
+        )
 
     return measure
-
-
-def _roc_auc(positives: Weights, negatives: Weights) -> NDArray[np.float64]:
-    beaten = negatives.sum(axis=1, keepdims=True) - np.cumsum(negatives, axis=1) + negatives / 2
-    result: NDArray[np.float64] = (positives * beaten).sum(axis=1) / (positives.sum(axis=1) * negatives.sum(axis=1))
-    return result
-
-
-def _average_precision(positives: Weights, negatives: Weights) -> NDArray[np.float64]:
-    found = np.cumsum(positives, axis=1)
-    precision = np.nan_to_num(found / (found + np.cumsum(negatives, axis=1)))
-    defined = (positives.sum(axis=1) > 0) & (negatives.sum(axis=1) > 0)
-    result: NDArray[np.float64] = np.where(defined, (positives * precision).sum(axis=1) / positives.sum(axis=1), np.nan)
-    return result

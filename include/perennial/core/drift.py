@@ -1,11 +1,24 @@
 """What differs between a window and its reference, how much it matters to the model, and whether it is too much."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import pandas as pd
+from scipy.stats import norm  # type: ignore[import-untyped]
+
 from perennial.contracts.monitoring import Finding
+from perennial.core.bins import is_numeric
 from perennial.core.metrics import Labels
+from perennial.core.psi import Psi, adjust_p_values, compute_psi
 from perennial.core.samples import Sample
+from perennial.core.stage_statistics import bounds, least_difference
+
+PREDICTION = "prediction"
+"""Subject of the finding about what the model answered."""
+
+# Two-sided 95 %, for an interval that somebody reads.
+_Z_SHOWN = 1.96
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,28 +36,148 @@ def judge_drift(
 ) -> tuple[Finding, ...]:
     """Compare every feature and the prediction of a window with the reference's.
 
-    Findings, all of aspect `drift`:
-
-    - `psi` per feature, the most important first, and with the subject `prediction`. Breached: at the limit or over it, and its
-      p-value, corrected after Holm for all of them, is under `significance`. A feature that has drifted is named; whether
-      the window is bad, the next one says.
-    - `importance`, subject empty: the share of the importance that drifted features have. Breached: at the limit or over it.
-    - `unseen` per feature of categories: the share of values that the reference does not have. Breached: over the limit, less what
-      a reference of that size misses by chance (Good and Turing), and no accident.
-
     Parameters
     ----------
     importances
-        By feature, as `importances.compute_importances` gives it; negative ones count as 0. All features count alike where none is
-        given or none is over 0.
+        By feature, as `importances.compute_importances` gives it; negative ones count as 0. All features count alike where
+        none is given or none is over 0.
+
+    Returns
+    -------
+    Findings of the aspect `drift`:
+
+    - `importance`, subject empty: the share of the importance that drifted features have. Breached at the limit or over it.
+    - `psi` with the subject `prediction`, and per feature, the most important first. Breached at the limit or over it, where its
+      p-value, corrected for all of them, is under `significance`: a feature that is named as drifted. Whether the window
+      is bad, the first finding says.
+    - `unseen` per category feature: the share of values that the reference does not have. Breached over the limit, and no
+      accident.
     """
-    raise NotImplementedError
+    names = [str(name) for name in reference.features]
+    shares = normalise(importances, names)
+    columns = {PREDICTION: (reference.scores, current.scores)} | {
+        name: (reference.features[name], current.features[name]) for name in sorted(names, key=lambda name: -shares[name])
+    }
+    distances = {name: compute_psi(*pair) for name, pair in columns.items()}
+    p_values = _adjust(distances)
+    psis = [_judge_psi(name, psi, p_values.get(name), limits, shares.get(name)) for name, psi in distances.items()]
+    return (_judge_importance(psis, limits), *psis, *_judge_unseen(reference, current, limits, shares))
 
 
 def judge_target(reference: Labels, current: Labels, limits: DriftLimits) -> Finding:
     """Compare the share of positive labels in the window with the reference's: measure `target`.
 
-    Breached where the index over the two classes is at the limit or over it, and no accident. A change of the share alone says nothing
-    about the model, but a threshold that somebody put on its probabilities may need another look.
+    Breached where the index over the two classes is at the limit or over it, and no accident: from 20 % to 35 % is 0.12. A
+    smaller change is told with its interval.
     """
-    raise NotImplementedError
+    psi = compute_psi(reference, current)
+    if psi.value is None:
+        return Finding(
+            aspect="drift", measure="target", threshold=limits.psi, reason=f"the label cannot be compared: {psi.undefined}"
+        )
+    before, after = float(reference.mean()), float(current.mean())
+    low, high = bounds(int(current.sum()), len(current), z=_Z_SHOWN)
+    p_value = psi.p_value or 0.0
+    reason = (
+        f"{after:.1%} of {len(current)} labels are positive (95 % interval {low:.1%} to {high:.1%}), against {before:.1%} in the "
+        f"reference: {_describe(psi.value, limits.psi, is_sure=p_value < limits.significance)}"
+    )
+    is_breached = psi.value >= limits.psi and p_value < limits.significance
+    return Finding(aspect="drift", measure="target", reason=reason, breached=is_breached, value=psi.value, threshold=limits.psi)
+
+
+def normalise(importances: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
+    """Share of the importance that each feature has; they sum up to 1.
+
+    Examples
+    --------
+    >>> normalise({"carrier": 0.03, "distance": 0.01, "weekday": -0.001}, ["carrier", "distance", "weekday"])
+    {'carrier': 0.75, 'distance': 0.25, 'weekday': 0.0}
+    >>> normalise({}, ["carrier", "distance"])
+    {'carrier': 0.5, 'distance': 0.5}
+    """
+    weights = {name: max(0.0, importances.get(name, 0.0)) for name in names}
+    total = sum(weights.values())
+    return {name: weight / total if total else 1 / len(names) for name, weight in weights.items()}
+
+
+def _adjust(distances: Mapping[str, Psi]) -> dict[str, float]:
+    known = {name: psi.p_value for name, psi in distances.items() if psi.p_value is not None}
+    return dict(zip(known, adjust_p_values(list(known.values())), strict=True))
+
+
+def _judge_psi(name: str, psi: Psi, p_value: float | None, limits: DriftLimits, share: float | None) -> Finding:
+    subject = "the prediction" if name == PREDICTION else name
+    if psi.value is None or p_value is None:
+        reason, is_breached = f"{subject} cannot be compared: {psi.undefined}", False
+    else:
+        is_sure = p_value < limits.significance
+        is_breached = psi.value >= limits.psi and is_sure
+        found = "has drifted" if is_breached else "is much the same"
+        reason = f"{subject} {found}: {_describe(psi.value, limits.psi, is_sure=is_sure)}"
+    if share is not None:
+        reason += f"; it has {share:.1%} of the importance"
+    return Finding(
+        aspect="drift",
+        measure="psi",
+        subject=name,
+        reason=reason,
+        breached=is_breached,
+        value=psi.value,
+        threshold=limits.psi,
+        importance=share,
+    )
+
+
+def _describe(psi: float, limit: float, *, is_sure: bool) -> str:
+    doubt = ", which may be chance" if psi >= limit and not is_sure else ""
+    return f"PSI {psi:.3f}, {'at least' if psi >= limit else 'under'} {limit:g}{doubt}"
+
+
+def _judge_importance(psis: Sequence[Finding], limits: DriftLimits) -> Finding:
+    drifted = [each for each in psis if each.breached and each.importance is not None]
+    value, limit = sum(each.importance or 0.0 for each in drifted), limits.importance_ratio
+    n_known = sum(each.value is not None and each.importance is not None for each in psis)
+    # Shares of tenths do not add up exactly.
+    is_breached = bool(drifted) and value >= limit - 1e-9
+    names = ", ".join(each.subject for each in drifted) or "none"
+    reason = (
+        f"{len(drifted)} of {n_known} features drifted ({names}), with {value:.1%} of the importance, "
+        f"{'at least' if is_breached else 'under'} {limit:.1%}"
+    )
+    return Finding(aspect="drift", measure="importance", reason=reason, breached=is_breached, value=value, threshold=limit)
+
+
+def _judge_unseen(reference: Sample, current: Sample, limits: DriftLimits, shares: Mapping[str, float]) -> list[Finding]:
+    categories = [name for name in shares if not is_numeric(reference.features[name])]
+    # One-sided, for all of them together.
+    z = float(norm.isf(limits.significance / max(1, len(categories))))
+    pairs = {name: (reference.features[name], current.features[name]) for name in categories}
+    return [_judge_levels(name, *pair, limits=limits, z=z, share=shares[name]) for name, pair in pairs.items()]
+
+
+def _judge_levels(name: str, reference: pd.Series, current: pd.Series, *, limits: DriftLimits, z: float, share: float) -> Finding:
+    """A reference misses some rare levels. About as large a share as its levels seen once.
+
+    References
+    ----------
+    Good, I. J. (1953), The population frequencies of species and the estimation of population parameters, Biometrika 40, 237-264.
+    """
+    levels, known = reference.value_counts(), current.dropna()
+    limit, n_levels = limits.unseen_ratio, len(levels)
+    if known.empty or not n_levels:
+        reason = f"{name} has no values to look for new categories in"
+        return Finding(aspect="drift", measure="unseen", subject=name, reason=reason, threshold=limit, importance=share)
+    unseen = known[~known.isin(levels.index)].value_counts()
+    n_unseen, by_chance = int(unseen.sum()), (int((levels == 1).sum()), int(levels.sum()))
+    value = n_unseen / len(known)
+    is_breached = value > limit and least_difference((n_unseen, len(known)), by_chance, z=z) > 0
+    examples = f" ({', '.join(map(str, unseen.index[:3]))})" if n_unseen else ""
+    reason = (
+        f"{value:.1%} of {len(known)} values of {name} are categories that the reference does not have{examples}, "
+        f"{'more than' if value > limit else 'at most'} {limit:.1%}"
+    )
+    return Finding(
+        aspect="drift", measure="unseen", subject=name, reason=reason, breached=is_breached, value=value, threshold=limit,
+        reference=float(np.divide(*by_chance)), importance=share,
+    )  # fmt: skip

@@ -1,7 +1,7 @@
 """Whether a wish to retrain is granted. All times are the data's."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -9,6 +9,10 @@ from perennial.contracts import GateResult
 from perennial.contracts.monitoring import RequestSource, VerdictOutcome
 
 Answer = Literal["granted", "declined"]
+
+_WEEK = timedelta(days=7)
+# Who asks knowing more than the figures: these are told, and not held to patience.
+_PEOPLE: frozenset[RequestSource] = frozenset({"person", "api"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,17 +34,17 @@ class Wish:
     Parameters
     ----------
     outcome, is_persistent, faults
-        Of the latest verdict at `as_of`; `faults` are the reasons of its findings that block. None and empty where there is no verdict.
+        Of the latest verdict at `as_of`; `faults` are the reasons of its findings that block. Empty where there is no verdict.
     mature_ratio
         Share of the labels that should have come by `as_of` that have. None where nobody knows.
     trained_at
         End of the data that the champion learned from; None where there is no champion.
     granted_at
-        The `as_of` of requests granted before, in any order.
+        The `as_of` of requests granted before, in any order; later ones than this wish's too.
     open_run
         The retraining that runs or waits, in a few words; empty where there is none.
     is_forced
-        A person asks in spite of a data fault.
+        A person asks in spite of broken data or late labels.
     """
 
     source: RequestSource
@@ -54,12 +58,128 @@ class Wish:
     open_run: str = ""
     is_forced: bool = False
 
+    @property
+    def age(self) -> timedelta | None:
+        """How long ago the champion's data ended."""
+        return None if self.trained_at is None else self.as_of - self.trained_at
+
 
 def decide_request(wish: Wish, policy: Policy) -> tuple[Answer, tuple[GateResult, ...]]:
-    """Ask every question, in the order of the answer's list; granted where none says no.
+    """Ask every question; granted where no answer is no. Each says what it saw and against what, also where it was gone over.
 
-    Gates: `not_running`, `data_healthy`, `labels_mature`, `persistent`, `cooldown`, `min_age`, `max_per_week`. A person and the API may
-    go over the last four, the schedule over `persistent`. A champion older than `max_age` needs no bad verdict. Nobody goes over
-    `not_running`; a person goes over a data fault, or labels that are late, by force only.
+    | gate | monitor | schedule | person, API |
+    | --- | --- | --- | --- |
+    | `not_running` | asked | asked | asked |
+    | `data_healthy`, `labels_mature` | asked | asked | asked, unless forced |
+    | `persistent` | asked, unless the champion is over `max_age` or there is none | | |
+    | `cooldown`, `min_age`, `max_per_week` | asked | asked | |
     """
-    raise NotImplementedError
+    gates = tuple(gate(wish, policy) for gate in _GATES)
+    return ("granted" if all(gate.passed for gate in gates) else "declined"), gates
+
+
+def _not_running(wish: Wish, _policy: Policy) -> GateResult:
+    reason = f"{wish.open_run} comes first" if wish.open_run else "no retraining runs or waits"
+    return GateResult(
+        gate="not_running", passed=not wish.open_run, reason=reason, value=float(bool(wish.open_run)), threshold=0.0
+    )
+
+
+def _data_healthy(wish: Wish, _policy: Policy) -> GateResult:
+    n = len(wish.faults)
+    reason = f"the data is broken: {'; '.join(wish.faults)}" if n else "no data fault is known"
+    return _may_force(wish, GateResult(gate="data_healthy", passed=not n, reason=reason, value=float(n), threshold=0.0))
+
+
+def _labels_mature(wish: Wish, policy: Policy) -> GateResult:
+    """What nobody knows stops a monitor, which should know, and nobody else: training counts the labels again."""
+    value, limit = wish.mature_ratio, policy.min_mature_ratio
+    if value is None:
+        reason, passed = "nobody knows how many of the labels that should be there have come", wish.source != "monitor"
+    else:
+        passed = value >= limit
+        reason = f"{value:.1%} of the labels that should be there have come, {'at least' if passed else 'under'} {limit:.1%}"
+    return _may_force(wish, GateResult(gate="labels_mature", passed=passed, reason=reason, value=value, threshold=limit))
+
+
+def _persistent(wish: Wish, policy: Policy) -> GateResult:
+    age, value = wish.age, float(wish.is_persistent)
+    if wish.source != "monitor":
+        reason, passed = "only a monitor has to show that something is wrong again and again", True
+    elif age is None:
+        reason, passed = "there is no champion to wait for", True
+    elif policy.max_age is not None and age > policy.max_age:
+        reason, passed = f"the champion is {_days(age)} old, more than {_days(policy.max_age)}: no bad verdict is needed", True
+    elif wish.outcome not in policy.on:
+        reason, passed = (
+            f"the verdict is {wish.outcome or 'not known'}; {' or '.join(policy.on) or 'none'} leads to a retraining",
+            False,
+        )
+    else:
+        passed = wish.is_persistent
+        reason = (
+            f"the verdict {wish.outcome} {'persists' if passed else 'does not persist: too few of the latest windows were bad'}"
+        )
+    return GateResult(gate="persistent", passed=passed, reason=reason, value=value, threshold=1.0)
+
+
+def _cooldown(wish: Wish, policy: Policy) -> GateResult:
+    """Whichever of the two is the later: a wish of an earlier time may be looked at after the one that came later."""
+    limit = policy.cooldown / timedelta(days=1)
+    if not wish.granted_at:
+        return GateResult(gate="cooldown", passed=True, reason="no retraining was granted before", threshold=limit)
+    distance = min(abs(wish.as_of - each) for each in wish.granted_at)
+    passed = distance >= policy.cooldown
+    reason = f"the nearest retraining that was granted is {_days(distance)} away, {_least(passed)} {_days(policy.cooldown)}"
+    value = distance / timedelta(days=1)
+    return _may_pass(wish, GateResult(gate="cooldown", passed=passed, reason=reason, value=value, threshold=limit))
+
+
+def _min_age(wish: Wish, policy: Policy) -> GateResult:
+    age, limit = wish.age, policy.min_age / timedelta(days=1)
+    if age is None:
+        return GateResult(gate="min_age", passed=True, reason="there is no champion that could be too young", threshold=limit)
+    passed = age >= policy.min_age
+    reason = f"the champion's data ended {_days(age)} ago, {_least(passed)} {_days(policy.min_age)}"
+    value = age / timedelta(days=1)
+    return _may_pass(wish, GateResult(gate="min_age", passed=passed, reason=reason, value=value, threshold=limit))
+
+
+def _max_per_week(wish: Wish, policy: Policy) -> GateResult:
+    n = sum(wish.as_of - _WEEK < each <= wish.as_of for each in wish.granted_at)
+    passed = n < policy.max_per_week
+    reason = f"{n} retrainings were granted in the seven days before, {'under' if passed else 'not under'} {policy.max_per_week}"
+    limit = float(policy.max_per_week)
+    return _may_pass(wish, GateResult(gate="max_per_week", passed=passed, reason=reason, value=float(n), threshold=limit))
+
+
+def _may_force(wish: Wish, gate: GateResult) -> GateResult:
+    if gate.passed or not (wish.is_forced and wish.source in _PEOPLE):
+        return gate
+    return replace(gate, passed=True, reason=f"{gate.reason}; forced all the same")
+
+
+def _may_pass(wish: Wish, gate: GateResult) -> GateResult:
+    if gate.passed or wish.source not in _PEOPLE:
+        return gate
+    return replace(gate, passed=True, reason=f"{gate.reason}; somebody asks all the same")
+
+
+def _days(duration: timedelta) -> str:
+    hours = duration / timedelta(hours=1)
+    return f"{hours:.1f} hours" if abs(hours) < 48 else f"{hours / 24:.1f} days"
+
+
+def _least(passed: bool) -> str:
+    return "at least" if passed else "under"
+
+
+_GATES: tuple[Callable[[Wish, Policy], GateResult], ...] = (
+    _not_running,
+    _data_healthy,
+    _labels_mature,
+    _persistent,
+    _cooldown,
+    _min_age,
+    _max_per_week,
+)

@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 from scipy.stats import chi2  # type: ignore[import-untyped]
 
-from perennial.core.bins import Counts, count_bins
+from perennial.core.bins import Column, Counts, count_bins
 
 # Fewer rows say nothing about a distribution.
 MIN_ROWS = 30
@@ -36,9 +34,7 @@ class Psi:
     undefined: str = ""
 
 
-def compute_psi(
-    reference: "pd.Series | NDArray[np.generic]", current: "pd.Series | NDArray[np.generic]", *, n_bins: int = 10
-) -> Psi:
+def compute_psi(reference: Column, current: Column, *, n_bins: int = 10) -> Psi:
     """Compare a column of the window with the reference's.
 
     Numbers are cut at the reference's quantiles; a value that alone fills a bin has one of its own. Of categories each level is

@@ -3,11 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from statistics import median
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import norm  # type: ignore[import-untyped]
 
 from perennial.contracts.monitoring import Finding
-from perennial.core.frames import FeatureTypes
+from perennial.core.bins import is_numeric
+from perennial.core.stage_statistics import least_difference
+
+# Chance of calling sound data broken, over all features of a window together, for each of the measures that look at features.
+_SIGNIFICANCE = 0.005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +44,7 @@ class Intake:
     newest_event_at
         None where there are no rows.
     n_misfits
-        By feature, values of the sample that are not of its type, as `read_features` counts them.
+        By feature, values of the sample that are not of its type, as `misfits.read_features` counts them.
     """
 
     window_end: datetime
@@ -48,26 +56,152 @@ class Intake:
     n_misfits: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_features(rows: pd.DataFrame, features: FeatureTypes) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Build a model's input from logged rows that nobody promises anything about.
-
-    Returns
-    -------
-    What `frames.features_frame` would give if every feature might be missing, and by feature how many values are not of its type;
-    those are missing in the frame. A column that is absent is missing throughout.
-    """
-    raise NotImplementedError
-
-
 def judge_quality(reference: pd.DataFrame, current: pd.DataFrame, intake: Intake, limits: QualityLimits) -> tuple[Finding, ...]:
     """Look for what broken pipelines do. Every breach blocks retraining.
-
-    Findings, all of aspect `quality`: per feature `missing`, `out_of_range` (numbers) and `wrong_type` (where a value was);
-    for the window `duplicates`, `volume` and `freshness`, where they are defined.
 
     Parameters
     ----------
     reference, current
-        Frames of `read_features` or `frames.features_frame` with the same columns.
+        Samples as `frames.features_frame` or `misfits.read_features` build them, with the same columns.
+
+    Returns
+    -------
+    Findings of the aspect `quality`: `volume`, `freshness` (where the spec has a limit) and `duplicates` of the window,
+    subject empty; per feature `missing`, `out_of_range` of numbers, and `wrong_type` where one occurred.
     """
-    raise NotImplementedError
+    names = [str(name) for name in current]
+    # One-sided, for all features together.
+    z = float(norm.isf(_SIGNIFICANCE / max(1, len(names))))
+    pairs = {name: (reference[name], current[name]) for name in names}
+    return (
+        _judge_volume(intake, limits.volume_band),
+        *([_judge_freshness(intake, limits.freshness)] if limits.freshness is not None else []),
+        _judge_duplicates(intake, limits.duplicate_ratio),
+        *(_judge_missing(name, *pair, most=limits.missing_rise, z=z) for name, pair in pairs.items()),
+        *(
+            _judge_range(name, *(_known(each) for each in pair), limit=limits.out_of_range_ratio, z=z)
+            for name, pair in pairs.items()
+            if all(is_numeric(each) and each.dtype.kind != "b" for each in pair)
+        ),
+        *(_judge_type(name, n, len(current)) for name, n in intake.n_misfits.items() if n),
+    )
+
+
+def _judge_volume(intake: Intake, band: tuple[float, float]) -> Finding:
+    """Against the median of the windows before: a window with a fifth of the usual rows has lost the others somewhere."""
+    if not intake.earlier_rows or not (usual := median(intake.earlier_rows)):
+        return _fault("volume", "no earlier window says how many rows are usual", None)
+    value = intake.n_rows / usual
+    is_within = band[0] <= value <= band[1]
+    limit = band[0] if value < 1 else band[1]
+    reason = (
+        f"{intake.n_rows} rows are {value:.2f} times the median of {len(intake.earlier_rows)} earlier windows ({usual:.0f}), "
+        f"{'within' if is_within else 'outside of'} {band[0]:g} to {band[1]:g}"
+    )
+    return _fault("volume", reason, value, threshold=limit, reference=1.0, breached=not is_within)
+
+
+def _judge_freshness(intake: Intake, limit: timedelta) -> Finding:
+    """Value and threshold are hours."""
+    if intake.newest_event_at is None:
+        return _fault("freshness", "there is no event whose age could be told", None, threshold=_hours(limit))
+    age = intake.window_end - intake.newest_event_at
+    reason = (
+        f"the newest event is {_hours(age):.1f} hours older than the window's end, "
+        f"{'at most' if age <= limit else 'more than'} {_hours(limit):g} hours"
+    )
+    return _fault("freshness", reason, _hours(age), threshold=_hours(limit), breached=age > limit)
+
+
+def _judge_duplicates(intake: Intake, limit: float) -> Finding:
+    """Every row is counted, so it needs no proof; but one that was sent twice is no fault of the data."""
+    if not intake.n_keyed:
+        return _fault("duplicates", "no row says which entity it is about, so that nobody can tell whether one is repeated", None)
+    value = intake.n_repeated / intake.n_keyed
+    reason = f"{intake.n_repeated} of {intake.n_keyed} rows repeat an entity ({value:.1%}), {_at_most(value, limit)} {limit:.1%}"
+    return _fault("duplicates", reason, value, threshold=limit, breached=value > limit and intake.n_repeated > 1)
+
+
+def _judge_missing(name: str, reference: pd.Series, current: pd.Series, *, most: float, z: float) -> Finding:
+    """Breached where the share is over the reference's by more than the limit, and believably over it at all."""
+    ours, theirs = (int(current.isna().sum()), len(current)), (int(reference.isna().sum()), len(reference))
+    if not (ours[1] and theirs[1]):
+        return _fault("missing", f"there are no values of {name} to look at", None, subject=name)
+    value, before = ours[0] / ours[1], theirs[0] / theirs[1]
+    is_over = value - before > most
+    is_breached = is_over and least_difference(ours, theirs, z=z) > 0
+    reason = f"{value:.1%} of {name} is missing, against {before:.1%} in the reference: "
+    reason += f"{'more than' if is_over else 'at most'} {most:.1%} more{_doubt(is_over, is_breached)}"
+    return _fault("missing", reason, value, subject=name, threshold=before + most, reference=before, breached=is_breached)
+
+
+def _judge_range(name: str, reference: NDArray[np.float64], current: NDArray[np.float64], *, limit: float, z: float) -> Finding:
+    """Values further outside of the reference's range than the range is wide.
+
+    So far off is no season, which moves a range by a part of its width; a wrong unit is. A reference of n rows leaves out
+    about two of as many others by chance. Undefined where the reference is a constant, whose range says nothing.
+    """
+    finite = reference[np.isfinite(reference)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+    if low == high or not len(current):
+        reason = (
+            f"{name} has no range to hold its values against" if len(current) else f"there are no values of {name} to look at"
+        )
+        return _fault("out_of_range", reason, None, subject=name, threshold=limit)
+    margin = high - low
+    n_out = int(((current < low - margin) | (current > high + margin)).sum())
+    value = n_out / len(current)
+    is_over = value > limit
+    is_breached = is_over and least_difference((n_out, len(current)), (2, max(2, len(finite))), z=z) > 0
+    reason = (
+        f"{value:.1%} of {name} is under {low - margin:.4g} or over {high + margin:.4g}, far from the reference's {low:.4g} to "
+        f"{high:.4g}: {_at_most(value, limit)} {limit:.1%}{_doubt(is_over, is_breached)}"
+    )
+    return _fault("out_of_range", reason, value, subject=name, threshold=limit, breached=is_breached)
+
+
+def _judge_type(name: str, n: int, n_rows: int) -> Finding:
+    """Half a per cent is a caller's slip, more is another schema."""
+    value, limit = n / n_rows if n_rows else 0.0, 0.005
+    reason = f"{n} of {n_rows} values of {name} are not of its type ({value:.1%}), {_at_most(value, limit)} {limit:.1%}"
+    return _fault("wrong_type", reason, value, subject=name, threshold=limit, breached=value > limit)
+
+
+def _fault(
+    measure: str,
+    reason: str,
+    value: float | None,
+    *,
+    subject: str = "",
+    threshold: float | None = None,
+    reference: float | None = None,
+    breached: bool = False,
+) -> Finding:
+    return Finding(
+        aspect="quality",
+        measure=measure,
+        reason=reason,
+        value=value,
+        subject=subject,
+        threshold=threshold,
+        reference=reference,
+        breached=breached,
+        blocks=breached,
+    )
+
+
+def _known(column: pd.Series) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = column.dropna().to_numpy(dtype=np.float64)
+    return values
+
+
+def _hours(duration: timedelta) -> float:
+    return duration / timedelta(hours=1)
+
+
+def _at_most(value: float, limit: float) -> str:
+    return "at most" if value <= limit else "more than"
+
+
+def _doubt(is_over: bool, is_breached: bool) -> str:
+    return ", which may be chance" if is_over and not is_breached else ""

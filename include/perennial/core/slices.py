@@ -51,11 +51,12 @@ def compute_slices(
     """
     return tuple(
         _compute_slice(name, labels[rows], challenger[rows], reference[rows], metric=metric, min_rows=min_rows)
-        for name, rows in _groups(frame, columns)
+        for name, rows in groups(frame, columns)
     )
 
 
-def _groups(frame: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[str, "pd.Index[int]"]]:
+def groups(frame: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[str, "pd.Index[int]"]]:
+    """Name and row positions of every group: the rows whose column has one value, missing being a value."""
     positions = frame.reset_index(drop=True)
     for column in columns:
         for value, group in positions.groupby(column, dropna=False, observed=True):

@@ -1,9 +1,19 @@
 """From what was measured of a window to what is said about it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from perennial.contracts.monitoring import Diagnosis, Finding, VerdictOutcome
+from perennial.contracts.monitoring import BREACHES, CURABLE, Diagnosis, Finding, VerdictOutcome
+from perennial.core.drift import PREDICTION
+
+_UNJUDGED: frozenset[VerdictOutcome] = frozenset({"too_few", "no_traffic"})
+
+_MEANINGS = {
+    "concept": "the labels no longer follow the inputs as they did (concept drift)",
+    "covariate": "other inputs explain the fall (covariate drift)",
+    "both": "other inputs explain a part of the fall; the rest is that labels follow them otherwise (concept drift)",
+    "harmless": "the model takes it: its performance did not fall",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +25,7 @@ class Evidence:
     n_rows, min_rows
         Rows of the window, and the spec's `min_rows`.
     n_labelled, n_label_rows
-        Mature labels that came, and the rows of the performance window that should have one.
+        Labels that came, and the rows of the performance window, which should have one.
     min_mature_ratio
         The spec's `label.min_mature_ratio`.
     history
@@ -43,16 +53,88 @@ class Judged:
 
 
 def decide_verdict(evidence: Evidence, *, breaches: int, windows: int) -> Judged:
-    """Say what a window was, the gravest thing first: no traffic, too few rows, a data fault, performance, drift, service, healthy.
+    """Say what a window was, the gravest thing first.
+
+    No traffic, too few rows (unless it is the service that fails its callers), a data fault, performance, drift, service;
+    else healthy. Labels that are late leave performance out. The reasons are those of the breaches that decide, the outcome's
+    own first, then the diagnosis and what is waited for.
 
     Parameters
     ----------
     breaches, windows
-        The spec's `monitoring.persistence`: so many bad ones among so many of the latest windows that were judged.
+        The spec's `monitoring.persistence`: so many bad ones among so many of the latest windows, this one among them.
+        Windows without traffic or with too few rows say nothing and are passed over. Drift and performance are the same evil
+        here: what a retraining may cure. A data fault, and a slow service, only go with their own kind.
     """
-    raise NotImplementedError
+    is_waiting = is_label_late(evidence.n_labelled, evidence.n_label_rows, min_mature_ratio=evidence.min_mature_ratio)
+    found = _find_breaches(evidence, is_waiting=is_waiting)
+    outcome = _find_outcome(evidence, found)
+    return Judged(
+        outcome=outcome,
+        reasons=tuple(_reasons(evidence, outcome, found, is_waiting=is_waiting)),
+        is_persistent=_is_persistent(outcome, evidence.history, breaches=breaches, windows=windows),
+        labels_waiting=is_waiting,
+    )
 
 
 def decides(finding: Finding) -> bool:
-    """Whether a breach of it makes the window bad. That one feature drifted is told and does not: its importance decides."""
-    return finding.measure != "psi" or finding.subject == "prediction"
+    """Whether a breach makes the window bad. That one feature drifted is told and does not: the importance of all decides."""
+    return finding.breached and (finding.measure != "psi" or finding.subject == PREDICTION)
+
+
+def is_label_late(n_labelled: int, n_rows: int, *, min_mature_ratio: float) -> bool:
+    """Whether fewer of the labels that should be there have come than the spec asks for.
+
+    Examples
+    --------
+    >>> is_label_late(899, 1000, min_mature_ratio=0.9), is_label_late(0, 0, min_mature_ratio=0.9)
+    (True, False)
+    """
+    return n_labelled < min_mature_ratio * n_rows
+
+
+def _find_outcome(evidence: Evidence, found: Sequence[Finding]) -> VerdictOutcome:
+    aspects = {each.aspect for each in found}
+    if evidence.n_rows < evidence.min_rows:
+        # Callers who get no answer leave no rows.
+        return "service" if "service" in aspects else "too_few" if evidence.n_rows else "no_traffic"
+    if any(each.blocks for each in found):
+        return "data_fault"
+    outcomes: tuple[VerdictOutcome, ...] = ("performance", "drift", "service")
+    return next((each for each in outcomes if each in aspects), "healthy")
+
+
+def _find_breaches(evidence: Evidence, *, is_waiting: bool) -> list[Finding]:
+    """Those that decide. The labels that come first are not like those that come late: they are not judged alone."""
+    found = [each for each in evidence.findings if decides(each)]
+    return [each for each in found if each.aspect != "performance"] if is_waiting else found
+
+
+def _reasons(evidence: Evidence, outcome: VerdictOutcome, found: Sequence[Finding], *, is_waiting: bool) -> Iterator[str]:
+    if outcome in _UNJUDGED:
+        yield (
+            f"{evidence.n_rows} rows are too few to judge; {evidence.min_rows} are needed"
+            if evidence.n_rows
+            else "no row was predicted"
+        )
+    elif found:
+        own = "quality" if outcome == "data_fault" else outcome
+        yield from (each.reason for each in sorted(found, key=lambda each: each.aspect != own))
+    else:
+        yield "nothing is over its threshold"
+        yield from (each.reason for each in evidence.findings if not each.subject and each.measure == "importance")
+    if evidence.diagnosis and outcome in CURABLE:
+        yield _MEANINGS[evidence.diagnosis]
+    if is_waiting:
+        yield (
+            f"labels are late: {evidence.n_labelled} of {evidence.n_label_rows} that should be there have come, "
+            f"{evidence.min_mature_ratio:.0%} are needed; until then nobody knows the performance"
+        )
+
+
+def _is_persistent(outcome: VerdictOutcome, history: Sequence[VerdictOutcome], *, breaches: int, windows: int) -> bool:
+    if outcome not in BREACHES:
+        return False
+    alike = CURABLE if outcome in CURABLE else {outcome}
+    latest = [*(each for each in history if each not in _UNJUDGED), outcome][-windows:]
+    return sum(each in alike for each in latest) >= breaches

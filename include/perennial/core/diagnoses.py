@@ -1,0 +1,57 @@
+"""Why a champion does worse: other inputs, or inputs that mean something else."""
+
+from collections.abc import Sequence
+
+from perennial.contracts.monitoring import Diagnosis, Finding
+from perennial.core.drift import PREDICTION
+from perennial.core.metrics import SIGN
+
+# The estimate explains the fall, or has no part in it.
+_MOST = 0.5
+_LITTLE = 0.25
+
+
+def diagnose(performance: Sequence[Finding], drift: Sequence[Finding], estimate: Finding | None) -> Diagnosis:
+    """Tell covariate drift from concept drift, where performance is known.
+
+    The calibrated estimate sees what other inputs do to a metric, and nothing of what other labels do. A fall that it foresees
+    comes from the inputs; one that it does not, from the labels that no longer follow them.
+
+    Parameters
+    ----------
+    performance, drift
+        What `judge_performance` and `judge_drift` found, the metric that decides coming first.
+    estimate
+        What `judge_estimate` gave for the rows that `performance` is about. None where there is no estimate.
+
+    Returns
+    -------
+    `harmless` where inputs moved and performance did not fall. Where it fell: `concept` where the inputs did not move or the
+    estimate hardly sees a fall; `covariate` where the estimate lies within the interval of what was measured, and inputs
+    moved or it explains half of the fall; `both` where it explains a part only. Empty where nothing moved, performance is not
+    known, or inputs moved and there is no estimate.
+    """
+    is_moved = any(each.breached and _is_of_inputs(each) for each in drift)
+    if not performance or performance[0].value is None:
+        return ""
+    fall = performance[0]
+    if not fall.breached:
+        return "harmless" if is_moved else ""
+    if estimate is None or estimate.value is None:
+        return "" if is_moved else "concept"
+    return _explain(fall, estimate.value, is_moved=is_moved)
+
+
+def _is_of_inputs(finding: Finding) -> bool:
+    return finding.measure in {"importance", "unseen"} or (finding.measure == "psi" and finding.subject == PREDICTION)
+
+
+def _explain(fall: Finding, estimate: float, *, is_moved: bool) -> Diagnosis:
+    sign = SIGN[fall.measure]
+    value, reference = fall.value or 0.0, fall.reference or 0.0
+    part = (reference - estimate) / (reference - value)
+    best = fall.high if sign > 0 else fall.low
+    is_within = best is not None and sign * estimate <= sign * best
+    if is_within and (is_moved or part >= _MOST):
+        return "covariate"
+    return "both" if is_moved and part >= _LITTLE else "concept"
