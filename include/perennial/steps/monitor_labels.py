@@ -34,6 +34,8 @@ class Labelled:
         Rows that were looked at; all of them, or a sample.
     n_keyed
         Those that say which entity they are about: the others' labels nobody can know.
+    source_ratio
+        Share of the source's rows of that time that have their label; None where it has no rows.
     """
 
     start: datetime
@@ -41,10 +43,16 @@ class Labelled:
     scored: "Scored"
     n_rows: int
     n_keyed: int
+    source_ratio: float | None
 
     @property
     def n_labelled(self) -> int:
         return len(self.scored.labels)
+
+    @property
+    def mature_ratio(self) -> float | None:
+        """Share of the labels that should have come that have: of the rows that were predicted, else of the source's."""
+        return self.n_labelled / self.n_keyed if self.n_keyed else self.source_ratio
 
 
 def read_labelled(spec: ModelSpec, window: Window, version: Version, source: WindowSource, *, settings: Settings) -> Labelled:
@@ -62,15 +70,23 @@ def read_labelled(spec: ModelSpec, window: Window, version: Version, source: Win
     start, end = window.start - spec.label.delay, window.end - spec.label.delay
     rows = source.read(version.model.model_version, start, end)
     has_key = (rows.entities != "").to_numpy(dtype=bool)
-    labels = rows.entities.map(_read_labels(spec, window, start, end, settings=settings) if has_key.any() else {})
-    has_label = labels.notna().to_numpy(dtype=bool) & has_key & (rows.scores == rows.scores)  # noqa: PLR0124 - NaN differs from itself
+    known = _read_labels(spec, window, start, end, settings=settings)
+    labels = rows.entities.map(known)
+    has_label = labels.notna().to_numpy(dtype=bool) & has_key & (rows.scores == rows.scores)
     scored = Scored(
         features=_slice_columns(spec, version, rows.features[has_label].reset_index(drop=True)),
         labels=labels[has_label].to_numpy(dtype="float64").astype("int8"),
         scores=rows.scores[has_label],
     )
     log.info("%s of %s rows from %s to %s have a label", f"{len(scored.labels):,}", f"{len(rows.scores):,}", start, end)
-    return Labelled(start=start, end=end, scored=scored, n_rows=len(rows.scores), n_keyed=int(has_key.sum()))
+    return Labelled(
+        start=start,
+        end=end,
+        scored=scored,
+        n_rows=len(rows.scores),
+        n_keyed=int(has_key.sum()),
+        source_ratio=float(known.notna().mean()) if len(known) else None,
+    )
 
 
 def _slice_columns(spec: ModelSpec, version: Version, features: "pd.DataFrame") -> "pd.DataFrame":
@@ -81,7 +97,7 @@ def _slice_columns(spec: ModelSpec, version: Version, features: "pd.DataFrame") 
 
 
 def _read_labels(spec: ModelSpec, window: Window, start: datetime, end: datetime, *, settings: Settings) -> "pd.Series[float]":
-    """Known labels by the text of their entity; of an entity that the source has twice, the last to arrive."""
+    """Labels by the text of their entity, NaN where they have not come; of an entity that is there twice, the last to arrive."""
     import pandas as pd
 
     from perennial.core.identity import entity_texts
@@ -93,7 +109,7 @@ def _read_labels(spec: ModelSpec, window: Window, start: datetime, end: datetime
     frame = _read_label_columns(spec, path)
     texts = entity_texts(frame, spec.source.entity_key)
     labels = pd.Series(frame[spec.label.column].to_numpy(dtype="float64"), index=texts.to_numpy())
-    return labels[~labels.index.duplicated(keep="last")].dropna()
+    return labels[~labels.index.duplicated(keep="last")]
 
 
 def _read_label_columns(spec: ModelSpec, path: Path) -> "pd.DataFrame":

@@ -167,9 +167,7 @@ def _read_training(spec: ModelSpec, version: Version, holdout: Holdout) -> Refer
     )
 
 
-def _read_previous(
-    spec: ModelSpec, window: Window, version: Version, source: WindowSource, _settings: Settings
-) -> Reference:
+def _read_previous(spec: ModelSpec, window: Window, version: Version, source: WindowSource, _settings: Settings) -> Reference:
     start = window.start - spec.monitoring.previous_windows * (window.end - window.start)
     rows = source.read(version.model.model_version, start, window.start)
     return Reference(

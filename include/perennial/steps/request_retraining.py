@@ -172,7 +172,7 @@ def _gather(state: StateStore, spec: ModelSpec, request: RetrainRequest, running
     from perennial.core.gatekeeping import Wish
 
     verdict = _read_verdict(state, request)
-    granted = state.read_requests(request.model, outcome="granted", before=request.as_of, limit=_MOST_GRANTED)
+    granted = state.read_requests(request.model, outcome="granted", limit=_MOST_GRANTED)
     findings = verdict.findings if verdict else ()
     return Wish(
         source=request.source,

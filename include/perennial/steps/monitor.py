@@ -1,0 +1,144 @@
+"""Monitor: look at one window of what a model answered, judge it, and record the verdict."""
+
+import logging
+from dataclasses import dataclass
+
+from perennial.adapters.state import StateStore
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec
+from perennial.contracts.monitoring import Diagnosis, Finding, Verdict, Window
+from perennial.steps import monitor_measures as measures
+from perennial.steps.modelling import limited_threads
+from perennial.steps.monitor_labels import Labelled, read_labelled
+from perennial.steps.monitor_pages import write_report
+from perennial.steps.monitor_reference import read_holdout, read_reference, read_version
+from perennial.steps.monitor_windows import Observed, Seen, WindowSource, open_source
+
+log = logging.getLogger(__name__)
+
+# Of the windows before: enough to tell persistence where some had no traffic, and what number of rows is usual.
+_N_EARLIER = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What was found in a window that has enough rows to be judged."""
+
+    findings: tuple[Finding, ...]
+    diagnosis: Diagnosis
+    labelled: Labelled
+    report: str
+
+
+def monitor(spec: ModelSpec, window: Window, *, settings: Settings) -> Verdict:
+    """Measure a window, judge it and record the verdict.
+
+    It is about the version of the window's latest event; without traffic, about the champion. With too few rows to judge only
+    the rows are counted, and what the service did.
+
+    Raises
+    ------
+    UnavailableError
+        When the state database, the warehouse or the registry does not answer.
+    TrainingError
+        When the version, or the training set that it was made of, is gone.
+
+    Notes
+    -----
+    Idempotent by model and window: the row is written anew, and so are the pages under `reports/monitoring`.
+    """
+    source = open_source(spec, settings=settings)
+    seen = source.count(window.start, window.end)
+    version = _choose_version(spec, seen, settings=settings)
+    with limited_threads(settings):
+        measured, observed = None, None
+        if version is not None and seen.n_rows >= spec.monitoring.min_rows:
+            observed = source.read(version, window.start, window.end)
+            measured = _measure(spec, window, seen, observed, source, settings=settings)
+        traffic = source.read_traffic(version, seen) if version is not None else None
+        service = measures.measure_service(spec, traffic, observed)
+    verdict = _judge(spec, window, seen, version, measured, service, settings=settings)
+    with StateStore(settings.state_url) as state:
+        state.write_verdict(verdict)
+    log.info("%s from %s to %s: %s, %s", spec.model, window.start, window.end, verdict.outcome, "; ".join(verdict.reasons))
+    return verdict
+
+
+def _choose_version(spec: ModelSpec, seen: Seen, *, settings: Settings) -> int | None:
+    if seen.model_version is not None:
+        return seen.model_version
+    with StateStore(settings.state_url) as state:
+        champion = state.read_champion(spec.model)
+    return champion.model_version if champion else None
+
+
+def _measure(
+    spec: ModelSpec, window: Window, seen: Seen, observed: Observed, source: WindowSource, *, settings: Settings
+) -> Measured:
+    version = read_version(spec, seen.model_version or 0, settings=settings)
+    holdout = read_holdout(spec, version, settings=settings)
+    reference = read_reference(spec, window, version, holdout, source, settings=settings)
+    log.info("the window is compared with %s", reference.name)
+    compared = measures.compare(version, observed, reference)
+    labelled = read_labelled(spec, window, version, source, settings=settings)
+    with StateStore(settings.state_url) as state:
+        earlier = state.read_verdicts(spec.model, before=window.start, limit=_N_EARLIER)
+    quality = measures.measure_quality(spec, window, seen, compared, earlier=earlier)
+    drift = measures.measure_drift(spec, compared, holdout)
+    performance = measures.measure_performance(spec, labelled, holdout)
+    estimates, past = measures.estimate_performance(spec, compared, labelled, holdout, performance)
+    target = measures.measure_target(spec, labelled, holdout)
+    return Measured(
+        findings=(*quality, *drift, *target, measures.measure_labels(spec, labelled), *performance, *estimates),
+        diagnosis=measures.diagnose(performance, drift, past),
+        labelled=labelled,
+        report=write_report(spec, window, version, compared, drift, settings=settings),
+    )
+
+
+def _judge(
+    spec: ModelSpec,
+    window: Window,
+    seen: Seen,
+    version: int | None,
+    measured: Measured | None,
+    service: tuple[Finding, ...],
+    *,
+    settings: Settings,
+) -> Verdict:
+    from perennial.core.verdicts import Evidence, decide_verdict
+
+    with StateStore(settings.state_url) as state:
+        earlier = state.read_verdicts(spec.model, before=window.start, limit=_N_EARLIER, model_version=version)
+    findings = (measures.count_rows(seen, version), *(measured.findings if measured else ()), *service)
+    labelled = measured.labelled if measured else None
+    evidence = Evidence(
+        n_rows=seen.n_rows,
+        min_rows=spec.monitoring.min_rows,
+        findings=findings,
+        n_labelled=labelled.n_labelled if labelled else 0,
+        n_label_rows=labelled.n_keyed if labelled else 0,
+        min_mature_ratio=spec.label.min_mature_ratio,
+        diagnosis=measured.diagnosis if measured else "",
+        history=tuple(each.outcome for each in reversed(earlier)),
+    )
+    persistence = spec.monitoring.persistence
+    judged = decide_verdict(evidence, breaches=persistence.breaches, windows=persistence.windows)
+    return Verdict(
+        model=spec.model,
+        window_start=window.start,
+        window_end=window.end,
+        as_of=window.as_of,
+        mode=window.mode,
+        dag_run_id=window.dag_run_id,
+        model_version=version,
+        outcome=judged.outcome,
+        reasons=judged.reasons,
+        findings=findings,
+        diagnosis=evidence.diagnosis,
+        is_persistent=judged.is_persistent,
+        labels_waiting=judged.labels_waiting,
+        n_rows=seen.n_rows,
+        n_labelled=evidence.n_labelled,
+        report=measured.report if measured else "",
+    )
