@@ -13,7 +13,7 @@ from perennial.steps.monitor_windows import Observed, Seen
 
 if TYPE_CHECKING:
     from perennial.core.drift import DriftLimits
-    from perennial.core.metrics import Scores
+    from perennial.core.metrics import Labels, Scores
     from perennial.core.samples import Sample
     from perennial.core.service import Traffic
 
@@ -86,7 +86,9 @@ def measure_drift(spec: ModelSpec, compared: Compared, holdout: Holdout) -> tupl
     """Compare inputs and predictions with the reference's, weighted by what the model leans on."""
     from perennial.core.drift import judge_drift
 
-    return judge_drift(compared.reference.sample, compared.current, _drift_limits(spec), importances=holdout.importances)
+    reference, current = compared.reference.sample, compared.current
+    judged = judge_drift(reference, current, _drift_limits(spec), importances=holdout.importances)
+    return (*judged, _tell_mean("mean_prediction", "predicted", current.scores, reference.scores))
 
 
 def measure_labels(spec: ModelSpec, labelled: Labelled) -> Finding:
@@ -130,9 +132,11 @@ def measure_target(spec: ModelSpec, labelled: Labelled, holdout: Holdout) -> tup
     """Compare the labels that came with the holdout's; nothing where none came."""
     from perennial.core.drift import judge_target
 
-    if not labelled.n_labelled:
+    current, reference = labelled.scored.labels, holdout.scored.labels
+    if not len(current):
         return ()
-    return (judge_target(holdout.scored.labels, labelled.scored.labels, _drift_limits(spec)),)
+    judged = judge_target(reference, current, _drift_limits(spec))
+    return (judged, _tell_mean("positive_ratio", "positive", current, reference))
 
 
 def estimate_performance(
@@ -146,7 +150,7 @@ def estimate_performance(
     """
     from perennial.core.estimates import compare_estimate, judge_estimate
 
-    def estimate(scores: "Scores") -> Finding:
+    def estimate(scores: Scores) -> Finding:
         return judge_estimate(
             spec.metric,
             holdout.scored.labels,
@@ -180,6 +184,15 @@ def measure_service(spec: ModelSpec, traffic: "Traffic | None", observed: Observ
     service = spec.monitoring.service
     limits = ServiceLimits(error_ratio=service.error_ratio, refused_ratio=service.refused_ratio, p99_ms=service.p99_ms)
     return judge_service(replace(traffic, latencies_ms=observed.latencies_ms if observed else ()), limits)
+
+
+def _tell_mean(measure: str, what: str, current: "Labels | Scores", reference: "Labels | Scores") -> Finding:
+    """A share of positives, predicted or true, for who looks at a season; it judges nothing."""
+    import numpy as np
+
+    value, before = float(np.nanmean(current)), float(np.nanmean(reference))
+    reason = f"{value:.1%} of the rows are {what}, against {before:.1%} in the reference"
+    return Finding(aspect="drift", measure=measure, reason=reason, value=value, reference=before)
 
 
 def _drift_limits(spec: ModelSpec) -> "DriftLimits":

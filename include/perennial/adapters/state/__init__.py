@@ -9,6 +9,7 @@ from perennial.adapters.state.requests import RequestTable
 from perennial.adapters.state.stages import StageTable
 from perennial.adapters.state.training import TrainingTables
 from perennial.adapters.state.verdicts import VerdictTable
+from perennial.adapters.state.windows import WindowTable
 
 
 class StateStore(
@@ -17,6 +18,7 @@ class StateStore(
     StageTable,
     ChampionTable,
     ObservationTable,
+    WindowTable,
     VerdictTable,
     RequestTable,
     KeyTable,
