@@ -75,7 +75,7 @@ def trigger_retraining(model: str) -> TriggerDagRunOperator:
 @task(trigger_rule="none_failed")
 def report() -> None:
     """Mail the verdict, what changed and what was decided, to whom and when the spec says."""
-    from perennial.steps.verdict_report import report_verdict
+    from perennial.steps.report_window import report_window
 
     spec, window, settings = _open_window()
-    report_verdict(spec, window, settings=settings)
+    report_window(spec, window, settings=settings)

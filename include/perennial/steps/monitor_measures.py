@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from perennial.config.spec import ModelSpec
@@ -88,7 +89,7 @@ def measure_drift(spec: ModelSpec, compared: Compared, holdout: Holdout) -> tupl
 
     reference, current = compared.reference.sample, compared.current
     judged = judge_drift(reference, current, _drift_limits(spec), importances=holdout.importances)
-    return (*judged, _tell_mean("mean_prediction", "predicted", current.scores, reference.scores))
+    return (*judged, _tell_mean("mean_prediction", "the mean prediction", current.scores, reference.scores))
 
 
 def measure_labels(spec: ModelSpec, labelled: Labelled) -> Finding:
@@ -136,7 +137,7 @@ def measure_target(spec: ModelSpec, labelled: Labelled, holdout: Holdout) -> tup
     if not len(current):
         return ()
     judged = judge_target(reference, current, _drift_limits(spec))
-    return (judged, _tell_mean("positive_ratio", "positive", current, reference))
+    return (judged, _tell_mean("positive_ratio", "the share of positive labels", current, reference))
 
 
 def estimate_performance(
@@ -150,21 +151,19 @@ def estimate_performance(
     """
     from perennial.core.estimates import compare_estimate, judge_estimate
 
-    def estimate(scores: Scores) -> Finding:
-        return judge_estimate(
-            spec.metric,
-            holdout.scored.labels,
-            holdout.scored.scores,
-            current=scores,
-            confidence=spec.monitoring.performance.confidence,
-            seed=spec.seed,
-        )
-
+    estimate = partial(
+        judge_estimate,
+        spec.metric,
+        holdout.scored.labels,
+        holdout.scored.scores,
+        confidence=spec.monitoring.performance.confidence,
+        seed=spec.seed,
+    )
     known = compared.current.scores[compared.current.scores == compared.current.scores]
-    current = estimate(known)
+    current = estimate(current=known)
     if not labelled.n_labelled or performance[0].value is None:
         return (current,), None
-    past = estimate(labelled.scored.scores)
+    past = estimate(current=labelled.scored.scores)
     return (current, compare_estimate(past, performance[0])), past
 
 
@@ -191,7 +190,7 @@ def _tell_mean(measure: str, what: str, current: "Labels | Scores", reference: "
     import numpy as np
 
     value, before = float(np.nanmean(current)), float(np.nanmean(reference))
-    reason = f"{value:.1%} of the rows are {what}, against {before:.1%} in the reference"
+    reason = f"{what} is {value:.1%}, against {before:.1%} in the reference"
     return Finding(aspect="drift", measure=measure, reason=reason, value=value, reference=before)
 
 

@@ -39,7 +39,7 @@ def request_for_window(spec: ModelSpec, window: Window, *, settings: Settings) -
     evidence = {"window_start": window.start.isoformat(), "window_end": window.end.isoformat(), "dag_run_id": window.dag_run_id}
     wish = RetrainRequest(
         model=spec.model,
-        request_key=f"window {window.start.isoformat()} {window.end.isoformat()}",
+        request_key=window_key(window),
         source="monitor",
         actor=window.dag_id,
         as_of=window.as_of,
@@ -47,6 +47,11 @@ def request_for_window(spec: ModelSpec, window: Window, *, settings: Settings) -
         evidence=evidence | ({"outcome": verdict.outcome, "model_version": verdict.model_version} if verdict else {}),
     )
     return request_retraining(spec, wish, settings=settings)
+
+
+def window_key(window: Window) -> str:
+    """Key of the one wish that a window can lead to."""
+    return f"window {window.start.isoformat()} {window.end.isoformat()}"
 
 
 def _why_retrain(spec: ModelSpec, window: Window, verdict: Verdict | None, trained_at: datetime | None) -> str:

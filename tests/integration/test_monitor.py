@@ -1,0 +1,224 @@
+"""Windows of a real log, a real registry and a real warehouse, with faults injected: each gets the verdict that it deserves."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from perennial.adapters.state import StateStore
+from perennial.contracts.monitoring import Verdict
+from monitored_models import DAY, TRAINED_UNTIL, WEEK, Monitored, breached, make_monitored, make_parcels, parcels_spec, values_of
+
+if TYPE_CHECKING:
+    from conftest import Stack
+
+pytestmark = [
+    pytest.mark.integration,
+    # MLflow warns of its own type hints while it is imported.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def model(stack: "Stack", tmp_path_factory: pytest.TempPathFactory) -> Monitored:
+    return make_monitored(stack.up("postgres", "mlflow"), parcels_spec("watched"), tmp_path_factory.mktemp("project"))
+
+
+def week(number: int) -> tuple[datetime, datetime]:
+    """Windows of the tests lie three weeks apart, each after a week of ordinary traffic."""
+    start = TRAINED_UNTIL + 3 * number * WEEK
+    return start, start + WEEK
+
+
+def ordinary(model: Monitored, number: int) -> tuple[datetime, datetime]:
+    """A window whose week before was ordinary."""
+    start, end = week(number)
+    model.happen(start - WEEK, start, seed=2 * number, prefix=f"before{number}-")
+    return start, end
+
+
+MEASURED = {
+    "quality": {"rows", "volume", "duplicates", "missing", "out_of_range"},
+    "drift": {"importance", "psi", "unseen", "mean_prediction", "target", "positive_ratio"},
+    "performance": {"labels", "roc_auc", "average_precision", "log_loss", "brier", "calibration_error"},
+    "estimate": {"roc_auc", "roc_auc_error"},
+    "service": {"requests", "error_ratio", "refused_ratio", "p50_ms", "p95_ms", "p99_ms"},
+}
+
+
+def test_an_ordinary_window_is_healthy_and_every_measure_is_there(model: Monitored) -> None:
+    start, end = ordinary(model, 1)
+    model.happen(start, end, seed=3)
+    verdict = model.monitor(start, end)
+    assert (verdict.outcome, breached(verdict), verdict.diagnosis, verdict.labels_waiting) == ("healthy", set(), "", False)
+    found = {aspect: {each.measure for each in verdict.findings if each.aspect == aspect} for aspect in MEASURED}
+    assert found == MEASURED
+    assert (verdict.model_version, verdict.n_rows, verdict.n_labelled) == (model.version, 1500, pytest.approx(1500, abs=100))
+    page = model.settings.paths.reports / verdict.report
+    assert page.is_file()
+    assert "population stability index" in page.read_text()
+    with StateStore(model.settings.state_url) as state:
+        assert state.read_verdict("watched", start=start, end=end) == verdict
+
+
+def test_a_window_looked_at_again_gives_the_same_verdict_and_one_row(model: Monitored) -> None:
+    start, end = ordinary(model, 2)
+    model.happen(start, end, seed=5)
+    first, second = model.monitor(start, end), model.monitor(start, end, dag_run_id="again", mode="backfill")
+    assert replace(second, dag_run_id=first.dag_run_id, mode="live") == first
+    with StateStore(model.settings.state_url) as state:
+        assert [each.dag_run_id for each in state.read_verdicts("watched", before=end, limit=1)] == ["again"]
+
+
+def test_missing_values_that_rise_to_a_fifth_are_a_data_fault_and_block(model: Monitored) -> None:
+    start, end = ordinary(model, 3)
+    model.happen(start, end, seed=7, rows=lambda rows: rows.assign(miles=rows["miles"].mask(every(rows, 5))))
+    verdict = model.monitor(start, end)
+    assert (verdict.outcome, blocking(verdict)) == ("data_fault", {("missing", "miles")})
+    assert "miles" in verdict.reasons[0]
+
+
+def test_a_unit_that_is_ten_times_too_large_blocks(model: Monitored) -> None:
+    start, end = ordinary(model, 4)
+    model.happen(start, end, seed=9, rows=lambda rows: rows.assign(miles=rows["miles"] * 10))
+    verdict = model.monitor(start, end)
+    assert (verdict.outcome, blocking(verdict)) == ("data_fault", {("out_of_range", "miles")})
+
+
+def test_values_of_another_type_block(model: Monitored) -> None:
+    start, end = ordinary(model, 5)
+    world = model.happen(start, end, seed=11)
+    # Callers cannot send such rows to today's version; a table that is scored in batches may hold them.
+    model.spoil(world["id"].iloc[:60], "hour", "late")
+    verdict = model.monitor(start, end)
+    assert (verdict.outcome, blocking(verdict)) == ("data_fault", {("wrong_type", "hour")})
+
+
+def test_rows_that_were_sent_twice_are_a_data_fault(model: Monitored) -> None:
+    start, end = ordinary(model, 6)
+    world = model.happen(start, end, seed=13)
+    model.ask(world.iloc[:100], prefix="twice")
+    assert blocking(model.monitor(start, end)) == {("duplicates", "")}
+
+
+def test_a_new_carrier_is_drift(model: Monitored) -> None:
+    start, end = ordinary(model, 7)
+    model.happen(start, end, seed=15, rows=lambda rows: rows.assign(carrier=rows["carrier"].mask(every(rows, 5), "ZZ")))
+    verdict = model.monitor(start, end)
+    assert (verdict.outcome, verdict.is_persistent) == ("drift", True)
+    assert {("drift", "unseen", "carrier"), ("drift", "psi", "carrier")} <= breached(verdict)
+    assert blocking(verdict) == set()
+
+
+def test_labels_that_follow_other_laws_are_a_fall_of_performance_by_concept_drift(model: Monitored) -> None:
+    start, end = week(8)
+    model.happen(start - WEEK, end, seed=17, labels=lambda world: world.assign(is_late=1 - world["is_late"]))
+    verdict = model.monitor(start, end)
+    assert (verdict.outcome, verdict.diagnosis) == ("performance", "concept")
+    assert ("performance", "roc_auc", "") in breached(verdict)
+    assert values_of(verdict)["roc_auc", ""] < 0.4
+
+
+def test_labels_that_are_late_are_waited_for(model: Monitored) -> None:
+    start, end = week(9)
+    late = lambda world: world.assign(labelled_at=world["labelled_at"].mask(every(world, 2), pd.Timestamp(end + WEEK)))  # noqa: E731
+    model.happen(start - WEEK, end, seed=19, labels=late)
+    verdict = model.monitor(start, end)
+    assert (verdict.outcome, verdict.labels_waiting) == ("healthy", True)
+    assert "labels are late" in verdict.reasons[-1]
+    assert values_of(verdict)["labels", ""] == pytest.approx(0.5, abs=0.02)
+    later = model.monitor(start, end, as_of=end + 2 * WEEK)
+    assert (later.labels_waiting, values_of(later)["labels", ""]) == (False, 1.0)
+
+
+def test_callers_without_keys_are_told_of(model: Monitored) -> None:
+    start, end = week(10)
+    model.happen(start - WEEK, end, seed=21, keys=False)
+    verdict = model.monitor(start, end)
+    assert (verdict.outcome, verdict.n_labelled, verdict.labels_waiting) == ("healthy", 0, False)
+    told = [each.reason for each in verdict.findings if each.aspect == "performance"]
+    assert "callers send no keys" in told[0]
+    assert told[1] == "roc_auc is not known: callers send no keys"
+    # Whether the labels have come, the source says all the same.
+    assert values_of(verdict)["labels", ""] == 1.0
+
+
+def test_no_traffic_is_said(model: Monitored) -> None:
+    start, end = week(11)
+    verdict = model.monitor(start, end)
+    assert (verdict.outcome, verdict.reasons, verdict.model_version) == ("no_traffic", ("no row was predicted",), model.version)
+
+
+def test_twenty_rows_are_too_few(model: Monitored) -> None:
+    start, end = week(12)
+    model.ask(make_parcels(start, end, seed=23).iloc[:20], prefix="few")
+    verdict = model.monitor(start, end)
+    assert (verdict.outcome, verdict.n_rows, verdict.report) == ("too_few", 20, "")
+    assert verdict.reasons == ("20 rows are too few to judge; 200 are needed",)
+
+
+def test_rows_of_another_version_are_counted_and_left_out(model: Monitored) -> None:
+    start, end = ordinary(model, 13)
+    world = make_parcels(start, end, seed=25)
+    model.deliver(world)
+    model.ask(world.iloc[:700].assign(miles=1e6), version=7, prefix="old")
+    model.ask(world.iloc[700:], prefix="new")
+    verdict = model.monitor(start, end)
+    assert (verdict.outcome, verdict.model_version, verdict.n_rows) == ("healthy", model.version, 800)
+    assert "700 rows of other versions are left out" in verdict.findings[0].reason
+
+
+def test_a_tenth_of_the_usual_rows_is_a_data_fault_where_earlier_windows_say_what_is_usual(model: Monitored) -> None:
+    start, end = ordinary(model, 14)
+    model.monitor(start - WEEK, start)
+    model.ask(make_parcels(start, end, seed=27).iloc[:250], prefix="tenth")
+    assert blocking(model.monitor(start, end)) == {("volume", "")}
+
+
+def test_requests_that_fail_are_a_matter_of_the_service(model: Monitored) -> None:
+    start, end = ordinary(model, 15)
+    at = start + DAY
+    world = make_parcels(start, end, seed=29)
+    model.deliver(world)
+    model.ask(world, at=at, prefix="slow", milliseconds=900.0)
+    model.fail(100, at=at)
+    verdict = model.monitor(start, end)
+    assert verdict.outcome == "service"
+    assert {("service", "error_ratio", ""), ("service", "p99_ms", "")} == breached(verdict)
+
+
+def winter(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(miles=rows["miles"] * 2, wind=rows["wind"] + 10)
+
+
+@pytest.mark.parametrize(("reference", "outcome"), [("training", "drift"), ("season", "healthy"), ("previous", "healthy")])
+def test_a_season_is_drift_or_none_by_the_reference(model: Monitored, reference: str, outcome: str) -> None:
+    number = {"training": 16, "season": 18, "previous": 20}[reference]
+    start, end = week(number)
+    # What was a season ago, and what the weeks before were like.
+    model.deliver(winter(make_parcels(start - 26 * WEEK, end - 26 * WEEK, seed=30 + number)))
+    model.happen(start - 3 * WEEK, end, seed=31 + number, rows=winter, labels=winter_labels)
+    spec = parcels_spec("watched", reference=reference, season_lag="182 days", previous_windows=3)
+    verdict = model.monitor(start, end, spec=spec)
+    assert verdict.outcome == outcome, verdict.reasons
+    assert verdict.diagnosis == ("harmless" if outcome == "drift" else "")
+
+
+def test_a_new_champion_is_compared_with_its_training_set_until_it_has_windows_of_its_own(model: Monitored) -> None:
+    start, end = week(24)
+    model.happen(start, end, seed=80)
+    verdict = model.monitor(start, end, spec=parcels_spec("watched", reference="previous", previous_windows=1))
+    assert verdict.outcome == "healthy"
+    assert "this version answered no row of the performance window" not in verdict.findings[0].reason
+
+
+def every(rows: pd.DataFrame, n: int) -> "np.ndarray":
+    """Every so many-th row."""
+    return np.arange(len(rows)) % n == 0
+
+
+def blocking(verdict: Verdict) -> set[tuple[str, str]]:
+    return {(each.measure, each.subject) for each in verdict.findings if each.blocks}
