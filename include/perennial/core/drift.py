@@ -140,9 +140,9 @@ def _judge_importance(psis: Sequence[Finding], limits: DriftLimits) -> Finding:
     n_known = sum(each.value is not None and each.importance is not None for each in psis)
     # Shares of tenths do not add up exactly.
     is_breached = bool(drifted) and value >= limit - 1e-9
-    names = ", ".join(each.subject for each in drifted) or "none"
+    names = f" ({', '.join(each.subject for each in drifted)})" if drifted else ""
     reason = (
-        f"{len(drifted)} of {n_known} features drifted ({names}), with {value:.1%} of the importance, "
+        f"{len(drifted)} of {n_known} features drifted{names}, with {value:.1%} of the importance, "
         f"{'at least' if is_breached else 'under'} {limit:.1%}"
     )
     return Finding(aspect="drift", measure="importance", reason=reason, breached=is_breached, value=value, threshold=limit)

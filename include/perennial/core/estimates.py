@@ -21,6 +21,7 @@ from perennial.contracts.monitoring import Finding
 from perennial.core.figures import Size, compute_expected
 from perennial.core.metrics import N_BINS, Labels, Scores, calibration_bins, has_both_classes, row_losses
 from perennial.core.rankings import average_precision, count_ordered, group_starts
+from perennial.core.samples import Scored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,30 +123,28 @@ _EXPECTATIONS: Mapping[str, Callable[[Scores, Scores], float]] = MappingProxyTyp
 )
 
 
-def judge_estimate(
-    metric: str, labels: Labels, scores: Scores, *, current: Scores, confidence: float = 0.95, seed: int = 0
-) -> Finding:
+def judge_estimate(metric: str, holdout: Scored, current: Scores, *, confidence: float = 0.95, seed: int = 0) -> Finding:
     """Estimate `metric` on rows without labels, beside the holdout's figure. Aspect `estimate`, measure the metric; never
     breached.
 
     Parameters
     ----------
-    labels, scores
-        Of the champion's holdout, which the scores are calibrated on.
+    holdout
+        The champion's, which the scores are calibrated on.
     current
         Scores of the rows that are to be estimated, shape (n,).
     confidence
         Of the interval that as many labels would be expected to fall in, if they follow the scores as before.
     """
     finding = Finding(aspect="estimate", measure=metric, reason="")
-    calibration = fit_calibration(labels, scores)
+    calibration = fit_calibration(holdout.labels, holdout.scores)
     if calibration is None:
         return replace(finding, reason=f"{metric} cannot be estimated: the holdout's labels are all the same")
     probabilities = calibration.apply(current)
     value = estimate_metric(metric, current, probabilities)
     n_positive = float(probabilities.sum())
     size = Size(n_positive=n_positive, n_negative=len(current) - n_positive)
-    expected = compute_expected(metric, labels, scores, size=size, seed=seed)
+    expected = compute_expected(metric, holdout, size=size, seed=seed)
     if value is None or expected is None:
         why = "all rows are surely of one class" if len(current) else "there are no rows"
         return replace(finding, reason=f"{metric} cannot be estimated: {why}")

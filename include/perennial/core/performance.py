@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import pandas as pd
 from scipy.stats import norm  # type: ignore[import-untyped]
 
 from perennial.contracts.monitoring import Finding
@@ -11,9 +10,6 @@ from perennial.core.figures import compute_expected, compute_figure, size_of
 from perennial.core.metrics import SIGN
 from perennial.core.samples import Scored
 from perennial.core.slices import groups
-
-# Slices together may be called worse by accident a fifth as often as the window as a whole.
-_SLICES_PART = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +62,7 @@ def judge_performance(
     pairs = _find_slices(holdout, current, slice_columns)
     n_judged = sum(_is_judged(pair, min_slice_rows) for pair in pairs.values())
     slices = [
-        comparison.judge(metric, *pair, subject=name, part=_SLICES_PART / n_judged)
+        comparison.judge(metric, *pair, subject=name, part=1 / n_judged)
         if _is_judged(pair, min_slice_rows)
         else _leave_out(metric, name, pair, min_slice_rows)
         for name, pair in pairs.items()
@@ -76,12 +72,7 @@ def judge_performance(
 
 def _find_slices(holdout: Scored, current: Scored, columns: Sequence[str]) -> dict[str, tuple[Scored, Scored]]:
     before, now = (dict(groups(each.features, columns)) for each in (holdout, current))
-    return {name: (_take(holdout, before[name]), _take(current, now[name])) for name in now if name in before}
-
-
-def _take(rows: Scored, index: "pd.Index[int]") -> Scored:
-    positions = index.to_numpy()
-    return Scored(features=rows.features.iloc[positions], labels=rows.labels[positions], scores=rows.scores[positions])
+    return {name: (holdout.take(before[name].to_numpy()), current.take(now[name].to_numpy())) for name in now if name in before}
 
 
 def _is_judged(pair: tuple[Scored, Scored], min_rows: int) -> bool:
@@ -103,8 +94,9 @@ class _Comparison:
 
     def judge(self, metric: str, holdout: Scored, current: Scored, *, subject: str = "", part: float = 1.0) -> Finding:
         """`part` is how much of the chance to be wrong this comparison may take."""
-        figure = compute_figure(metric, current.labels, current.scores, seed=self.seed)
-        expected = compute_expected(metric, holdout.labels, holdout.scores, size=size_of(current.labels), seed=self.seed)
+        figure = compute_figure(metric, current, seed=self.seed)
+        size, excess = size_of(current.labels), figure.excess if figure else 1.0
+        expected = compute_expected(metric, holdout, size=size, excess=excess, seed=self.seed)
         finding = Finding(aspect="performance", measure=metric, subject=subject, reason="")
         if figure is None or expected is None:
             which = "that have come" if figure is None else "of the holdout"

@@ -16,6 +16,9 @@ from perennial.core.stage_statistics import least_difference
 
 # Chance of calling sound data broken, over all features of a window together, for each of the measures that look at features.
 _SIGNIFICANCE = 0.005
+# Stretches of time that a reference is cut into: enough rows to have a share, enough of them to have a usual one.
+_STRETCH_ROWS = 200
+_MOST_STRETCHES = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +65,8 @@ def judge_quality(reference: pd.DataFrame, current: pd.DataFrame, intake: Intake
     Parameters
     ----------
     reference, current
-        Samples as `frames.features_frame` or `misfits.read_features` build them, with the same columns.
+        Samples as `frames.features_frame` or `misfits.read_features` build them, with the same columns. The rows of the
+        reference are in order of event time.
 
     Returns
     -------
@@ -123,16 +127,31 @@ def _judge_duplicates(intake: Intake, limit: float) -> Finding:
 
 
 def _judge_missing(name: str, reference: pd.Series, current: pd.Series, *, most: float, z: float) -> Finding:
-    """Breached where the share is over the reference's by more than the limit, and believably over it at all."""
-    ours, theirs = (int(current.isna().sum()), len(current)), (int(reference.isna().sum()), len(reference))
-    if not (ours[1] and theirs[1]):
+    """Breached where the share is over what was usual by more than the limit, and believably over it at all.
+
+    What comes and goes by nature, such as gusts in calm weather, comes and goes in the reference too: usual is what nineteen of
+    twenty stretches of the reference do not exceed.
+    """
+    missing, before = current.isna().to_numpy(), reference.isna().to_numpy()
+    if not (len(missing) and len(before)):
         return _fault("missing", f"there are no values of {name} to look at", None, subject=name)
-    value, before = ours[0] / ours[1], theirs[0] / theirs[1]
-    is_over = value - before > most
-    is_breached = is_over and least_difference(ours, theirs, z=z) > 0
-    reason = f"{value:.1%} of {name} is missing, against {before:.1%} in the reference: "
-    reason += f"{'more than' if is_over else 'at most'} {most:.1%} more{_doubt(is_over, is_breached)}"
-    return _fault("missing", reason, value, subject=name, threshold=before + most, reference=before, breached=is_breached)
+    usual, n_before = _usual_share(before), len(before)
+    value, n_missing = float(missing.mean()), int(missing.sum())
+    is_over = value - usual > most
+    is_breached = is_over and least_difference((n_missing, len(missing)), (round(usual * n_before), n_before), z=z) > 0
+    reason = (
+        f"{value:.1%} of {name} is missing, against up to {usual:.1%} in the reference: {'more than' if is_over else 'at most'} "
+        f"{most:.1%} more{_doubt(is_over, is_breached)}"
+    )
+    return _fault(
+        "missing", reason, value, subject=name, threshold=usual + most, reference=float(before.mean()), breached=is_breached
+    )
+
+
+def _usual_share(is_missing: NDArray[np.bool_]) -> float:
+    n_stretches = min(_MOST_STRETCHES, max(1, len(is_missing) // _STRETCH_ROWS))
+    shares = [float(each.mean()) for each in np.array_split(is_missing, n_stretches)]
+    return max(float(is_missing.mean()), float(np.quantile(shares, 0.95, method="lower")))
 
 
 def _judge_range(name: str, reference: NDArray[np.float64], current: NDArray[np.float64], *, limit: float, z: float) -> Finding:

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from perennial.core.metrics import Labels, Scores
 
@@ -35,8 +37,21 @@ class Scored:
         0 or 1, shape (n,).
     scores
         Probability of class 1, shape (n,).
+    clusters
+        Rows with the same number share their luck, such as the flights of one day its weather; shape (n,). Figures are as
+        uncertain as there are few clusters that differ. None: every row for itself.
     """
 
     features: pd.DataFrame
     labels: Labels
     scores: Scores
+    clusters: NDArray[np.integer] | None = None
+
+    def take(self, positions: NDArray[np.intp]) -> "Scored":
+        """The rows at some positions."""
+        return Scored(
+            features=self.features.iloc[positions],
+            labels=self.labels[positions],
+            scores=self.scores[positions],
+            clusters=None if self.clusters is None else self.clusters[positions],
+        )

@@ -78,8 +78,14 @@ def decide_verdict(evidence: Evidence, *, breaches: int, windows: int) -> Judged
 
 
 def decides(finding: Finding) -> bool:
-    """Whether a breach makes the window bad. That one feature drifted is told and does not: the importance of all decides."""
-    return finding.breached and (finding.measure != "psi" or finding.subject == PREDICTION)
+    """Whether it makes the window bad, and not only worth telling.
+
+    One feature that drifted does not, the importance of all that did decides; nor does one slice that the model does worse on.
+    """
+    is_part = (finding.measure == "psi" and finding.subject != PREDICTION) or (
+        finding.aspect == "performance" and finding.subject
+    )
+    return finding.breached and not is_part
 
 
 def is_label_late(n_labelled: int, n_rows: int, *, min_mature_ratio: float) -> bool:
@@ -122,7 +128,7 @@ def _reasons(evidence: Evidence, outcome: VerdictOutcome, found: Sequence[Findin
         yield from (each.reason for each in sorted(found, key=lambda each: each.aspect != own))
     else:
         yield "nothing is over its threshold"
-        yield from (each.reason for each in evidence.findings if not each.subject and each.measure == "importance")
+        yield from (each.reason for each in evidence.findings if _is_main(each))
     if evidence.diagnosis and outcome in CURABLE:
         yield _MEANINGS[evidence.diagnosis]
     if is_waiting:
@@ -130,6 +136,11 @@ def _reasons(evidence: Evidence, outcome: VerdictOutcome, found: Sequence[Findin
             f"labels are late: {evidence.n_labelled} of {evidence.n_label_rows} that should be there have come, "
             f"{evidence.min_mature_ratio:.0%} are needed; until then nobody knows the performance"
         )
+
+
+def _is_main(finding: Finding) -> bool:
+    is_metric = finding.aspect == "performance" and not finding.subject and finding.threshold is not None
+    return is_metric or finding.measure == "importance"
 
 
 def _is_persistent(outcome: VerdictOutcome, history: Sequence[VerdictOutcome], *, breaches: int, windows: int) -> bool:
