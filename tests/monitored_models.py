@@ -1,4 +1,4 @@
-"""A small champion whose answers are on record, for tests of monitoring: parcels that come late, in a world that tests can bend."""
+"""A small champion whose answers are on record, for tests of monitoring: parcels that come late, in a world that can be bent."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -56,8 +56,10 @@ def parcels_spec(model: str, **monitoring: object) -> ModelSpec:
     )
 
 
-def make_parcels(start: datetime, end: datetime, *, seed: int, n_per_week: int = N_PER_WEEK) -> pd.DataFrame:
-    """What happens in the world: mostly the hour, the distance and the carrier make a parcel late."""
+def make_parcels(
+    start: datetime, end: datetime, *, seed: int, n_per_week: int = N_PER_WEEK, season: Bend | None = None
+) -> pd.DataFrame:
+    """What happens in the world: mostly the hour, the distance and the carrier make a parcel late, in every season."""
     n = int(n_per_week * ((end - start) / WEEK))
     random = np.random.default_rng(seed)
     seconds = np.sort(random.random(n)) * (end - start).total_seconds()
@@ -71,6 +73,7 @@ def make_parcels(start: datetime, end: datetime, *, seed: int, n_per_week: int =
             "wind": random.gamma(2, 5, n),
         }
     )
+    frame = season(frame) if season else frame
     frame["labelled_at"] = frame["at"] + pd.Timedelta(hours=12)
     return frame.assign(is_late=(random.random(n) < _risk(frame)).astype("int8"))
 
@@ -89,9 +92,19 @@ class Monitored:
     pipeline: Pipeline
     version: int
 
-    def happen(self, start: datetime, end: datetime, *, seed: int, labels: Bend | None = None, rows: Bend | None = None, **log: object) -> pd.DataFrame:
+    def happen(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        seed: int,
+        labels: Bend | None = None,
+        rows: Bend | None = None,
+        season: Bend | None = None,
+        **log: object,
+    ) -> pd.DataFrame:
         """Let parcels be sent and asked about; `rows` bends what callers send, `labels` what the warehouse says of it later."""
-        world = make_parcels(start, end, seed=seed)
+        world = make_parcels(start, end, seed=seed, season=season)
         self.deliver(labels(world) if labels else world)
         asked = rows(world) if rows else world
         self.ask(asked, **log)
@@ -106,7 +119,16 @@ class Monitored:
             execute_values(cursor, f"INSERT INTO parcels.{self.spec.model} VALUES %s", values.to_numpy().tolist(), page_size=5000)
         connection.close()
 
-    def ask(self, frame: pd.DataFrame, *, version: int | None = None, keys: bool = True, at: datetime | None = None, prefix: str = "r", milliseconds: float = 5.0) -> None:
+    def ask(
+        self,
+        frame: pd.DataFrame,
+        *,
+        version: int | None = None,
+        keys: bool = True,
+        at: datetime | None = None,
+        prefix: str = "r",
+        milliseconds: float = 5.0,
+    ) -> None:
         """Log what the champion answers to these rows, with the events' own times."""
         nullable = {name: (kind, True) for name, (kind, _) in FEATURES.items()}
         inputs = features_frame(frame, nullable)

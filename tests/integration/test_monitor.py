@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from monitored_models import DAY, TRAINED_UNTIL, WEEK, Monitored, breached, make_monitored, make_parcels, parcels_spec, values_of
 from perennial.adapters.state import StateStore
 from perennial.contracts.monitoring import Verdict
-from monitored_models import DAY, TRAINED_UNTIL, WEEK, Monitored, breached, make_monitored, make_parcels, parcels_spec, values_of
 
 if TYPE_CHECKING:
     from conftest import Stack
@@ -199,8 +199,8 @@ def test_a_season_is_drift_or_none_by_the_reference(model: Monitored, reference:
     number = {"training": 16, "season": 18, "previous": 20}[reference]
     start, end = week(number)
     # What was a season ago, and what the weeks before were like.
-    model.deliver(winter(make_parcels(start - 26 * WEEK, end - 26 * WEEK, seed=30 + number)))
-    model.happen(start - 3 * WEEK, end, seed=31 + number, rows=winter, labels=winter_labels)
+    model.deliver(make_parcels(start - 26 * WEEK, end - 26 * WEEK, seed=30 + number, season=winter))
+    model.happen(start - 3 * WEEK, end, seed=31 + number, season=winter)
     spec = parcels_spec("watched", reference=reference, season_lag="182 days", previous_windows=3)
     verdict = model.monitor(start, end, spec=spec)
     assert verdict.outcome == outcome, verdict.reasons

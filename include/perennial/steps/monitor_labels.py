@@ -10,7 +10,7 @@ from perennial.adapters import warehouse
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts.monitoring import Window
-from perennial.steps.monitor_reference import Version
+from perennial.steps.monitor_reference import Version, event_days
 from perennial.steps.monitor_windows import WindowSource
 from perennial.steps.workspace import run_folder
 
@@ -77,6 +77,7 @@ def read_labelled(spec: ModelSpec, window: Window, version: Version, source: Win
         features=_slice_columns(spec, version, rows.features[has_label].reset_index(drop=True)),
         labels=labels[has_label].to_numpy(dtype="float64").astype("int8"),
         scores=rows.scores[has_label],
+        clusters=event_days(rows.event_at[has_label]),
     )
     log.info("%s of %s rows from %s to %s have a label", f"{len(scored.labels):,}", f"{len(rows.scores):,}", start, end)
     return Labelled(

@@ -154,16 +154,15 @@ def estimate_performance(
     estimate = partial(
         judge_estimate,
         spec.metric,
-        holdout.scored.labels,
-        holdout.scored.scores,
+        holdout.scored,
         confidence=spec.monitoring.performance.confidence,
         seed=spec.seed,
     )
     known = compared.current.scores[compared.current.scores == compared.current.scores]
-    current = estimate(current=known)
+    current = estimate(known)
     if not labelled.n_labelled or performance[0].value is None:
         return (current,), None
-    past = estimate(current=labelled.scored.scores)
+    past = estimate(labelled.scored.scores)
     return (current, compare_estimate(past, performance[0])), past
 
 

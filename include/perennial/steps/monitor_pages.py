@@ -63,7 +63,7 @@ def _draw(spec: ModelSpec, window: Window, version: Version, compared: Compared,
         measure=_measure(compared),
         measure_name="population stability index",
         thresholds=dict.fromkeys(columns, spec.monitoring.drift.psi),
-        title=f"{spec.model}, {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC, against {compared.reference.name}",
+        title=f"{spec.model}, {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M}, against {compared.reference.name}",
         path=path,
     )
 

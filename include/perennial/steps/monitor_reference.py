@@ -23,7 +23,9 @@ from perennial.steps.parquet import write_frame
 from perennial.steps.workspace import run_folder
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from perennial.core.metrics import Scores
     from perennial.core.samples import Sample, Scored
@@ -96,9 +98,10 @@ def read_holdout(spec: ModelSpec, version: Version, *, settings: Settings) -> Ho
     frame = pd.read_parquet(scores)
     return Holdout(
         scored=Scored(
-            features=frame.drop(columns=[spec.label.column, _SCORE]),
+            features=frame.drop(columns=[spec.source.event_time, spec.label.column, _SCORE]),
             labels=frame[spec.label.column].to_numpy(dtype="int8"),
             scores=frame[_SCORE].to_numpy(),
+            clusters=event_days(frame[spec.source.event_time]),
         ),
         importances=json.loads(importances.read_text()),
     )
@@ -128,9 +131,16 @@ def _score_holdout(spec: ModelSpec, version: Version, scores_path: Path, importa
         importances = compute_importances(pipeline, inputs, labels, metric=spec.metric, seed=spec.seed)
     scores_path.parent.mkdir(parents=True, exist_ok=True)
     kept = [name for name in spec.gates.slices.columns if name in frame]
-    write_frame(frame[[*kept, spec.label.column]].assign(**{_SCORE: scores}), scores_path)
+    write_frame(frame[[spec.source.event_time, *kept, spec.label.column]].assign(**{_SCORE: scores}), scores_path)
     write_json(importances_path, importances)
     log.info("scored %s holdout rows of %s", f"{len(frame):,}", version.model.name)
+
+
+def event_days(events: "pd.Series[pd.Timestamp]") -> "NDArray[np.int64]":
+    """Number of the UTC day of each event: rows of one day share their luck."""
+    from perennial.core.splits import event_times
+
+    return event_times(events).astype("datetime64[D]").astype("int64")
 
 
 def _read_snapshot(spec: ModelSpec, version: Version) -> "pd.DataFrame":

@@ -47,7 +47,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """Rows that one version answered, all of them or a sample.
+    """Rows that one version answered, all of them or a sample, in order of event time.
 
     `features` are as they were logged, `entities` '' where unknown, `latencies_ms` one per request whose first row is here.
     """
@@ -55,6 +55,7 @@ class Observed:
     features: "pd.DataFrame"
     scores: "Scores"
     entities: "pd.Series[str]"
+    event_at: "pd.Series[pd.Timestamp]"
     latencies_ms: Sequence[float] = ()
 
 
@@ -104,6 +105,7 @@ class LoggedPredictions:
             features=found.features,
             scores=found.rows["prediction"].to_numpy(dtype="float64"),
             entities=found.rows["entity"],
+            event_at=found.rows["event_at"],
             latencies_ms=found.rows.loc[found.rows["row_number"] == 0, "milliseconds"].tolist(),
         )
 

@@ -52,14 +52,14 @@ def report_window(spec: ModelSpec, window: Window, *, settings: Settings) -> boo
         history = state.read_verdicts(spec.model, before=window.start, limit=_N_EARLIER)
         request = state.find_request(spec.model, window_key(window))
     if verdict is None:
-        raise PermanentError(f"there is no verdict on {spec.model} from {window.start} to {window.end}", "clear the task `measure`")
+        raise PermanentError(
+            f"there is no verdict on {spec.model} from {window.start} to {window.end}", "clear the task `measure`"
+        )
     if not is_news(spec.monitoring.mail, verdict, history):
         log.info("nobody is told: the spec mails %s", spec.monitoring.mail)
         return False
     distributions = _read_distributions(settings.paths.reports / report_folder(window) / DISTRIBUTIONS_FILE)
-    mail = build_verdict_mail(
-        spec, verdict, history=history, request=request, settings=settings, distributions=distributions
-    )
+    mail = build_verdict_mail(spec, verdict, history=history, request=request, settings=settings, distributions=distributions)
     return deliver(mail, spec.model, window.dag_run_id, settings=settings)
 
 
