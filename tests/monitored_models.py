@@ -1,7 +1,7 @@
 """A small champion whose answers are on record, for tests of monitoring: parcels that come late, in a world that can be bent."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -245,6 +245,7 @@ def breached(verdict: Verdict) -> set[tuple[str, str, str]]:
     return {(each.aspect, each.measure, each.subject) for each in verdict.findings if each.breached}
 
 
-def values_of(verdict: Verdict) -> Mapping[tuple[str, str], float | None]:
-    """Value by measure and subject."""
-    return {(each.measure, each.subject): each.value for each in verdict.findings}
+def value_of(verdict: Verdict, aspect: str, measure: str) -> float | None:
+    """What was measured of the window as a whole."""
+    found = (each.value for each in verdict.findings if (each.aspect, each.measure, each.subject) == (aspect, measure, ""))
+    return next(found)

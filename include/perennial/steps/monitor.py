@@ -87,7 +87,7 @@ def _measure(
     drift = measures.measure_drift(spec, compared, holdout)
     performance = measures.measure_performance(spec, labelled, holdout)
     estimates, past = measures.estimate_performance(spec, compared, labelled, holdout, performance)
-    target = measures.measure_target(spec, labelled, holdout)
+    target = measures.measure_target(spec, labelled, reference)
     return Measured(
         findings=(*quality, *drift, *target, measures.measure_labels(spec, labelled), *performance, *estimates),
         diagnosis=measures.diagnose(performance, drift, past),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from perennial.config.spec import ModelSpec
 from perennial.contracts.monitoring import Diagnosis, Finding, Verdict, Window
 from perennial.steps.monitor_labels import Labelled
-from perennial.steps.monitor_reference import Holdout, Reference, Version
+from perennial.steps.monitor_reference import POSITIVE_RATIO, Holdout, Reference, Version
 from perennial.steps.monitor_windows import Observed, Seen
 
 if TYPE_CHECKING:
@@ -129,15 +129,15 @@ def measure_performance(spec: ModelSpec, labelled: Labelled, holdout: Holdout) -
     )
 
 
-def measure_target(spec: ModelSpec, labelled: Labelled, holdout: Holdout) -> tuple[Finding, ...]:
-    """Compare the labels that came with the holdout's; nothing where none came."""
+def measure_target(spec: ModelSpec, labelled: Labelled, reference: Reference) -> tuple[Finding, ...]:
+    """Compare the labels that came with the reference's; nothing where none came."""
     from perennial.core.drift import judge_target
 
-    current, reference = labelled.scored.labels, holdout.scored.labels
+    current = labelled.scored.labels
     if not len(current):
         return ()
-    judged = judge_target(reference, current, _drift_limits(spec))
-    return (judged, _tell_mean("positive_ratio", "the share of positive labels", current, reference))
+    judged = judge_target(reference.labels, current, _drift_limits(spec))
+    return (judged, _tell_mean(POSITIVE_RATIO, "the share of positive labels", current, reference.labels))
 
 
 def estimate_performance(
@@ -188,8 +188,8 @@ def _tell_mean(measure: str, what: str, current: "Labels | Scores", reference: "
     """A share of positives, predicted or true, for who looks at a season; it judges nothing."""
     import numpy as np
 
-    value, before = float(np.nanmean(current)), float(np.nanmean(reference))
-    reason = f"{what} is {value:.1%}, against {before:.1%} in the reference"
+    value, before = float(np.nanmean(current)), float(np.nanmean(reference)) if len(reference) else None
+    reason = f"{what} is {value:.1%}{'' if before is None else f', against {before:.1%} in the reference'}"
     return Finding(aspect="drift", measure=measure, reason=reason, value=value, reference=before)
 
 

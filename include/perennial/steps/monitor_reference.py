@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import ReleaseRow, Snapshot
-from perennial.contracts.monitoring import Window
+from perennial.contracts.monitoring import Verdict, Window
 from perennial.errors import TrainingError
 from perennial.steps.champion_model import ChampionModel, read_version_model
 from perennial.steps.modelling import limited_threads, write_json
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from perennial.core.metrics import Scores
+    from perennial.core.metrics import Labels, Scores
     from perennial.core.samples import Sample, Scored
 
 log = logging.getLogger(__name__)
 
+POSITIVE_RATIO = "positive_ratio"
 _SCORE = "score"
 
 
@@ -54,10 +55,11 @@ class Holdout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """Rows to compare a window with; `name` says in words which they are."""
+    """Rows to compare a window with; `name` says in words which they are. `labels` are those that are known of them."""
 
     name: str
     sample: "Sample"
+    labels: "Labels"
 
 
 def read_version(spec: ModelSpec, model_version: int, *, settings: Settings) -> Version:
@@ -170,39 +172,67 @@ def read_reference(
 
 def _read_training(spec: ModelSpec, version: Version, holdout: Holdout) -> Reference:
     """Features of all of it; the scores are the holdout's, as a model is surer of rows that it has learned from."""
-    snapshot = version.snapshot
+    snapshot, frame = version.snapshot, _drawn(_read_snapshot(spec, version), spec)
     return Reference(
         name=f"the training set of version {version.model.model_version}, {snapshot.start:%Y-%m-%d} to {snapshot.as_of:%Y-%m-%d}",
-        sample=_to_sample(version, _drawn(_read_snapshot(spec, version), spec), holdout.scored.scores),
+        sample=_to_sample(version, frame, holdout.scored.scores),
+        labels=_known_labels(spec, frame),
     )
 
 
-def _read_previous(spec: ModelSpec, window: Window, version: Version, source: WindowSource, _settings: Settings) -> Reference:
+def _read_previous(spec: ModelSpec, window: Window, version: Version, source: WindowSource, settings: Settings) -> Reference:
     start = window.start - spec.monitoring.previous_windows * (window.end - window.start)
-    rows = source.read(version.model.model_version, start, window.start)
+    number = version.model.model_version
+    rows = source.read(number, start, window.start)
+    with StateStore(settings.state_url) as state:
+        earlier = state.read_verdicts(
+            spec.model, before=window.start, limit=spec.monitoring.previous_windows, model_version=number
+        )
     return Reference(
-        name=f"version {version.model.model_version} from {start:%Y-%m-%d} to {window.start:%Y-%m-%d}",
+        name=f"version {number} from {start:%Y-%m-%d} to {window.start:%Y-%m-%d}",
         sample=_to_sample(version, rows.features, rows.scores),
+        labels=_labels_of(earlier),
     )
+
+
+def _labels_of(verdicts: Sequence[Verdict]) -> "Labels":
+    """As many of each class as the verdicts counted; of their order nothing is known."""
+    import numpy as np
+
+    counts = [
+        (round(finding.value * verdict.n_labelled), verdict.n_labelled)
+        for verdict in verdicts
+        for finding in verdict.findings
+        if finding.measure == POSITIVE_RATIO and finding.value is not None
+    ]
+    n_positive, n = (sum(each[side] for each in counts) for side in (0, 1))
+    return np.repeat(np.array([0, 1], np.int8), [n - n_positive, n_positive])
 
 
 def _read_season(spec: ModelSpec, window: Window, version: Version, _source: WindowSource, settings: Settings) -> Reference:
-    """The source's rows of the interval a season before, as they were known then, scored by the version of now."""
+    """The source's rows of the interval a season before, with the labels that had come soon after, scored by this version."""
+    import numpy as np
     import pandas as pd
 
     start, end = window.start - spec.monitoring.season_lag, window.end - spec.monitoring.season_lag
     path = run_folder(settings, window) / "season.parquet"
     query = warehouse.read_query(settings.project, spec.source.query)
-    n_rows = warehouse.stream_to_parquet(
-        settings.warehouse_reader_url, query, path, parameters={"start": start, "end": end, "as_of": end}
+    parameters = {"start": start, "end": end, "as_of": min(end + spec.label.delay, window.as_of)}
+    warehouse.stream_to_parquet(settings.warehouse_reader_url, query, path, parameters=parameters)
+    frame = _drawn(pd.read_parquet(path, columns=[*version.model.features, spec.label.column]), spec)
+    scores = np.empty(0)
+    if len(frame):
+        with limited_threads(settings):
+            scores = version.model.score(frame, registry=Registry(settings.mlflow_tracking_url))
+    return Reference(
+        name=f"the season before, {start:%Y-%m-%d} to {end:%Y-%m-%d}",
+        sample=_to_sample(version, frame, scores),
+        labels=_known_labels(spec, frame),
     )
-    name = f"the season before, {start:%Y-%m-%d} to {end:%Y-%m-%d}"
-    frame = _drawn(pd.read_parquet(path, columns=list(version.model.features)), spec)
-    if not n_rows:
-        return Reference(name=name, sample=_to_sample(version, frame, _no_scores()))
-    with limited_threads(settings):
-        scores = version.model.score(frame, registry=Registry(settings.mlflow_tracking_url))
-    return Reference(name=name, sample=_to_sample(version, frame, scores))
+
+
+def _known_labels(spec: ModelSpec, frame: "pd.DataFrame") -> "Labels":
+    return frame[spec.label.column].dropna().to_numpy(dtype="int8")
 
 
 def _to_sample(version: Version, rows: "pd.DataFrame", scores: "Scores") -> "Sample":
@@ -211,12 +241,6 @@ def _to_sample(version: Version, rows: "pd.DataFrame", scores: "Scores") -> "Sam
 
     features, _n_misfits = read_features(rows, version.model.features)
     return Sample(features=features, scores=scores)
-
-
-def _no_scores() -> "Scores":
-    import numpy as np
-
-    return np.empty(0)
 
 
 def _drawn(frame: "pd.DataFrame", spec: ModelSpec) -> "pd.DataFrame":
