@@ -30,6 +30,8 @@ FEATURES = {
     "wind": ("float", False),
     "is_holiday": ("boolean", False),
 }
+KEY = ("flight", "leg")
+IDENTITY = {"flight": "UA 12", "leg": 1, "departs_at": "2026-04-01T14:00:00.5+02:00"}
 ROW = {"carrier": "UA", "engine": None, "miles": 500, "seats": None, "wind": 3.5, "is_holiday": False}
 
 
@@ -72,7 +74,9 @@ def build_sample(context: Path, var: Path) -> Path:
     }
     facts = {"snapshot_id": "s1", "mlflow_run_id": "r1", "metrics": {"roc_auc": 0.7}}
     settings = Settings.load({"PERENNIAL_VAR": str(var)})
-    description = {"model": "late", "version": 3, "features": features, "prediction_log": {"sample_ratio": 1.0}, **facts}
+    identity = {"entity_key": list(KEY), "event_time": "departs_at"}
+    log = {"sample_ratio": 1.0}
+    description = {"model": "late", "version": 3, "features": features, "identity": identity, "prediction_log": log, **facts}
     complete_context(context, template=settings.project / "bentos", description=description, parity_tolerance=1e-6)
     return bentos.build(settings, "late", 3, context=context)
 

@@ -21,9 +21,12 @@ def log_requests(
     status: int = 200,
     milliseconds: float = 5.0,
     prefix: str = "r",
+    entities: Sequence[str] = (),
+    event_at: Sequence[datetime | None] = (),
+    at: datetime | None = None,
 ) -> None:
-    """One request per row, answered just now. With another status than 200, of the rows only their number counts."""
-    at, is_good = datetime.now(UTC), status == 200
+    """One request per row, answered just now or `at`. With another status than 200, of the rows only their number counts."""
+    at, is_good = at or datetime.now(UTC), status == 200
     requests = [
         LoggedRequest(
             predicted_at=at,
@@ -36,6 +39,8 @@ def log_requests(
             n_rows=1,
             rows=(row,) if is_good else (),
             predictions=(predictions[number],) if is_good else (),
+            entities=entities[number : number + 1],
+            event_at=event_at[number : number + 1],
         )
         for number, row in enumerate(rows)
     ]

@@ -21,14 +21,22 @@ from pathlib import Path
 from perennial.adapters import journal
 from perennial.adapters.journal import Journal
 from perennial.adapters.state.predictions import PredictionStore
+from perennial.core.identity import entity_text
 from perennial.steps.ship_predictions import Shipper
 
 N_ROWS = 3
+# A key may hold whatever a text may; of the last row nobody said whom it is about.
+ENTITIES = [entity_text(['a "tab"\t\\N and é', row]) for row in range(N_ROWS - 1)] + [""]
+EVENT_AT = ["2013-04-01T12:00:00+00:00", "2199-12-31T23:59:59.999999+00:00", None]
 
 
 def request_line(name: str, number: int, **changes: object) -> bytes:
-    """What a bento writes for one request: `name` is its model, the request's id is `name/number`."""
+    """What a bento writes for one request: `name` is its model, the request's id is `name/number`.
+
+    Of odd numbers with whom the rows are about and when, but for the last row.
+    """
     rows = [{"number": number, "row": row, "carrier": "UA", "note": 'a "tab"\t\\N and é'} for row in range(N_ROWS)]
+    is_identified = number % 2 == 1 and "rows" not in changes
     content = {
         "at": datetime.now(UTC).isoformat(),
         "id": f"{name}/{number}",
@@ -40,6 +48,7 @@ def request_line(name: str, number: int, **changes: object) -> bytes:
         "n_rows": len(rows),
         "rows": rows,
         "predictions": [number + row / 8 for row in range(N_ROWS)],
+        **({"entities": ENTITIES, "event_at": EVENT_AT} if is_identified else {}),
     }
     return json.dumps({**content, **changes}).encode() + b"\n"
 

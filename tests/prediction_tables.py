@@ -9,7 +9,11 @@ from perennial.adapters.journal import Journal
 from perennial.adapters.state.predictions import PredictionStore
 from perennial.config.settings import Settings
 from perennial.steps.ship_predictions import Shipped, Shipper
-from prediction_journals import N_ROWS
+from prediction_journals import EVENT_AT, N_ROWS
+
+_IS_IDENTIFIED = "(features ->> 'number')::int % 2 = 1 AND row_number < 2"
+_ENTITY = rf"""CASE WHEN {_IS_IDENTIFIED} THEN jsonb_build_array(E'a "tab"\t\\N and é', row_number)::text ELSE '' END"""
+_EVENT_AT = f"""CASE WHEN {_IS_IDENTIFIED} THEN (ARRAY['{EVENT_AT[0]}', '{EVENT_AT[1]}'])[row_number + 1]::timestamptz END"""
 
 
 def query(settings: Settings, sql: str, *, timeout: str = "0") -> list[tuple[object, ...]]:
@@ -50,7 +54,8 @@ def assert_complete(settings: Settings, model: str, n_requests: int) -> None:
                      coalesce(max((features ->> 'number')::int), -1) + 1,
                      count(*) FILTER (WHERE request_id <> model || '/' || (features ->> 'number')
                          OR prediction <> (features ->> 'number')::int + row_number / 8.0
-                         OR features ->> 'note' <> E'a "tab"\\t\\\\N and é')
+                         OR features ->> 'note' <> E'a "tab"\\t\\\\N and é'
+                         OR entity <> {_ENTITY} OR event_at IS DISTINCT FROM {_EVENT_AT})
               FROM prediction WHERE model = '{model}'"""
     n_rows = n_requests * N_ROWS
     assert query(settings, sql) == [(n_rows, n_rows, n_requests, n_requests, 0)], model

@@ -33,7 +33,7 @@ def main(body: bytes, journal: Path) -> None:
     metrics = Metrics(model="bench", version=1)
     recorder = Recorder(Journal(journal, max_bytes=2**30), model="bench", version=1, sample_ratio=1.0)
     headers = [(b"x-request-id", b"7c9e6679-7425-40de-944b-e07fc1f90ae7"), (b"x-perennial-source", b"live"), (b"host", b"x")]
-    call, rows = read_call(headers), read_rows(body, model.description.features)
+    call, (rows, _) = read_call(headers), read_rows(body, model.description.features)
     probabilities = model.probabilities(rows)
 
     def log() -> None:

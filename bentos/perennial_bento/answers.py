@@ -28,7 +28,7 @@ def refuse(refusal: Refusal, request_id: str, *, headers: Headers = ()) -> Answe
     """The one form that all errors have."""
     error = {"code": refusal.code, "message": refusal.message, "details": refusal.details}
     body = orjson.dumps({"error": error, "request_id": request_id})
-    return Answer(status=refusal.status, body=body, code=refusal.code, headers=(JSON, *headers))
+    return Answer(status=refusal.status, body=body, code=refusal.code, n_rows=refusal.n_rows, headers=(JSON, *headers))
 
 
 async def send_answer(send: Send, answer: Answer, headers: Headers) -> None:

@@ -109,7 +109,8 @@ class Front:
         except Disconnected:
             return
         if answer.status != 200 and scope["path"] == _PREDICT:
-            self._served.recorder.write([self._served.recorder.line(call, status=answer.status)])
+            recorder = self._served.recorder
+            recorder.write([recorder.line(call, status=answer.status, n_refused=answer.n_rows)])
         await send_answer(send, answer, headers)
         self._record(scope, call, answer)
 

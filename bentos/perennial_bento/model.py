@@ -11,6 +11,7 @@ from perennial.adapters.pipeline_files import load_pipeline
 from perennial.core.explanations import Explainer, Explanation
 from perennial.core.fast_forms import ORIGINAL, build_form
 from perennial.core.frames import FeatureTypes, Rows
+from perennial.core.identity import IdentityColumns
 
 # Of a fast form, so many rows are computed at once in less time than it takes to hand them to another thread.
 _FEW_ROWS = 64
@@ -18,7 +19,7 @@ _FEW_ROWS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """`model.json`: which model this is, what it takes and where it comes from."""
+    """`model.json`: which model this is, what it takes and where it comes from. One packaged long ago knows of no identity."""
 
     model: str
     version: int
@@ -28,6 +29,7 @@ class Description:
     sample_ratio: float
     facts: Mapping[str, Any]
     files: Mapping[str, Any]
+    identity: IdentityColumns | None = None
 
 
 class Model:
@@ -102,5 +104,10 @@ def read_description(folder: Path) -> Description:
         form=content["serving"]["form"],
         sample_ratio=content["prediction_log"]["sample_ratio"],
         files=content.pop("files"),
+        identity=_read_identity(content.get("identity")),
         facts=content,
     )
+
+
+def _read_identity(content: Mapping[str, Any] | None) -> IdentityColumns | None:
+    return IdentityColumns(key=tuple(content["entity_key"]), event_time=content["event_time"]) if content else None

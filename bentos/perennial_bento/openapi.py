@@ -1,7 +1,9 @@
 """The model's interface as an OpenAPI document, made from its features: paths as callers see them, through the gateway."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
+from perennial.core.identity import MAX_KEY_LENGTH, MAX_KEY_NUMBER, YEARS, IdentityColumns
 from perennial.core.rows import LIMITS
 from perennial_bento.model import Model
 from perennial_bento.predictions import MAX_EXPLAINED_ROWS
@@ -85,7 +87,7 @@ def _schemas(model: Model) -> Json:
     features = list(model.description.features)
     contributions = _object({name: {"type": "number"} for name in features})
     return {
-        "Row": _object({name: _field(model, name) for name in features}),
+        "Row": _row(model),
         "PredictRequest": _object({"rows": _list(_ref("Row"), at_most=MAX_ROWS)}),
         "ExplainRequest": _object({"rows": _list(_ref("Row"), at_most=MAX_EXPLAINED_ROWS)}),
         "PredictAnswer": _object({**_IDENTITY, "predictions": _list(_object({"label": _LABEL, "probability": _PROBABILITY}))}),
@@ -101,6 +103,31 @@ def _schemas(model: Model) -> Json:
         "Document": {"type": "object"},
         "Error": _ERROR,
     }
+
+
+def _row(model: Model) -> Json:
+    """The features, all of them required; beside them whom the row is about and when."""
+    features = {name: _field(model, name) for name in model.description.features}
+    if (identity := model.description.identity) is None:
+        return _object(features)
+    return {**_object(features, optional=_identity_fields(identity)), **_whole_key(identity.key)}
+
+
+def _identity_fields(identity: IdentityColumns) -> Json:
+    key = {
+        "type": ["string", "integer", "boolean"],
+        "maxLength": MAX_KEY_LENGTH,
+        "minimum": -MAX_KEY_NUMBER,
+        "maximum": MAX_KEY_NUMBER,
+        "description": "Whom the row is about. The model does not see it; it is logged with the prediction.",
+    }
+    return {**dict.fromkeys(identity.key, key), identity.event_time: _EVENT_TIME}
+
+
+def _whole_key(key: Sequence[str]) -> Json:
+    if len(key) == 1:
+        return {}
+    return {"dependentRequired": {name: [other for other in key if other != name] for name in key}}
 
 
 def _field(model: Model, name: str) -> Json:
@@ -124,10 +151,10 @@ def _example_row(model: Model) -> Json:
     return {name: min(model.categories.get(name, ()), default=_EXAMPLES[kind]) for name, (kind, _) in types}
 
 
-def _object(properties: Mapping[str, object]) -> Json:
+def _object(properties: Mapping[str, object], *, optional: Mapping[str, object] = MappingProxyType({})) -> Json:
     return {
         "type": "object",
-        "properties": dict(properties),
+        "properties": {**properties, **optional},
         "required": list(properties),
         "additionalProperties": False,
     }
@@ -147,6 +174,13 @@ _IDENTITY: Mapping[str, object] = {
     "request_id": {"type": "string"},
     "model": {"type": "string"},
     "version": {"type": "integer"},
+}
+_EVENT_TIME: Json = {
+    "type": "string",
+    "format": "date-time",
+    "pattern": rf"^({'|'.join(str(year)[:2] for year in YEARS[::100])})[0-9]{{2}}-",
+    "description": "When what the row is about happens or happened, with its offset; without it, the moment of the prediction."
+    " The model does not see it; it is logged with the prediction.",
 }
 _CALLER: Json = {"type": "http", "scheme": "basic", "description": "Name and key, where the gateway asks for one."}
 _REQUEST_ID: Json = {

@@ -10,6 +10,7 @@ from time import perf_counter
 import orjson
 
 from perennial.core.frames import Rows
+from perennial.core.identity import Identities
 from perennial.core.rows import count_unseen
 from perennial_bento.answers import Answer
 from perennial_bento.batches import Batcher
@@ -34,6 +35,7 @@ MAX_WAITING_EXPLANATIONS = 16
 class _Asked:
     call: Call
     rows: Rows
+    identities: Identities | None
 
 
 class Predictions:
@@ -54,10 +56,10 @@ class Predictions:
         if len(body) > _LARGE_BODY_BYTES:
             with self._rows.take(_most_rows(body)):
                 return await self._on(self._worker, self._predict_large, call, body, receive=receive)
-        rows = read_rows(body, self._model.description.features)
-        with self._rows.take(len(rows)):
-            may_wait = self._batcher.may_wait(rows)
-            answering = self._batcher.submit(_Asked(call=call, rows=rows), rows)
+        asked = self._read(call, body)
+        with self._rows.take(len(asked.rows)):
+            may_wait = self._batcher.may_wait(asked.rows)
+            answering = self._batcher.submit(asked, asked.rows)
             return await (unless_gone(answering, receive) if may_wait else answering)
 
     async def explain(self, call: Call, body: bytes, receive: Receive) -> Answer:
@@ -70,11 +72,15 @@ class Predictions:
         return await unless_gone(asyncio.get_running_loop().run_in_executor(thread, answer, call, body), receive)
 
     def _predict_large(self, call: Call, body: bytes) -> Answer:
-        rows = read_rows(body, self._model.description.features)
-        (answer,) = self._answer_all([_Asked(call=call, rows=rows)])
+        (answer,) = self._answer_all([self._read(call, body)])
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def _read(self, call: Call, body: bytes) -> _Asked:
+        description = self._model.description
+        rows, identities = read_rows(body, description.features, identity=description.identity)
+        return _Asked(call=call, rows=rows, identities=identities)
 
     def _answer_all(self, batch: Sequence[_Asked]) -> list[Answer | Exception]:
         """Answers in the order of the batch. If the model fails, each is asked for alone: one's fault is not another's."""
@@ -98,7 +104,9 @@ class Predictions:
             own = probabilities[start : start + len(asked.rows)]
             start += len(asked.rows)
             answers.append(self._answer(asked.call, own))
-            lines.append(self._recorder.line(asked.call, status=200, rows=asked.rows, probabilities=own))
+            lines.append(
+                self._recorder.line(asked.call, status=200, rows=asked.rows, probabilities=own, identities=asked.identities)
+            )
         self._recorder.write(lines)
         return answers
 
@@ -108,7 +116,8 @@ class Predictions:
         return Answer(status=200, body=orjson.dumps(content), n_rows=len(probabilities))
 
     def _explain(self, call: Call, body: bytes) -> Answer:
-        rows = read_rows(body, self._model.description.features, max_rows=MAX_EXPLAINED_ROWS)
+        description = self._model.description
+        rows, _ = read_rows(body, description.features, identity=description.identity, max_rows=MAX_EXPLAINED_ROWS)
         explanations = [
             {"probability": probability, "contributions": contributions}
             for probability, contributions in self._model.explain(rows)

@@ -11,6 +11,7 @@ import orjson
 
 from perennial.adapters.journal import Journal
 from perennial.core.frames import Rows
+from perennial.core.identity import Identities
 from perennial_bento.requests import Call
 
 
@@ -47,8 +48,17 @@ class Recorder:
         self._below = sample_ratio * 2**32
         self.counters: Counters | None = None
 
-    def line(self, call: Call, *, status: int, rows: Rows = (), probabilities: Sequence[float] = ()) -> Line | None:
-        """The line about one request; None where it is not to be logged."""
+    def line(
+        self,
+        call: Call,
+        *,
+        status: int,
+        rows: Rows = (),
+        probabilities: Sequence[float] = (),
+        identities: Identities | None = None,
+        n_refused: int = 0,
+    ) -> Line | None:
+        """The line about one request; None where it is not to be logged. Of refused rows only their number is told."""
         if self._journal is None or not call.kind:
             return None
         content: dict[str, object] = {
@@ -58,11 +68,13 @@ class Recorder:
             **self._model,
             "status": status,
             "ms": round((perf_counter() - call.started) * 1000, 3),
-            "n_rows": len(rows),
+            "n_rows": len(rows) or n_refused,
         }
         is_kept = bool(rows) and zlib.crc32(call.request_id.encode()) < self._below
         if is_kept:
             content |= {"rows": rows, "predictions": probabilities}
+            if identities:
+                content |= {"entities": identities.entities, "event_at": identities.event_at}
         return Line(content=orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE), n_rows=len(rows) if is_kept else 0)
 
     def write(self, lines: Sequence[Line | None]) -> None:

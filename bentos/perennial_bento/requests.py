@@ -12,6 +12,7 @@ import orjson
 
 from perennial.contracts import MAX_REQUEST_ID_LENGTH, REQUEST_ID_CHARACTERS
 from perennial.core.frames import FeatureTypes, Rows
+from perennial.core.identity import Identities, IdentityColumns, take_identities
 from perennial.core.rows import RowFault, find_faults
 
 MAX_ROWS = 10_000
@@ -34,14 +35,17 @@ class Call:
 
 
 class Refusal(Exception):
-    """A request that is answered with a 4xx. `code` is stable, `message` is for people."""
+    """A request that is answered with a 4xx. `code` is stable, `message` is for people; `n_rows` were looked at."""
 
-    def __init__(self, status: int, code: str, *, message: str, details: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self, status: int, code: str, *, message: str, details: Sequence[Mapping[str, Any]] = (), n_rows: int = 0
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.details = details
+        self.n_rows = n_rows
 
 
 def read_call(headers: Headers) -> Call:
@@ -63,8 +67,14 @@ def read_call(headers: Headers) -> Call:
     )
 
 
-def read_rows(body: bytes, features: FeatureTypes, *, max_rows: int = MAX_ROWS) -> Rows:
-    """The rows of a request's body, every value of them checked.
+def read_rows(
+    body: bytes, features: FeatureTypes, *, identity: IdentityColumns | None = None, max_rows: int = MAX_ROWS
+) -> tuple[Rows, Identities | None]:
+    """The rows of a request's body, every value of them checked, and apart from them whom they are about and when.
+
+    Returns
+    -------
+    Rows that have the features and nothing else; None where no row says more.
 
     Raises
     ------
@@ -76,12 +86,15 @@ def read_rows(body: bytes, features: FeatureTypes, *, max_rows: int = MAX_ROWS) 
     except orjson.JSONDecodeError as error:
         raise Refusal(400, "invalid_json", message=f"the body is not JSON: {error}") from error
     rows = _rows_of(content, max_rows)
-    if faults := find_faults(rows, features):
-        raise Refusal(422, "invalid_rows", message=_summarize(faults), details=[asdict(fault) for fault in faults])
-    return rows
+    if faults := find_faults(rows, features, identity=identity):
+        details = [asdict(fault) for fault in faults]
+        raise Refusal(422, "invalid_rows", message=_summarize(faults), details=details, n_rows=len(rows))
+    # Sound rows have all features: any field more is one of the identity.
+    is_identified = identity and sum(map(len, rows)) > len(rows) * len(features)
+    return rows, take_identities(rows, identity) if identity and is_identified else None
 
 
-def _rows_of(content: object, max_rows: int) -> Rows:
+def _rows_of(content: object, max_rows: int) -> list[dict[str, object]]:
     if not isinstance(content, dict) or content.keys() != {"rows"}:
         raise _invalid_request('an object with the one field "rows"', _describe_fields(content))
     rows = content["rows"]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bento_sample import ROW
+from bento_sample import IDENTITY, ROW
 from perennial.adapters.journal import Journal, list_segments, read_from
 from perennial_bento.recorder import Recorder
 from perennial_bento.requests import read_call
@@ -46,11 +46,35 @@ def test_a_request_that_comes_from_elsewhere_leaves_no_line(bento, source):
     assert (answer.status, lines) == (200, [])
 
 
-@pytest.mark.parametrize(("body", "status"), [({"rows": [{}]}, 422), ({"rows": []}, 422), ({"rows": [ROW] * 10_001}, 413)])
-def test_a_refused_request_leaves_a_line_without_rows(bento, body, status):
+@pytest.mark.parametrize(
+    ("body", "status", "n_rows"),
+    [({"rows": [{}]}, 422, 1), ({"rows": [ROW, {}]}, 422, 2), ({"rows": []}, 422, 0), ({"rows": [ROW] * 10_001}, 413, 0)],
+)
+def test_a_refused_request_leaves_a_line_with_the_number_of_rows_that_were_looked_at(bento, body, status, n_rows):
     answer, (line,) = ask(bento, body)
     assert answer.status == line["status"] == status
-    assert line["n_rows"] == 0 and not {"rows", "predictions"} & line.keys()
+    assert line["n_rows"] == n_rows and not {"rows", "predictions"} & line.keys()
+
+
+def test_whom_rows_are_about_and_when_is_logged_beside_their_features(bento):
+    rows = [{**ROW, **IDENTITY}, ROW, {**ROW, "departs_at": "2026-04-01T00:00:00Z"}, {**ROW, "flight": 7.0, "leg": True}]
+    answer, (line,) = ask(bento, {"rows": rows})
+    assert answer.content["predictions"] == bento.predict(ROW, ROW, ROW, ROW).content["predictions"]
+    assert line["rows"] == [ROW] * 4
+    assert line["entities"] == ['["UA 12", 1]', "", "", "[7, true]"]
+    assert line["event_at"] == ["2026-04-01T12:00:00.500000+00:00", None, "2026-04-01T00:00:00+00:00", None]
+
+
+def test_rows_of_features_alone_leave_a_line_as_ever(bento):
+    _, (line,) = ask(bento, {"rows": [ROW]})
+    assert list(line) == ["at", "id", "kind", "model", "version", "status", "ms", "n_rows", "rows", "predictions"]
+
+
+@pytest.mark.parametrize("n_rows", [1, 3_000])
+def test_features_are_all_that_is_logged_of_a_large_request_too(bento, n_rows):
+    _, (line,) = ask(bento, {"rows": [{**ROW, **IDENTITY}] * n_rows})
+    assert line["rows"] == [ROW] * n_rows
+    assert line["entities"] == ['["UA 12", 1]'] * n_rows
 
 
 def test_a_large_request_leaves_one_line(bento):

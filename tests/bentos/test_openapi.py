@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 from jsonschema import Draft202012Validator
 
-from bento_sample import FEATURES, ROW
+from bento_sample import FEATURES, IDENTITY, KEY, ROW
 from perennial.adapters.bentos import read_golden_file
 from perennial.config.settings import Settings
 
@@ -72,8 +72,10 @@ def test_every_schema_is_one_and_every_reference_leads_somewhere(document):
 
 
 def test_features_have_type_range_nullability_categories_and_description(document):
-    fields = document["components"]["schemas"]["Row"]["properties"]
-    assert list(fields) == document["components"]["schemas"]["Row"]["required"] == list(FEATURES)
+    row = document["components"]["schemas"]["Row"]
+    fields = row["properties"]
+    assert row["required"] == list(FEATURES)
+    assert list(fields) == [*FEATURES, *IDENTITY]
     assert fields["miles"] == {"type": "integer", "minimum": -(2**53), "maximum": 2**53, "description": "the miles"}
     assert fields["seats"]["type"] == ["integer", "null"]
     assert fields["carrier"]["type"] == "string" and "enum" not in fields["carrier"]
@@ -83,7 +85,7 @@ def test_features_have_type_range_nullability_categories_and_description(documen
 
 def test_rows_made_from_the_schema_are_predicted(bento, document):
     fields, source = document["components"]["schemas"]["Row"]["properties"], random.Random(1)
-    rows = [{name: random_value(schema, source) for name, schema in fields.items()} for _ in range(100)]
+    rows = [{name: random_value(fields[name], source) for name in FEATURES} for _ in range(100)]
     assert validator(document, "PredictRequest").is_valid({"rows": rows})
     answers = [bento.predict(row) for row in rows]
     assert {answer.status for answer in answers} == {200}
@@ -91,9 +93,32 @@ def test_rows_made_from_the_schema_are_predicted(bento, document):
     assert all(check.is_valid(answer.content) for answer in answers)
 
 
+def test_who_and_when_are_optional_and_the_key_is_whole(bento, document):
+    check = validator(document, "PredictRequest")
+    key = {name: IDENTITY[name] for name in KEY}
+    for identity in (IDENTITY, key, {"departs_at": IDENTITY["departs_at"]}, {**IDENTITY, "flight": True, "leg": -(2**53)}):
+        assert check.is_valid({"rows": [{**ROW, **identity}, ROW]})
+        assert bento.predict({**ROW, **identity}, ROW).status == 200
+    assert document["components"]["schemas"]["Row"]["dependentRequired"] == {"flight": ["leg"], "leg": ["flight"]}
+
+
 @pytest.mark.parametrize(
     ("change", "gone"),
-    [({"miles": 1.5}, ""), ({"miles": None}, ""), ({"wind": 1e39}, ""), ({"carrier": 7}, ""), ({"more": 1}, ""), ({}, "wind")],
+    [
+        ({"miles": 1.5}, ""),
+        ({"miles": None}, ""),
+        ({"wind": 1e39}, ""),
+        ({"carrier": 7}, ""),
+        ({"more": 1}, ""),
+        ({}, "wind"),
+        (IDENTITY, "leg"),
+        ({**IDENTITY, "leg": None}, ""),
+        ({**IDENTITY, "leg": 0.5}, ""),
+        ({**IDENTITY, "leg": 2**53 + 2}, ""),
+        ({**IDENTITY, "flight": "x" * 257}, ""),
+        ({"departs_at": None}, ""),
+        ({"departs_at": "1899-12-31T00:00:00Z"}, ""),
+    ],
 )
 def test_what_the_schema_forbids_is_refused_in_the_described_form(bento, document, change, gone):
     row = {name: value for name, value in {**ROW, **change}.items() if name != gone}

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from bento_sample import FEATURES, ROW
+from bento_sample import FEATURES, IDENTITY, ROW
 from perennial.adapters.bentos import read_golden_file
 
 
@@ -77,6 +77,53 @@ def test_a_missing_and_a_misspelt_field_are_named(bento):
         (0, "miles", "a whole number", "nothing: the field is missing"),
         (0, "milles", "one of the model's fields; near: miles", "an unknown field"),
     ]
+
+
+INSTANT = "an instant with its offset, as 2026-04-01T12:00:00Z, from 1900 to 2199"
+KEY_VALUE = "a string of at most 256 characters, a whole number up to 2^53, true or false"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected", "found"),
+    [
+        ({"departs_at": "2026-04-01T12:00:00"}, INSTANT, 'the string "2026-04-01T12:00:00"'),
+        ({"departs_at": "2026-04-01"}, INSTANT, 'the string "2026-04-01"'),
+        ({"departs_at": "2026-02-30T12:00:00Z"}, INSTANT, 'the string "2026-02-30T12:00:00Z"'),
+        ({"departs_at": "0001-01-01T00:00:00+14:00"}, INSTANT, 'the string "0001-01-01T00:00:00+14:00"'),
+        ({"departs_at": "9999-12-31T23:59:59-14:00"}, INSTANT, 'the string "9999-12-31T23:59:59-14:00"'),
+        ({"departs_at": 1775044800}, INSTANT, "1775044800"),
+        ({"departs_at": None}, INSTANT, "null"),
+        ({"flight": None}, KEY_VALUE, "null"),
+        ({"flight": 1.5}, KEY_VALUE, "1.5"),
+        ({"flight": 2**53 + 2}, KEY_VALUE, "9007199254740994"),
+        ({"flight": ["UA"]}, KEY_VALUE, "a list"),
+        ({"flight": "x" * 257}, KEY_VALUE, f'the string "{"x" * 60}…"'),
+    ],
+)
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+def test_a_wrong_identity_is_named(bento, path, change, expected, found):
+    rows = [ROW, {**ROW, **IDENTITY, **change}]
+    answer = bento.ask("POST", path, json.dumps({"rows": rows}).encode())
+    assert (answer.status, answer.content["error"]["code"]) == (422, "invalid_rows")
+    assert faults(answer) == [(1, next(iter(change)), expected, found)]
+
+
+def test_a_key_in_part_and_a_misspelt_key_are_named(bento):
+    answer = bento.predict({**ROW, "flight": "UA 12", "legg": 1})
+    assert faults(answer) == [
+        (0, "leg", "the whole key (flight, leg) or nothing of it", "nothing: the field is missing"),
+        (0, "legg", "one of the model's fields; near: leg", "an unknown field"),
+    ]
+
+
+def test_an_identity_changes_neither_predictions_nor_explanations(bento):
+    for path in ("/predict", "/explain"):
+        with_it, without = (
+            bento.ask("POST", path, json.dumps({"rows": [row]}).encode(), {"x-request-id": "same"})
+            for row in ({**ROW, **IDENTITY}, ROW)
+        )
+        assert with_it.status == without.status == 200
+        assert with_it.content == without.content
 
 
 def test_all_faults_of_the_first_bad_rows_are_named(bento):
@@ -206,6 +253,10 @@ def test_metadata_describes_the_model(bento):
     engine = {"type": "category", "nullable": True, "description": "the engine", "categories": ["jet"]}
     assert content["features"]["engine"] == engine
     assert content["features"]["seats"] == {"type": "integer", "nullable": True, "description": "the seats"}
+
+
+def test_metadata_say_which_fields_name_a_row(bento):
+    assert bento.ask("GET", "/metadata").content["identity"] == {"entity_key": ["flight", "leg"], "event_time": "departs_at"}
 
 
 def test_metrics_count_requests_and_rows(bento):

@@ -55,7 +55,8 @@ def to_rows(frame: pd.DataFrame, features: FeatureTypes) -> list[dict[str, objec
     >>> to_rows(features_frame([{"seats": 12.0}, {"seats": None}], types), types)
     [{'seats': 12}, {'seats': None}]
     """
-    return [{name: _to_plain(row[name], kind) for name, (kind, _) in features.items()} for row in frame.to_dict("records")]
+    columns = [[_to_plain(value, kind) for value in frame[name].tolist()] for name, (kind, _) in features.items()]
+    return [dict(zip(features, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def _to_plain(value: object, kind: str) -> object:

@@ -11,6 +11,7 @@ from typing import TypeGuard
 import numpy as np
 
 from perennial.core.frames import FeatureTypes, Rows
+from perennial.core.identity import IdentityColumns
 from perennial.errors import PermanentError
 
 # JSON promises whole numbers to be exact only up to 2^53 (RFC 8259, section 6), and so does float64. Above float32's largest
@@ -39,7 +40,12 @@ class RowFault:
 
 
 def find_faults(
-    rows: Sequence[object], features: FeatureTypes, *, max_bad_rows: int = 10, max_faults: int = 100
+    rows: Sequence[object],
+    features: FeatureTypes,
+    *,
+    identity: IdentityColumns | None = None,
+    max_bad_rows: int = 10,
+    max_faults: int = 100,
 ) -> list[RowFault]:
     """Everything wrong with the first bad rows.
 
@@ -49,6 +55,8 @@ def find_faults(
         Decoded JSON; each should be an object with exactly the features as fields. Null must be written out.
     features
         Type (category, integer, float or boolean) by feature, and whether it may be null.
+    identity
+        Fields that a row may have beside its features: the whole key or nothing of it, and the event time.
 
     Returns
     -------
@@ -60,10 +68,10 @@ def find_faults(
     >>> find_faults([{"miles": "far"}], {"miles": ("float", False)})[0].found
     'the string "far"'
     """
-    if _are_sound(rows, features):
+    if _are_sound(rows, features, identity):
         return []
     suggesting = chain(repeat(True, _MOST_SUGGESTIONS), repeat(False))
-    per_row = (_row_faults(number, row, features, suggesting) for number, row in enumerate(rows))
+    per_row = (_row_faults(number, row, features, identity, suggesting) for number, row in enumerate(rows))
     bad_rows = (chain([first], others) for others in per_row if (first := next(others, None)))
     return list(islice(chain.from_iterable(islice(bad_rows, max_bad_rows)), max_faults))
 
@@ -80,18 +88,26 @@ def count_unseen(rows: Rows, categories: Mapping[str, Collection[str]]) -> dict[
     return {name: number for name, number in unseen.items() if number}
 
 
-def _are_sound(rows: Sequence[object], features: FeatureTypes) -> bool:
+def _are_sound(rows: Sequence[object], features: FeatureTypes, identity: IdentityColumns | None) -> bool:
     """Whether all rows are right beyond doubt: the quick way, for the rows that nearly all requests send."""
     names = features.keys()
     columns = _quick_columns(tuple(features.items()))
     for row in rows:
-        if not isinstance(row, dict) or row.keys() != names:
+        if not isinstance(row, dict) or (row.keys() != names and not _is_identified(row, features, identity)):
             return False
         for name, types, limit in columns:
             value = row[name]
             if type(value) not in types or (limit and value is not None and not -limit <= value <= limit):
                 return False
     return True
+
+
+def _is_identified(row: Mapping[str, object], features: FeatureTypes, identity: IdentityColumns | None) -> bool:
+    """Whether a row has all features, and beside them a sound identity and nothing else."""
+    if identity is None or not row.keys() >= features.keys() or identity.missing_of_key(row):
+        return False
+    there = [name for name in identity.names if name in row]
+    return len(row) == len(features) + len(there) and all(identity.fits(name, row[name]) for name in there)
 
 
 @lru_cache(maxsize=8)
@@ -103,7 +119,9 @@ def _quick_columns(features: tuple[tuple[str, tuple[str, bool]], ...]) -> list[t
     ]
 
 
-def _row_faults(number: int, row: object, features: FeatureTypes, suggesting: Iterator[bool]) -> Iterator[RowFault]:
+def _row_faults(
+    number: int, row: object, features: FeatureTypes, identity: IdentityColumns | None, suggesting: Iterator[bool]
+) -> Iterator[RowFault]:
     if not isinstance(row, dict):
         yield RowFault(row=number, field="", expected="an object of field and value", found=_describe(row))
         return
@@ -113,9 +131,21 @@ def _row_faults(number: int, row: object, features: FeatureTypes, suggesting: It
         elif not _fits(row[name], kind, nullable):
             expected = _expected(kind, nullable, is_range=_is_beyond(row[name], kind))
             yield RowFault(row=number, field=name, expected=expected, found=_describe(row[name]))
-    for name in (name for name in row if name not in features):
-        expected = _suggest(str(name), features, suggesting)
+    if identity:
+        yield from _identity_faults(number, row, identity)
+    known = (*features, *identity.names) if identity else tuple(features)
+    for name in (name for name in row if name not in known):
+        expected = _suggest(str(name), known, suggesting)
         yield RowFault(row=number, field=_short(str(name)), expected=expected, found="an unknown field")
+
+
+def _identity_faults(number: int, row: Mapping[str, object], identity: IdentityColumns) -> Iterator[RowFault]:
+    for name in identity.missing_of_key(row):
+        expected = f"the whole key ({', '.join(identity.key)}) or nothing of it"
+        yield RowFault(row=number, field=name, expected=expected, found="nothing: the field is missing")
+    for name in identity.names:
+        if name in row and not identity.fits(name, row[name]):
+            yield RowFault(row=number, field=name, expected=identity.expected(name), found=_describe(row[name]))
 
 
 def _fits(value: object, kind: str, nullable: bool) -> bool:
@@ -144,9 +174,9 @@ def _expected(kind: str, nullable: bool, *, is_range: bool = False) -> str:
     return f"{expected} or null" if nullable else expected
 
 
-def _suggest(name: str, features: FeatureTypes, suggesting: Iterator[bool]) -> str:
-    near = difflib.get_close_matches(_short(name), features, n=3) if next(suggesting) else ()
-    return f"one of the model's fields; near: {', '.join(near)}" if near else f"one of {_short(', '.join(features))}"
+def _suggest(name: str, known: Sequence[str], suggesting: Iterator[bool]) -> str:
+    near = difflib.get_close_matches(_short(name), known, n=3) if next(suggesting) else ()
+    return f"one of the model's fields; near: {', '.join(near)}" if near else f"one of {_short(', '.join(known))}"
 
 
 def _describe(value: object) -> str:

@@ -67,7 +67,7 @@ def complete_context(folder: Path, *, template: Path, description: Mapping[str, 
     Parameters
     ----------
     description
-        What `model.json` is to say: model, version, features, prediction_log and any other facts.
+        What `model.json` is to say: model, version, features, identity, prediction_log and any other facts.
     parity_tolerance
         Largest difference up to which a fast form of the model may serve in place of its pipeline.
     """
@@ -121,6 +121,7 @@ def _describe(spec: ModelSpec, version: RegisteredVersion, *, settings: Settings
         "description": spec.description,
         "task": spec.task,
         "features": _describe_features(spec, json.loads(facts.tags["features"])),
+        "identity": {"entity_key": spec.source.entity_key, "event_time": spec.source.event_time},
         "snapshot_id": version.snapshot_id,
         "training_start": snapshot.start.isoformat(),
         "training_end": version.training_end.isoformat(),

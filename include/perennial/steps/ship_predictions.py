@@ -148,17 +148,18 @@ def parse_line(line: bytes) -> LoggedRequest:
 
 
 def _request_of(content: Mapping[str, Any]) -> LoggedRequest:
-    predicted_at = datetime.fromisoformat(content["at"])
+    predicted_at = _read_instant(content["at"])
     # The last year has days that end beyond what can be counted.
-    if predicted_at.tzinfo is None or predicted_at.year == MAXYEAR or content["kind"] not in _KINDS:
+    if predicted_at.year == MAXYEAR or content["kind"] not in _KINDS:
         raise ValueError(f"at {content['at']}, kind {content['kind']}")
     rows = content.get("rows") or ()
     # JSON has no NaN: a model that predicts none says null.
     predictions = [float("nan") if each is None else float(each) for each in content.get("predictions") or ()]
     if rows and (not isinstance(rows, list) or len(predictions) != len(rows)):
         raise ValueError(f"{len(rows)} rows in a {type(rows).__name__} with {len(predictions)} predictions")
+    entities, event_at = _identities_of(content, len(rows))
     return LoggedRequest(
-        predicted_at=predicted_at.astimezone(UTC),
+        predicted_at=predicted_at,
         request_id=str(content["id"]),
         kind=content["kind"],
         model=str(content["model"]),
@@ -168,7 +169,25 @@ def _request_of(content: Mapping[str, Any]) -> LoggedRequest:
         n_rows=int(content["n_rows"]),
         rows=rows,
         predictions=predictions if rows else (),
+        entities=entities,
+        event_at=event_at,
     )
+
+
+def _identities_of(content: Mapping[str, Any], n_rows: int) -> tuple[list[str], list[datetime | None]]:
+    """Of each row whom it is about and when; nothing in a line that does not say it, as none did once."""
+    entities = [str(entity) for entity in content.get("entities") or ()]
+    event_at = [None if instant is None else _read_instant(instant) for instant in content.get("event_at") or ()]
+    if len(entities) != len(event_at) or len(entities) not in (0, n_rows):
+        raise ValueError(f"{n_rows} rows with {len(entities)} entities and {len(event_at)} event times")
+    return entities, event_at
+
+
+def _read_instant(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(f"{text} has no offset")
+    return instant.astimezone(UTC)
 
 
 def _without_nul(content: Any) -> Any:

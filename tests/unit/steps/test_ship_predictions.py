@@ -49,6 +49,17 @@ def test_an_instant_of_another_zone_is_the_same_instant():
     assert parse_line(line(at="2026-07-01T14:00:00+02:00")).predicted_at.isoformat() == "2026-07-01T12:00:00+00:00"
 
 
+def test_whom_each_row_is_about_and_when():
+    request = parse_line(line(entities=['["UA 12", 1]', ""], event_at=[None, "2013-04-01T14:00:00+02:00"]))
+    assert request.entities == ['["UA 12", 1]', ""]
+    assert request.event_at == [None, datetime(2013, 4, 1, 12, tzinfo=UTC)]
+
+
+def test_a_line_of_a_bento_that_knew_nothing_of_entities():
+    request = parse_line(line())
+    assert (request.entities, request.event_at) == ([], [])
+
+
 def test_a_prediction_that_is_no_number_stays_one():
     assert math.isnan(parse_line(line(predictions=[None, 0.5])).predictions[0])
 
@@ -67,7 +78,7 @@ def test_nul_is_shown_as_what_cannot_be_shown():
         (b"[]", "list indices"),
         (b"\xff\xfe", "UTF-8"),
         (line(at="yesterday"), "Invalid isoformat"),
-        (line(at="2026-07-01T12:00:00"), "at 2026-07-01T12:00:00, kind live"),
+        (line(at="2026-07-01T12:00:00"), "2026-07-01T12:00:00 has no offset"),
         (line(at="9999-12-31T12:00:00Z"), "at 9999"),
         (line(kind="test"), "kind test"),
         (line(version="x"), "invalid literal"),
@@ -75,10 +86,15 @@ def test_nul_is_shown_as_what_cannot_be_shown():
         (line(predictions=["high", 0.5]), "could not convert"),
         (line(rows={"a": 1, "b": 2}), "2 rows in a dict"),
         (json.dumps({name: value for name, value in LINE.items() if name != "status"}).encode(), "'status'"),
+        (line(entities=["[1]"], event_at=[None]), "2 rows with 1 entities and 1 event times"),
+        (line(entities=["[1]", "[2]"]), "2 rows with 2 entities and 0 event times"),
+        (line(entities=["", ""], event_at=[None, "2013-04-01T12:00:00"]), "2013-04-01T12:00:00 has no offset"),
+        (line(entities=["", ""], event_at=[None, "0001-01-01T00:00:00+14:00"]), "out of range"),
+        (line(entities=["", ""], event_at=[None, 1775044800]), "must be str"),
     ],
 )
 def test_what_cannot_be_read_is_told(content: bytes, fault: str):
-    with pytest.raises((ValueError, KeyError, TypeError), match=fault):
+    with pytest.raises((ValueError, KeyError, TypeError, OverflowError), match=fault):
         parse_line(content)
 
 

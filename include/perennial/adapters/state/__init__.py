@@ -7,7 +7,8 @@ from perennial.adapters.state.observations import ObservationTable
 from perennial.adapters.state.releases import ReleaseTable
 from perennial.adapters.state.stages import StageTable
 from perennial.adapters.state.training import TrainingTables
+from perennial.adapters.state.windows import WindowTable
 
 
-class StateStore(TrainingTables, ReleaseTable, StageTable, ChampionTable, ObservationTable, KeyTable, AuditTable):
+class StateStore(TrainingTables, ReleaseTable, StageTable, ChampionTable, ObservationTable, WindowTable, KeyTable, AuditTable):
     """Reads and writes of the business state; every method is one transaction. Use as a context manager."""

@@ -1,6 +1,7 @@
 """The prediction log: `prediction` by UTC day, `traffic` by second, and how far each journal has been taken over."""
 
 import io
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from psycopg2.extras import RealDictCursor
 
 _LOCK = "prediction-log"
-_COPY = """COPY prediction (predicted_at, model, model_version, kind, request_id, row_number, features, prediction, milliseconds)
-           FROM STDIN"""
+_COPY = """COPY prediction (predicted_at, model, model_version, kind, request_id, row_number, features, prediction, milliseconds,
+                            entity, event_at) FROM STDIN"""
 _COPY_CHUNK = 256 * 1024
 # Whether a day's table is there, and how it is attached: NULL is not at all.
 _STATE_OF_DAY = """SELECT to_regclass(%(name)s) IS NULL AS is_missing,
@@ -31,12 +32,16 @@ _STATE_OF_DAY = """SELECT to_regclass(%(name)s) IS NULL AS is_missing,
 _LIMIT_EXCEEDED = "54"
 # A position whose journal is gone; young ones stay, in case a disk was only not there for a while.
 _FORGOTTEN_AFTER = timedelta(days=1)
+_ANONYMOUS = b"\t\\N"
 _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedRequest:
-    """One answered request. `rows` and `predictions` are as long as each other: `n_rows`, or 0 where they were not kept."""
+    """One answered request. `rows` and `predictions` are as long as each other: `n_rows`, or 0 where they were not kept.
+
+    `entities` and `event_at` are as long as `rows`, or empty where no row said whom it is about and when.
+    """
 
     predicted_at: datetime
     request_id: str
@@ -48,6 +53,8 @@ class LoggedRequest:
     n_rows: int
     rows: Sequence[Mapping[str, object]] = ()
     predictions: Sequence[float] = ()
+    entities: Sequence[str] = ()
+    event_at: Sequence[datetime | None] = ()
 
 
 class PredictionStore(Connection):
@@ -172,9 +179,20 @@ def _copy_lines(requests: Iterable[LoggedRequest]) -> Iterator[bytes]:
     for request in requests:
         fixed = (request.predicted_at.isoformat(), request.model, str(request.model_version), request.kind, request.request_id)
         head = "\t".join(value.translate(_ESCAPES) for value in fixed).encode()
+        identities = _copy_identities(request)
         for number, (row, prediction) in enumerate(zip(request.rows, request.predictions, strict=True)):
             features = orjson.dumps(row).replace(b"\\", b"\\\\")
-            yield b"%b\t%d\t%b\t%b\t%b\n" % (head, number, features, b"%r" % prediction, b"%r" % request.milliseconds)
+            fields = (head, number, features, b"%r" % prediction, b"%r" % request.milliseconds, next(identities))
+            yield b"%b\t%d\t%b\t%b\t%b\t%b\n" % fields
+
+
+def _copy_identities(request: LoggedRequest) -> Iterator[bytes]:
+    """Entity and event time of one row after another."""
+    if not request.entities:
+        yield from itertools.repeat(_ANONYMOUS)
+    for entity, event_at in zip(request.entities, request.event_at, strict=True):
+        instant = event_at.isoformat() if event_at else "\\N"
+        yield f"{entity.translate(_ESCAPES)}\t{instant}".encode()
 
 
 def _add_traffic(cursor: "RealDictCursor", requests: Iterable[LoggedRequest]) -> None:
