@@ -97,5 +97,9 @@ class PredictionRefused(PermanentError):
     """The database refuses predictions for what they hold, so that trying again cannot help."""
 
 
+class ReportError(PermanentError):
+    """A full report could not be drawn. What it would have shown is known without it."""
+
+
 class UnavailableError(RetryableError):
     """A service that is needed does not answer: Postgres, MLflow, the gateway, the supervisor or the mail server."""
