@@ -1,8 +1,9 @@
 """Small pictures of a model's curves, as PNG files that fit into a mail."""
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import TYPE_CHECKING, Literal
+
+from perennial.adapters.plots.png import BLUE, FAINT, LINE, ORANGE, style, to_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -10,10 +11,10 @@ if TYPE_CHECKING:
 
 Points = Sequence[tuple[float, float]]
 
-# Colours that the colour-blind tell apart (Okabe and Ito 2008); line styles repeat what they say.
+# Line styles repeat what the colours say.
 _STYLES: Mapping[str, Mapping[str, object]] = {
-    "challenger": {"color": "#0072b2", "linestyle": "-", "linewidth": 1.8, "zorder": 3},
-    "champion": {"color": "#d55e00", "linestyle": "--", "linewidth": 1.6, "zorder": 2},
+    "challenger": {"color": BLUE, "linestyle": "-", "linewidth": 1.8, "zorder": 3},
+    "champion": {"color": ORANGE, "linestyle": "--", "linewidth": 1.6, "zorder": 2},
     "baseline": {"color": "#8a8f98", "linestyle": ":", "linewidth": 1.4, "zorder": 1},
 }
 _MARKS: Mapping[str, Mapping[str, object]] = {
@@ -35,7 +36,6 @@ _AXES = {
 }
 _INCHES = (2.2, 2.3)  # three in a row on a desktop
 _DOTS_PER_INCH = 260
-_COLOURS = 32
 
 
 def draw_curves(curves: Mapping[str, Mapping[str, Points]]) -> dict[str, bytes]:
@@ -54,7 +54,7 @@ def draw_curves(curves: Mapping[str, Mapping[str, Points]]) -> dict[str, bytes]:
     for kind in _AXES:
         lines = {who: curves[who][kind] for who in _STYLES if curves.get(who, {}).get(kind)}
         if lines:
-            pictures[kind] = _to_png(_draw(kind, lines))
+            pictures[kind] = to_png(_draw(kind, lines))
     return pictures
 
 
@@ -67,28 +67,15 @@ def _draw(kind: str, lines: Mapping[str, Points]) -> "Figure":
         (line,) = axes.plot(*zip(*points, strict=True), label=who)
         line.set(**_STYLES[who], **_MARKS[kind])
     if kind != "precision_recall":
-        axes.plot([0, 1], [0, 1], color="#d0d4da", linewidth=0.8, zorder=0)
+        axes.plot([0, 1], [0, 1], color=LINE, linewidth=0.8, zorder=0)
     _label(axes, kind)
     return figure
 
 
 def _label(axes: "Axes", kind: str) -> None:
     title, x_label, y_label = _AXES[kind]
-    axes.set_title(title, fontsize=8, fontweight="bold", loc="left", color="#1f2328")
-    axes.set_xlabel(x_label, fontsize=7, color="#57606a")
-    axes.set_ylabel(y_label, fontsize=7, color="#57606a")
+    style(axes, title)
+    axes.set_xlabel(x_label, fontsize=7, color=FAINT)
+    axes.set_ylabel(y_label, fontsize=7, color=FAINT)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-    axes.tick_params(labelsize=6.5, colors="#57606a", length=2)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#d0d4da")
     axes.legend(fontsize=6.5, frameon=False, loc=_LEGENDS[kind])
-
-
-def _to_png(figure: "Figure") -> bytes:
-    """A PNG of few colours: a quarter of the size, and nobody sees it."""
-    from PIL import Image
-
-    drawn, png = BytesIO(), BytesIO()
-    figure.savefig(drawn, format="png")
-    Image.open(drawn).convert("RGB").quantize(_COLOURS).save(png, format="png", optimize=True)
-    return png.getvalue()

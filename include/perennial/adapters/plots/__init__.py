@@ -1,0 +1,6 @@
+"""Matplotlib: small pictures that fit into a mail."""
+
+from perennial.adapters.plots.curves import draw_curves
+from perennial.adapters.plots.monitoring import draw_distributions, draw_history, draw_season
+
+__all__ = ["draw_curves", "draw_distributions", "draw_history", "draw_season"]
