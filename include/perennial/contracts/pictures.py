@@ -34,9 +34,9 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowPoint:
-    """How the champion did in one window. What is not known is None; `estimate` stands in where no labels came.
+    """What is known of one stretch of time. `value` is what was measured, `estimate` stands in where no labels came.
 
-    `holdout` is what was to be expected of it, `model_version` who it was about.
+    `holdout` is what was to be expected. `model_version` and `is_alarm` are the monitored window's.
     """
 
     start: datetime

@@ -36,6 +36,11 @@ def mlflow_model_link(model: str, *, settings: Settings) -> str:
     return f"{settings.mlflow_link}/#/models/{quote(model, safe='')}"
 
 
+def mlflow_version_link(model: str, version: int, *, settings: Settings) -> str:
+    """Page of one version of a model in MLflow's UI."""
+    return f"{mlflow_model_link(model, settings=settings)}/versions/{version}"
+
+
 def mlflow_run_link(mlflow_run_id: str, *, settings: Settings) -> str:
     """Page of a run in MLflow's UI, which finds the experiment by itself."""
     return f"{settings.mlflow_link}/#/runs/{quote(mlflow_run_id, safe='')}"

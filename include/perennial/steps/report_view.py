@@ -68,7 +68,7 @@ def build_decision_values(spec: ModelSpec, run: Run, evidence: Evidence, *, sett
         "lead": build_lead(spec, evidence),
         "next_step": describe_next_step(spec, run, evidence),
         "holdout_note": build_holdout_note(run, evidence),
-        "gates": [_in_words(gate) for gate in decision.gates],
+        "gates": [gate_in_words(gate) for gate in decision.gates],
         "comparisons": compare_metrics(decision, evaluation.baseline_metrics),
         "candidates": sort_candidates(spec, evaluation.candidates, decision.candidate),
         "slices": pick_slices(spec, decision),
@@ -83,7 +83,7 @@ def build_decision_values(spec: ModelSpec, run: Run, evidence: Evidence, *, sett
 def build_lead(spec: ModelSpec, evidence: Evidence) -> list[str]:
     """The decision and why, in sentences."""
     decision = evidence.decision
-    failed = [_in_words(gate).reason for gate in decision.gates if not gate.passed]
+    failed = [gate_in_words(gate).reason for gate in decision.gates if not gate.passed]
     if failed:
         n_gates = len(decision.gates)
         return [f"{decision.candidate} fails {len(failed)} of {n_gates} gates.", *failed]
@@ -98,12 +98,13 @@ def build_lead(spec: ModelSpec, evidence: Evidence) -> list[str]:
     return [f"{decision.candidate} passes all {len(decision.gates)} gates.{measured}"]
 
 
-def _in_words(gate: GateResult) -> GateResult:
+def gate_in_words(gate: GateResult) -> GateResult:
+    """A gate whose name and reason are for people."""
     name = gate.gate.replace("floor_", "floor: ")
-    return replace(gate, gate=_with_labels(name).replace("_", " "), reason=f"{_with_labels(gate.reason).rstrip('.')}.")
+    return replace(gate, gate=name_metrics(name).replace("_", " "), reason=f"{name_metrics(gate.reason).rstrip('.')}.")
 
 
-def _with_labels(text: str) -> str:
+def name_metrics(text: str) -> str:
     """Text with metrics by their labels, beginning with a capital. Names of columns stay as they are."""
     for name, (label, _, _) in METRICS.items():
         text = re.sub(rf"\b{name}\b", label, text)

@@ -60,6 +60,7 @@ def draw_history(points: Sequence[WindowPoint], *, label: str) -> bytes | None:
         return None
     figure = _figure(2.0)
     axes = figure.subplots()
+    _draw_alarms(axes, points)
     _draw_champions(axes, points)
     _draw_holdout(axes, points)
     _draw_figures(axes, points)
@@ -171,30 +172,30 @@ def _draw_holdout(axes: "Axes", points: Sequence[WindowPoint]) -> None:
             label = None
 
 
+def _draw_alarms(axes: "Axes", points: Sequence[WindowPoint]) -> None:
+    label: str | None = "alarm"
+    for each in points:
+        if each.is_alarm:
+            axes.axvspan(each.start, each.end, color="#fbe3d3", linewidth=0, zorder=0, label=label)  # type: ignore[arg-type]
+            axes.hlines(0, each.start, each.end, transform=axes.get_xaxis_transform(), color=ORANGE, linewidth=5)  # type: ignore[arg-type]
+            label = None
+
+
 def _draw_figures(axes: "Axes", points: Sequence[WindowPoint]) -> None:
+    looks = {"color": BLUE, "marker": "o", "markersize": 4, "zorder": 3}
     measured = [each for each in points if each.value is not None]
-    _line(
-        axes, [(_middle(each), each.value) for each in points], label="measured", color=BLUE, marker="o", markersize=4, zorder=3
-    )
+    _line(axes, [(_middle(each), each.value) for each in measured], label="measured", **looks)
     for each in measured:
         if each.low is not None and each.high is not None:
             axes.vlines(_middle(each), each.low, each.high, color=BLUE, linewidth=1.1, zorder=2)  # type: ignore[arg-type]
-    estimated = [(_middle(each), each.estimate) for each in points if each.value is None]
-    _line(
-        axes, estimated, label="estimated", color=BLUE, marker="o", markersize=4, linestyle="", markerfacecolor="white", zorder=3
-    )
-    alarms = [(_middle(each), _first(each.value, each.estimate)) for each in points if each.is_alarm]
-    _line(
-        axes, alarms, label="alarm", color=ORANGE, marker="o", markersize=8, linestyle="", markerfacecolor="none",
-        markeredgewidth=1.3, zorder=4,
-    )  # fmt: skip
+    estimated = [(_middle(each), each.estimate) for each in points]
+    _line(axes, estimated, label="estimated", linestyle="", markerfacecolor="white", **looks)
 
 
 def _line(axes: "Axes", points: Sequence[tuple[datetime, float | None]], **looks: Any) -> None:
-    """A line through what is known, with a gap where something is not; nothing where nothing is."""
-    if any(value is not None for _, value in points):
-        times, values = zip(*[(at, float("nan") if value is None else value) for at, value in points], strict=True)
-        axes.plot(times, values, linewidth=1.3, **looks)
+    """A line through what is known; nothing where nothing is."""
+    if known := [(at, value) for at, value in points if value is not None]:
+        axes.plot(*zip(*known, strict=True), linewidth=1.3, **looks)
 
 
 def _date_axis(axes: "Axes", points: Sequence[WindowPoint | SeasonPoint]) -> None:
@@ -206,7 +207,7 @@ def _date_axis(axes: "Axes", points: Sequence[WindowPoint | SeasonPoint]) -> Non
     axes.xaxis.get_offset_text().set(fontsize=6.5, color=FAINT)
     axes.grid(axis="y", color=LINE, linewidth=0.5)
     axes.set_axisbelow(True)
-    axes.set_xlim(points[0].start, points[-1].end)  # type: ignore[arg-type]
+    axes.set_xlim(min(each.start for each in points), max(each.end for each in points))  # type: ignore[arg-type]
 
 
 def _legend_below(figure: "Figure", axes: "Axes") -> None:
