@@ -23,7 +23,7 @@ _logger = logging.getLogger(__name__)
 # What of the library goes into a bento besides `core`: enough to load the model and to log predictions, and nothing that talks
 # to services.
 _MODULES = (
-    "__init__.py", "py.typed", "errors.py", "contracts.py",
+    "__init__.py", "py.typed", "errors.py", "contracts/__init__.py",
     "adapters/__init__.py", "adapters/journal.py", "adapters/pipeline_files.py",
 )  # fmt: skip
 
