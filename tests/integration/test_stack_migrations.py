@@ -70,24 +70,25 @@ def test_a_database_from_a_newer_version_is_refused(database):
 def test_days_of_predictions_that_were_there_before_they_had_an_entity_go_on(stack, database):
     """What was logged stays, what waited on disk meanwhile is shipped, and old days are read by event time as new ones are."""
     migrations = read_migrations(stack.settings.project / "sql" / "migrations")
-    apply_migrations(database, migrations[:2])
     days = [datetime(2026, 7, day, 12, tzinfo=UTC) for day in (1, 2)]
     with database.cursor() as cursor:
-        cursor.execute("CREATE TABLE prediction_20260701 (LIKE prediction INCLUDING ALL)")
-        attach = "ALTER TABLE prediction ATTACH PARTITION prediction_20260701 FOR VALUES FROM (%s) TO (%s)"
-        cursor.execute(attach, ("2026-07-01+00", "2026-07-02+00"))
-        cursor.execute("INSERT INTO prediction VALUES (%s, 'm', 1, 'live', 'before', 0, '{}', 0.5, 1)", (days[0],))
-    assert apply_migrations(database, migrations)[0].title == "prediction_identity"
+        cursor.execute("ALTER DATABASE scratch OWNER TO perennial")
+    with connect(stack.settings, "scratch", role="perennial") as owner:
+        apply_migrations(owner, migrations[:2])
+        with owner.cursor() as cursor:
+            cursor.execute("CREATE TABLE prediction_20260701 (LIKE prediction INCLUDING ALL)")
+            attach = "ALTER TABLE prediction ATTACH PARTITION prediction_20260701 FOR VALUES FROM (%s) TO (%s)"
+            cursor.execute(attach, ("2026-07-01+00", "2026-07-02+00"))
+            cursor.execute("INSERT INTO prediction VALUES (%s, 'm', 1, 'live', 'before', 0, '{}', 0.5, 1)", (days[0],))
+        assert apply_migrations(owner, migrations)[0].title == "prediction_identity"
     requests = [parse_line(request_line("m", number, at=day.isoformat())) for number, day in enumerate(days)]
-    with PredictionStore(stack.settings.state_url.rpartition("/")[0] + "/scratch") as store:
+    with PredictionStore(stack.settings.database_url("scratch", role="perennial")) as store:
         store.write_requests(requests, segment="p/1", start=0, end=1)
-    counts = (
-        "SELECT tableoid::regclass::text, count(*), count(*) FILTER (WHERE entity = '') FROM prediction GROUP BY 1 ORDER BY 1"
-    )
-    n_anonymous = ENTITIES.count("")
+    counts = """SELECT tableoid::regclass::text, count(*), count(*) FILTER (WHERE entity = '') FROM prediction
+                GROUP BY 1 ORDER BY 1"""
     assert rows(database, counts) == [
         ("prediction_20260701", 1 + N_ROWS, 1 + N_ROWS),
-        ("prediction_20260702", N_ROWS, n_anonymous),
+        ("prediction_20260702", N_ROWS, ENTITIES.count("")),
     ]
     indexed = "SELECT count(*) FROM pg_partition_tree('prediction_by_event') WHERE isleaf"
     assert rows(database, indexed) == [(2,)]
