@@ -28,6 +28,9 @@ def settings(stack) -> Settings:
     page = settings.paths.reports / "data_docs" / "flight_delay" / "raw.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text("<html><head></head><body>Expectation Validation Result</body></html>")
+    drawn = settings.paths.reports / "monitoring" / "flight_delay" / "20130501T000000__20130601T000000" / "report.html"
+    drawn.parent.mkdir(parents=True, exist_ok=True)
+    drawn.write_text("<html><head></head><body><script>document.title = 'drawn'</script></body></html>")
     Path(settings.paths.var / "outside.txt").write_text("secret")
     return settings
 
@@ -88,6 +91,19 @@ def test_with_a_login_reports_are_listed_and_shown(settings, token, kind):
     assert "allow-scripts" not in policy
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Cache-Control"].startswith("private")
+
+
+def test_a_page_of_monitoring_runs_its_script_where_it_can_reach_nothing(settings, token):
+    page = "monitoring/flight_delay/20130501T000000__20130601T000000/report.html"
+    assert get(settings, f"/perennial/reports/{page}")[0] == 401
+    _, _, html = get(settings, "/perennial/reports/?kind=monitoring", Cookie=f"_token={token}")
+    assert (f'href="{page}"' in html, "2013-05-01 to 2013-06-01" in html) == (True, True)
+    status, headers, html = get(settings, f"/perennial/reports/{page}", Cookie=f"_token={token}")
+    assert (status, "<script>" in html) == (200, True)
+    policy = headers["Content-Security-Policy"]
+    assert "sandbox allow-scripts" in policy
+    assert "allow-same-origin" not in policy
+    assert "connect-src 'none'" in policy
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata  # type: ignore[import-untyped]
 
 from perennial.core.bootstrap import resample, weigh
+from perennial.core.calibration_noise import compute_bins, expected_at, own_error
 from perennial.core.metrics import Labels, Scores, compute_metric, has_both_classes, row_losses
 from perennial.core.samples import Scored
 
-_WITH_FORMULA = frozenset({"roc_auc", "log_loss", "brier"})
-# Of metrics without a formula for their error: so many resamples, of so many rows at most.
+_RANKINGS = frozenset({"roc_auc", "average_precision"})
+# For a metric without a formula for its error: so many resamples, of so many rows at most.
 _RESAMPLES = 100
-_MOST_ROWS = 10_000
+_MOST_ROWS = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +46,9 @@ def size_of(labels: Labels) -> Size:
 
 
 def compute_figure(metric: str, rows: Scored, *, seed: int) -> Figure | None:
-    """Measure rows. The error is by a formula for the ROC AUC and for losses of single rows, else by a bootstrap.
+    """Measure rows. The error is by a formula; that of the average precision by a bootstrap.
 
-    Where rows come in clusters, it is as large as the clusters differ. For metrics without a formula, as the Brier score does.
+    Where rows come in clusters, it is as large as the clusters differ.
 
     Returns
     -------
@@ -63,12 +64,15 @@ def compute_figure(metric: str, rows: Scored, *, seed: int) -> Figure | None:
     value = compute_metric(metric, rows.labels, rows.scores)
     if value is None or not has_both_classes(rows.labels):
         return None
-    influences = _influences(metric if metric in _WITH_FORMULA else "brier", rows.labels, rows.scores)
+    influences = _influences(metric, rows.labels, rows.scores)
     excess = _excess(influences, rows.clusters)
-    if metric in _WITH_FORMULA:
-        error = math.sqrt(float((influences**2).sum()))
-    else:
-        error = _resampled(metric, rows.labels, rows.scores, n=len(rows.labels), seed=seed).error
+    match metric:
+        case "calibration_error":
+            error = own_error(compute_bins(rows.labels, rows.scores))
+        case "average_precision":
+            error = _resampled_error(metric, rows, n=len(rows.labels), seed=seed)
+        case _:
+            error = math.sqrt(float((influences**2).sum()))
     return Figure(value=value, error=error * excess, excess=excess)
 
 
@@ -91,26 +95,34 @@ def compute_expected(metric: str, rows: Scored, *, size: Size, seed: int, excess
     value = compute_metric(metric, rows.labels, rows.scores)
     if value is None or not (has_both_classes(rows.labels) and size.n_positive > 0 and size.n_negative > 0):
         return None
-    influences = _influences(metric if metric in _WITH_FORMULA else "brier", rows.labels, rows.scores)
+    influences = _influences(metric, rows.labels, rows.scores)
     excess = max(excess, _excess(influences, rows.clusters))
-    if metric in _WITH_FORMULA:
-        error = math.sqrt(_variance(influences, rows.labels, size_of(rows.labels)) + _variance(influences, rows.labels, size))
-    else:
-        # Both samples vary: as much as one alone of this size would.
-        n = max(1, round(1 / (1 / len(rows.labels) + 1 / size.n)))
-        resampled = _resampled(metric, rows.labels, rows.scores, n=n, seed=seed)
-        value, error = resampled.value, resampled.error
+    match metric:
+        case "calibration_error":
+            value, error = expected_at(compute_bins(rows.labels, rows.scores), size.n)
+        case "average_precision":
+            # Both samples vary: as much as one alone of this size would.
+            error = _resampled_error(metric, rows, n=1 / (1 / len(rows.labels) + 1 / size.n), seed=seed)
+        case _:
+            error = math.sqrt(sum(_variance(influences, rows.labels, each) for each in (size_of(rows.labels), size)))
     return Figure(value=value, error=error * excess, excess=excess)
 
 
 def _influences(metric: str, labels: Labels, scores: Scores) -> NDArray[np.float64]:
-    """How far each row moves the figure; their squares sum up to its variance."""
-    if metric != "roc_auc":
-        losses = row_losses(metric, labels, scores)
-        return (losses - losses.mean()) / len(losses)
+    """How far each row moves the figure; their squares sum up to its variance.
+
+    For the average precision they are those of the ROC AUC, for the calibration error those of the Brier score: near enough
+    to tell how much clusters differ.
+    """
+    if metric not in _RANKINGS:
+        losses = row_losses("brier" if metric == "calibration_error" else metric, labels, scores)
+        of_losses: NDArray[np.float64] = (losses - losses.mean()) / len(losses)
+        return of_losses
     placements = _placements(labels, scores)
     is_positive, n_positive = labels == 1, int(labels.sum())
-    return (placements - placements[is_positive].mean()) / np.where(is_positive, n_positive, len(labels) - n_positive)
+    n_alike = np.where(is_positive, n_positive, len(labels) - n_positive)
+    of_places: NDArray[np.float64] = (placements - placements[is_positive].mean()) / n_alike
+    return of_places
 
 
 def _placements(labels: Labels, scores: Scores) -> NDArray[np.float64]:
@@ -144,13 +156,10 @@ def _excess(influences: NDArray[np.float64], clusters: NDArray[np.integer] | Non
     return max(1.0, math.sqrt(ratio))
 
 
-def _resampled(metric: str, labels: Labels, scores: Scores, *, n: int, seed: int) -> Figure:
-    """What `n` rows of this kind show, by a bootstrap."""
-    if len(labels) > _MOST_ROWS:
-        kept = np.random.default_rng(seed).permutation(len(labels))[:_MOST_ROWS]
-        labels, scores = labels[kept], scores[kept]
-    n_drawn = min(n, _MOST_ROWS)
-    values = resample(weigh(metric, labels, scores), len(labels), n_drawn=n_drawn, resamples=_RESAMPLES, seed=seed)
-    if not len(values):
-        return Figure(value=math.nan, error=math.nan)
-    return Figure(value=float(values.mean()), error=float(values.std()) * math.sqrt(n_drawn / n))
+def _resampled_error(metric: str, rows: Scored, *, n: float, seed: int) -> float:
+    """Of `n` rows of this kind, by a bootstrap of no more than a few thousand; NaN where one class was never drawn."""
+    kept = np.random.default_rng(seed).permutation(len(rows.labels))[:_MOST_ROWS]
+    n_drawn = min(max(1, round(n)), len(kept))
+    measure = weigh(metric, rows.labels[kept], rows.scores[kept])
+    values = resample(measure, len(kept), n_drawn=n_drawn, resamples=_RESAMPLES, seed=seed)
+    return float(values.std()) * math.sqrt(n_drawn / n) if len(values) else math.nan

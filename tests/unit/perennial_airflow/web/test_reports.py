@@ -1,10 +1,9 @@
-import os
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from perennial_airflow.web.reports import dress, find_file, find_pages, render_list
+from perennial_airflow.web.report_files import find_file
+from perennial_airflow.web.reports import dress, list_reports, read_report
 
 
 @pytest.fixture
@@ -44,37 +43,47 @@ def test_an_absolute_path_is_not_found(folder):
     assert find_file(folder, str(folder.parent / "secret.txt")) is None
 
 
-def test_pages_are_listed_newest_first_and_escaped(folder):
-    os.utime(folder / "a&b<i>.html", (0, datetime(2013, 4, 1, 6, tzinfo=UTC).timestamp()))
-    pages = find_pages(folder)
-    assert {page.name for page in pages} == {"data_docs/a/raw.html", "a&b<i>.html", "inside.html"}
-    assert pages[-1].name == "a&b<i>.html"
-    html = render_list(pages[:2], n_pages=3)
-    assert "The newest 2 of 3 pages." in html
-    html = render_list(pages, n_pages=3)
-    assert '<a href="a%26b%3Ci%3E.html">a&amp;b&lt;i&gt;</a>' in html
-
-
-def test_the_pages_of_a_run_stand_in_one_line_in_the_order_of_the_run(tmp_path):
-    names = ["data_docs/m/run-1/raw.html", "data_docs/m/run-2/raw.html", "data_docs/m/run-2/clean.html"]
-    for day, name in enumerate(names, start=1):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, (0, datetime(2013, 4, day, 6, tzinfo=UTC).timestamp()))
-    _, newer, older = render_list(find_pages(tmp_path), n_pages=3).split("<tr><td>")
-    links = '<a href="data_docs/m/run-2/raw.html">raw</a> · <a href="data_docs/m/run-2/clean.html">clean</a>'
-    assert newer == f"m</td><td>run-2</td><td>{links}</td><td>2013-04-03 06:00 UTC</td></tr>"
-    assert older.startswith("m</td><td>run-1</td>")
-
-
-def test_without_reports_the_list_says_so(tmp_path):
-    assert find_pages(tmp_path / "not there yet") == []
-    assert "No report yet" in render_list([], n_pages=0)
-
-
 def test_data_docs_get_our_style_once_and_a_way_back():
     page = dress("<html><head><title>x</title></head><body></head></body></html>", back="../../")
     assert page.startswith("<html><head><title>x</title><style>/* Great Expectations'")
     assert page.count("<style>") == 1
     assert '</style></head><body><p style="margin:0;padding:.5rem 1.25rem"><a href="../../">← All reports</a></p></head>' in page
     assert page.endswith("</p></head></body></html>")
+
+
+@pytest.fixture
+def written(folder) -> Path:
+    for name in ("monitoring/m/w/report.html", "monitoring/m/w/numbers.json", "backfills/m/0003.html"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}" if name.endswith("json") else "<html><head></head><body></body></html>")
+    (folder / "monitoring" / "m" / "w" / "raw.html").symlink_to(folder / "data_docs/a/raw.html")
+    return folder
+
+
+def test_a_page_of_monitoring_may_run_its_script_and_nothing_else(written):
+    policy = read_report("monitoring/m/w/report.html", written).headers["Content-Security-Policy"]
+    rules = dict(rule.strip().partition(" ")[::2] for rule in policy.split(";"))
+    assert rules["script-src"] == "'unsafe-inline'"
+    assert rules["sandbox"] == "allow-scripts"
+    assert {rules[name] for name in ("default-src", "connect-src", "form-action", "base-uri")} == {"'none'"}
+    assert "http" not in policy
+    assert "'self'" not in policy.replace("frame-ancestors 'self'", "")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "data_docs/a/raw.html", "backfills/m/0003.html", "monitoring/m/w/numbers.json", "monitoring/m/w/raw.html",
+        "monitoring/../data_docs/a/raw.html", "inside.html",
+    ],
+)  # fmt: skip
+def test_every_other_page_runs_no_script(written, path):
+    assert "script" not in read_report(path, written).headers["Content-Security-Policy"]
+
+
+def test_the_list_can_be_of_one_kind(written):
+    answer = list_reports(written, kind="monitoring")
+    page = bytes(answer.body).decode()
+    assert 'href="monitoring/m/w/report.html"' in page
+    assert 'href="backfills/m/0003.html"' not in page
+    assert "script" not in answer.headers["Content-Security-Policy"]

@@ -1,0 +1,134 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from perennial.contracts.monitoring import Finding
+from perennial.core.drift import DriftLimits, judge_drift, judge_target, normalise
+from perennial.core.samples import Sample
+
+LIMITS = DriftLimits(psi=0.1, importance_ratio=0.2, unseen_ratio=0.05, significance=0.01)
+IMPORTANCES = {"distance": 0.06, "carrier": 0.03, "wind": 0.01, "weekday": -0.01}
+
+
+def sample(n: int = 2000, *, seed: int = 0, **changed: np.ndarray) -> Sample:
+    generator = np.random.default_rng(seed)
+    columns = {
+        "weekday": generator.integers(1, 8, n),
+        "wind": generator.gamma(2, 5, n),
+        "carrier": generator.choice(["UA", "AA", "DL"], n).astype(object),
+        "distance": generator.normal(1000, 300, n),
+    } | {name: values for name, values in changed.items() if name != "scores"}
+    frame = pd.DataFrame({name: pd.Series(values, dtype=values.dtype) for name, values in columns.items()})
+    return Sample(features=frame, scores=changed.get("scores", generator.beta(2, 5, n)))
+
+
+REFERENCE = sample(seed=1)
+
+
+def judge(current: Sample, *, reference: Sample = REFERENCE) -> dict[tuple[str, str], Finding]:
+    found = judge_drift(reference, current, LIMITS, importances=IMPORTANCES)
+    return {(each.measure, each.subject): each for each in found}
+
+
+def test_nothing_is_breached_where_nothing_changed() -> None:
+    found = judge(sample(seed=2))
+    assert not [each for each in found.values() if each.breached or each.blocks]
+    assert found["importance", ""].reason == "0 of 4 features drifted, with 0.0% of the importance, under 20.0%"
+    assert list(found) == [
+        ("importance", ""), ("psi", "prediction"), ("psi", "distance"), ("psi", "carrier"), ("psi", "wind"), ("psi", "weekday"),
+        ("unseen", "carrier"),
+    ]  # fmt: skip
+
+
+def test_a_feature_that_matters_makes_the_window_drift() -> None:
+    found = judge(sample(seed=2, distance=np.random.default_rng(3).normal(1200, 300, 2000)))
+    feature, whole = found["psi", "distance"], found["importance", ""]
+    assert feature.breached and feature.importance == pytest.approx(0.6)
+    assert feature.reason.startswith("distance has drifted: PSI 0.5")
+    assert (whole.breached, whole.value, whole.threshold) == (True, pytest.approx(0.6), 0.2)
+    assert whole.reason == "1 of 4 features drifted (distance), with 60.0% of the importance, at least 20.0%"
+
+
+def test_features_that_hardly_matter_are_named_and_no_more() -> None:
+    found = judge(sample(seed=2, wind=np.full(2000, 50.0), weekday=np.full(2000, 9)))
+    assert [each.subject for each in found.values() if each.breached] == ["wind", "weekday"]
+    assert found["importance", ""].value == pytest.approx(0.1)
+
+
+def test_the_share_of_the_importance_may_be_just_the_limit() -> None:
+    limits = DriftLimits(psi=0.1, importance_ratio=0.3, unseen_ratio=0.05, significance=0.01)
+    current = sample(seed=2, carrier=np.array(["UA"] * 2000, dtype=object))
+    assert judge_drift(REFERENCE, current, limits, importances=IMPORTANCES)[0].breached
+
+
+def test_predictions_that_moved_are_drift_by_themselves() -> None:
+    found = judge(sample(seed=2, scores=np.random.default_rng(3).beta(4, 5, 2000)))
+    assert [key for key, each in found.items() if each.breached] == [("psi", "prediction")]
+    assert found["psi", "prediction"].importance is None
+
+
+def carriers(n_new: int, n: int = 2000) -> np.ndarray:
+    return np.array(["HA"] * n_new + ["UA", "AA", "DL"] * n, dtype=object)[:n]
+
+
+@pytest.mark.parametrize(("n_new", "breached"), [(0, False), (90, False), (110, True), (2000, True)])
+def test_categories_that_the_reference_lacks_are_drift_from_a_share_on(n_new: int, breached: bool) -> None:
+    finding = judge(sample(seed=2, carrier=carriers(n_new)))["unseen", "carrier"]
+    assert (finding.breached, finding.value, finding.threshold) == (breached, n_new / 2000, 0.05)
+    assert ("(HA)" in finding.reason) is (n_new > 0)
+
+
+def test_rare_levels_that_a_small_reference_misses_are_no_news() -> None:
+    generator = np.random.default_rng(4)
+    before, after = (np.array([f"T{each}" for each in generator.integers(0, 2000, 500)], dtype=object) for _ in range(2))
+    found = judge(sample(500, carrier=after), reference=sample(500, carrier=before))["unseen", "carrier"]
+    assert found.value is not None and found.value > 0.7
+    assert not found.breached
+
+
+@pytest.mark.parametrize("n_missing", [2000, 1999])
+def test_no_known_values_have_no_unseen_categories(n_missing: int) -> None:
+    carrier = np.array([None] * n_missing + ["UA"] * (2000 - n_missing), dtype=object)
+    finding = judge(sample(seed=2, carrier=carrier))["unseen", "carrier"]
+    assert (finding.breached, finding.value) == (False, None if n_missing == 2000 else 0.0)
+
+
+def test_a_window_of_few_rows_is_undefined_and_not_breached() -> None:
+    found = judge(sample(20, seed=2))
+    assert [each.value for key, each in found.items() if key[0] == "psi"] == [None] * 5
+    assert found["psi", "carrier"].reason.startswith("carrier cannot be compared: 20 rows are too few")
+    assert found["importance", ""].reason.startswith("0 of 0 features")
+
+
+def test_a_window_without_rows_is_undefined() -> None:
+    found = judge(sample(0))
+    assert not [each for each in found.values() if each.breached]
+
+
+def test_what_may_be_chance_is_not_breached() -> None:
+    found = judge(sample(40, seed=6), reference=sample(40, seed=7))
+    over = [each for each in found.values() if each.measure == "psi" and (each.value or 0) >= 0.1]
+    assert over and not [each for each in over if each.breached]
+    assert all("which may be chance" in each.reason for each in over)
+
+
+@pytest.mark.parametrize("importances", [{}, {"distance": -0.2}, {"distance": 0.0, "carrier": 0.0}])
+def test_without_importances_all_features_count_alike(importances: dict[str, float]) -> None:
+    assert set(normalise(importances, ["distance", "carrier"]).values()) == {0.5}
+
+
+def labels(share: float, n: int = 1000) -> np.ndarray:
+    return (np.arange(n) < share * n).astype(np.int8)
+
+
+@pytest.mark.parametrize(("share", "breached"), [(0.2, False), (0.3, False), (0.35, True), (0.05, True), (0.0, True)])
+def test_the_share_of_positives(share: float, breached: bool) -> None:
+    finding = judge_target(labels(0.2), labels(share), LIMITS)
+    assert (finding.measure, finding.breached, finding.threshold) == ("target", breached, 0.1)
+    assert finding.reason.startswith(f"{share:.1%} of 1000 labels are positive")
+
+
+def test_few_labels_are_undefined() -> None:
+    finding = judge_target(labels(0.2), labels(0.5, 10), LIMITS)
+    assert (finding.value, finding.breached) == (None, False)
+    assert finding.reason == "the label cannot be compared: 10 rows are too few to compare; 30 are needed"

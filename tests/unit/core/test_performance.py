@@ -1,0 +1,114 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from perennial.contracts.monitoring import Finding
+from perennial.core.metrics import SIGN
+from perennial.core.performance import PerformanceLimits, judge_performance
+from perennial.core.samples import Scored
+
+LIMITS = PerformanceLimits(drop_ratio=0.05, confidence=0.95, min_labels=200)
+
+
+def rows(n: int, *, seed: int, flipped: float = 0.0, where: str = "") -> Scored:
+    generator = np.random.default_rng(seed)
+    scores = generator.beta(1.5, 3, n)
+    origin = generator.choice(["EWR", "JFK", "LGA"], n).astype(object)
+    labels = (generator.random(n) < scores).astype(np.int8)
+    is_flipped = (generator.random(n) < flipped) & (origin == where if where else np.ones(n, bool))
+    return Scored(features=pd.DataFrame({"origin": origin}), labels=np.where(is_flipped, 1 - labels, labels), scores=scores)
+
+
+HOLDOUT = rows(10_000, seed=1)
+
+
+def judge(current: Scored, *, metric: str = "roc_auc", holdout: Scored = HOLDOUT) -> tuple[Finding, ...]:
+    return judge_performance(metric, holdout, current, LIMITS, slice_columns=["origin"], min_slice_rows=500, seed=1)
+
+
+def test_the_metric_comes_first_then_the_others_then_the_slices() -> None:
+    found = judge(rows(3000, seed=2))
+    assert [each.measure for each in found[:5]] == ["roc_auc", "average_precision", "log_loss", "brier", "calibration_error"]
+    assert [each.subject for each in found] == [""] * 5 + ["origin=EWR", "origin=JFK", "origin=LGA"]
+    assert not [each for each in found if each.breached]
+    assert {each.aspect for each in found} == {"performance"}
+
+
+def test_only_the_metric_and_its_slices_have_a_threshold() -> None:
+    found = judge(rows(3000, seed=2, flipped=0.5))
+    assert [each.breached for each in found] == [True, False, False, False, False, True, True, True]
+    assert [each.threshold is None for each in found] == [False, True, True, True, True, False, False, False]
+
+
+def test_the_reason_gives_every_figure() -> None:
+    (first, *_) = judge(rows(3000, seed=2, flipped=0.2))
+    assert (first.breached, first.threshold) == (True, pytest.approx(0.95 * (first.reference or 0)))
+    assert first.low is not None and first.high is not None and first.low < (first.value or 0) < first.high
+    assert first.reason.startswith(
+        f"roc_auc is {first.value:.4f} ({first.low:.4f} to {first.high:.4f} with 95% confidence) on 3000"
+    )
+    assert first.reason.endswith("worse, at least 5.0%")
+
+
+@pytest.mark.parametrize("metric", SIGN)
+def test_every_metric_can_decide(metric: str) -> None:
+    assert not judge(rows(3000, seed=2), metric=metric)[0].breached
+    assert judge(rows(3000, seed=2, flipped=0.4), metric=metric)[0].breached
+
+
+def test_a_fall_that_few_labels_cannot_prove_is_not_breached() -> None:
+    (first, *_) = judge(rows(220, seed=12, flipped=0.1))
+    assert (first.value or 0) < (first.threshold or 0)
+    assert not first.breached
+    assert first.reason.endswith("at least 5.0%, which may be chance")
+
+
+def test_a_sure_fall_that_is_small_is_not_breached() -> None:
+    (first, *_) = judge(rows(100_000, seed=3, flipped=0.05), holdout=rows(100_000, seed=4))
+    assert (first.high or 1) < (first.reference or 0)
+    assert not first.breached
+    assert first.reason.endswith("worse, under 5.0%")
+
+
+def test_a_holdout_of_few_rows_proves_less() -> None:
+    current = rows(3000, seed=2, flipped=0.12)
+    assert judge(current)[0].breached
+    assert not judge(current, holdout=rows(80, seed=6))[0].breached
+
+
+def test_a_slice_that_got_worse_is_told() -> None:
+    found = judge(rows(6000, seed=2, flipped=0.4, where="JFK"))
+    assert [each.subject for each in found if each.breached and each.subject] == ["origin=JFK"]
+
+
+def test_small_slices_are_not_judged() -> None:
+    found = judge(rows(900, seed=2, flipped=0.5))
+    assert [each.value for each in found[5:]] == [None] * 3
+    assert "labels, and 33" in found[5].reason and found[5].reason.endswith("on the holdout; 500 are needed")
+
+
+def test_slices_that_the_holdout_lacks_are_left_out() -> None:
+    holdout = HOLDOUT.take(np.flatnonzero(HOLDOUT.features["origin"] == "JFK"))
+    assert [each.subject for each in judge(rows(3000, seed=2), holdout=holdout)][5:] == ["origin=JFK"]
+
+
+@pytest.mark.parametrize("n", [0, 199])
+def test_too_few_labels_are_not_judged_and_say_so(n: int) -> None:
+    (only,) = judge(rows(n, seed=2, flipped=0.5))
+    assert (only.value, only.breached) == (None, False)
+    assert only.reason == f"roc_auc is not known: {n} labels have come, 200 are needed"
+
+
+def test_one_class_only_is_undefined() -> None:
+    current = rows(3000, seed=2)
+    alike = Scored(features=current.features, labels=np.zeros(3000, np.int8), scores=current.scores)
+    found = judge(alike)
+    assert not [each for each in found if each.value is not None or each.breached]
+    assert found[0].reason == "roc_auc is not known: the labels that have come are all the same"
+    assert judge(current, holdout=alike)[0].reason == "roc_auc is not known: the labels of the holdout are all the same"
+
+
+def test_windows_like_the_holdout_are_hardly_ever_worse() -> None:
+    holdout = rows(4000, seed=5)
+    n_breached = sum(judge(rows(500, seed=100 + each), holdout=holdout)[0].breached for each in range(50))
+    assert n_breached <= 2
