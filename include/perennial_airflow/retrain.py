@@ -44,10 +44,12 @@ def _pull_validations() -> tuple[Validation, ...]:
 def plan(model: str) -> Packed:
     """Fix what this run may see (`as_of`, window, candidates) and bring MLflow's `champion` alias in line with the truth."""
     from perennial.steps.reconcile import reconcile_champion_alias
+    from perennial.steps.start import record_start
 
     spec, settings = load_model(model)
     context = get_current_context()
     run = resolve_run(spec, context["dag_run"], context["params"])
+    record_start(run, settings=settings)
     reconcile_champion_alias(model, settings=settings)
     return pack(run)
 
@@ -117,6 +119,7 @@ def take_snapshot() -> Packed:
         run,
         pull(TrainingSet, "prepare.build_features"),
         sql_digest=pull(Extract, "ingest.extract").sql_digest,
+        cleaned=pull(Cleaned, "prepare.clean"),
         validations=_pull_validations(),
         settings=settings,
     )

@@ -12,7 +12,7 @@ import pytest
 
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
-from perennial.contracts import Run, Snapshot, TrainingSet, Validation
+from perennial.contracts import Cleaned, Run, Snapshot, TrainingSet, Validation
 from perennial.stack.postgres import connect
 from perennial.steps import snapshot as step
 from perennial.steps.parquet import write_frame
@@ -47,8 +47,14 @@ def built(settings: Settings, run: Run, frame: pd.DataFrame | None = None) -> Tr
 
 
 def take(settings: Settings, run: Run, frame: pd.DataFrame | None = None) -> Snapshot:
+    return keep(settings, run, built(settings, run, frame))
+
+
+def keep(settings: Settings, run: Run, training_set: TrainingSet) -> Snapshot:
+    n_rows = training_set.n_rows
+    cleaned = Cleaned(path="", n_rows_in=n_rows + 5, n_rows=n_rows, dropped={"duplicates": 5})
     return step.take_snapshot(
-        small_spec(), run, built(settings, run, frame), sql_digest="q", validations=VALIDATIONS, settings=settings
+        small_spec(), run, training_set, sql_digest="q", cleaned=cleaned, validations=VALIDATIONS, settings=settings
     )
 
 
@@ -85,7 +91,7 @@ def test_the_same_interval_again_changes_nothing(settings, run):
 def test_another_holdout_on_the_same_rows_holds_for_its_run(settings, run):
     first = take(settings, run)
     longer = replace(built(settings, run), holdout_start=AS_OF - timedelta(days=10))
-    again = step.take_snapshot(small_spec(), run, longer, sql_digest="q", validations=VALIDATIONS, settings=settings)
+    again = keep(settings, run, longer)
     assert again == replace(first, holdout_start=longer.holdout_start)
     assert len(rows(settings, run)) == 1
 

@@ -10,7 +10,7 @@ from perennial.adapters import snapshots
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Run, Snapshot, TrainingSet, Validation
+from perennial.contracts import Cleaned, Run, Snapshot, TrainingSet, Validation
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ def take_snapshot(
     training_set: TrainingSet,
     *,
     sql_digest: str,
+    cleaned: Cleaned,
     validations: tuple[Validation, ...],
     settings: Settings,
 ) -> Snapshot:
@@ -50,7 +51,11 @@ def take_snapshot(
             registry,
             f"{run.model}/{_interval(run)}",
             path,
-            metadata=_metadata(spec, run, snapshot, validations),
+            metadata=_metadata(spec, run, snapshot)
+            | {
+                "rows": _count_rows(cleaned, training_set),
+                "validations": [asdict(each) for each in validations],
+            },
             message=f"{run.model} {_interval(run)}: {snapshot.n_rows:,} rows, {snapshot.snapshot_id}",
         )
         snapshot = replace(snapshot, dvc_revision=stored.revision)
@@ -92,7 +97,19 @@ def _compact(instant: datetime) -> str:
     return f"{instant:%Y%m%dT%H%M%S}Z"
 
 
-def _metadata(spec: ModelSpec, run: Run, snapshot: Snapshot, validations: tuple[Validation, ...]) -> dict[str, object]:
+def _count_rows(cleaned: Cleaned, training_set: TrainingSet) -> dict[str, object]:
+    """How many rows there were at each point; what was dropped and mended, by rule."""
+    return {
+        "extracted": cleaned.n_rows_in,
+        "dropped": dict(cleaned.dropped),
+        "mended": dict(cleaned.mended),
+        "clean": cleaned.n_rows,
+        "immature": training_set.n_immature,
+        "training_set": training_set.n_rows,
+    }
+
+
+def _metadata(spec: ModelSpec, run: Run, snapshot: Snapshot) -> dict[str, object]:
     return {
         "snapshot_id": snapshot.snapshot_id,
         "model": snapshot.model,
@@ -100,8 +117,8 @@ def _metadata(spec: ModelSpec, run: Run, snapshot: Snapshot, validations: tuple[
         "as_of": snapshot.as_of.isoformat(),
         "holdout_start": snapshot.holdout_start.isoformat(),
         "n_rows": snapshot.n_rows,
+        "query": spec.source.query,
         "sql_digest": snapshot.sql_digest,
         "spec_digest": sha256(spec.model_dump_json().encode()).hexdigest(),
         "dag_run_id": run.dag_run_id,
-        "validations": [asdict(each) for each in validations],
     }
