@@ -2,6 +2,7 @@
 
 from perennial.adapters.state.audit import AuditTable
 from perennial.adapters.state.champions import ChampionTable
+from perennial.adapters.state.history import HistoryTable
 from perennial.adapters.state.keys import KeyTable
 from perennial.adapters.state.observations import ObservationTable
 from perennial.adapters.state.releases import ReleaseTable
@@ -10,5 +11,7 @@ from perennial.adapters.state.training import TrainingTables
 from perennial.adapters.state.windows import WindowTable
 
 
-class StateStore(TrainingTables, ReleaseTable, StageTable, ChampionTable, ObservationTable, WindowTable, KeyTable, AuditTable):
+class StateStore(
+    TrainingTables, ReleaseTable, StageTable, ChampionTable, ObservationTable, WindowTable, HistoryTable, KeyTable, AuditTable
+):
     """Reads and writes of the business state; every method is one transaction. Use as a context manager."""
