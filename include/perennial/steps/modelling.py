@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,12 @@ def feature_types(spec: ModelSpec) -> dict[str, tuple[str, bool]]:
 
 
 def read_rows(spec: ModelSpec, snapshot: Snapshot) -> Rows:
-    """Read a snapshot and cut it at its holdout.
+    """Read a snapshot and cut it at its holdout; raises as `read_rows_at`."""
+    return read_rows_at(spec, Path(snapshot.path), holdout_start=snapshot.holdout_start)
+
+
+def read_rows_at(spec: ModelSpec, path: Path, *, holdout_start: datetime) -> Rows:
+    """Read a snapshot's file and cut it at a holdout.
 
     Raises
     ------
@@ -50,11 +56,11 @@ def read_rows(spec: ModelSpec, snapshot: Snapshot) -> Rows:
     from perennial.core.splits import event_times, split_holdout
 
     try:
-        frame = pd.read_parquet(snapshot.path)
+        frame = pd.read_parquet(path)
     except OSError as error:
-        raise TrainingError(f"cannot read the snapshot {snapshot.path}: {error}", "clear the task `take_snapshot`") from error
+        raise TrainingError(f"cannot read the snapshot {path}: {error}", "clear the task `take_snapshot`") from error
     times = event_times(frame[spec.source.event_time])
-    training, holdout = split_holdout(times, holdout_start=snapshot.holdout_start, label_delay=spec.label.delay)
+    training, holdout = split_holdout(times, holdout_start=holdout_start, label_delay=spec.label.delay)
     return Rows(
         frame=frame,
         inputs=features_frame(frame, feature_types(spec)),

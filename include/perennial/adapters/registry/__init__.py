@@ -166,6 +166,11 @@ class Registry:
             found = self._or_none(lambda: self._client.get_model_version(model, str(model_version)))
         return None if found is None else _version(found)
 
+    def list_versions(self, model: str) -> list[int]:
+        """Numbers of all versions, in order."""
+        with self._translated():
+            return sorted(int(each.version) for each in self._client.search_model_versions(f"name = {_quote(model)}"))
+
     def read_alias(self, model: str, alias: str) -> int | None:
         """The version an alias points at; None where the registry answers that there is none."""
         with self._translated():

@@ -22,6 +22,8 @@ _DVC_CONFIG = """[core]
 [cache]
     type = "reflink,hardlink,copy"
 """
+# Halves of files: ours, and DVC's. Whoever is killed leaves them.
+_EXCLUDED = "*.part\n*.tmp\n"
 _LINES_OF_ERROR = 5
 
 Done = subprocess.CompletedProcess[str]
@@ -89,6 +91,8 @@ def _ensure(registry: Path) -> None:
     """Make the repository, or what of it is missing, and take away what a dead writer's tools locked."""
     if not (registry / ".git" / "HEAD").exists():
         git(registry, "init", "--quiet", "--initial-branch=main")
+    (registry / ".git" / "info").mkdir(exist_ok=True)
+    write_file(registry / ".git" / "info" / "exclude", _EXCLUDED)
     _remove_locks(registry)
     for name, value in _IDENTITY.items():
         git(registry, "config", name, value)
