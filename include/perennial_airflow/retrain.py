@@ -52,6 +52,7 @@ def plan(model: str) -> Packed | None:
     `champion` alias in line with the truth. A run that may not go on is skipped; the log and `perennial requests` say why."""
     from perennial.steps.reconcile import reconcile_champion_alias
     from perennial.steps.retrain_admission import why_not_retrain
+    from perennial.steps.start import record_start
 
     spec, settings = load_model(model)
     context = get_current_context()
@@ -59,6 +60,7 @@ def plan(model: str) -> Packed | None:
     if why := why_not_retrain(spec, run, _read_starter(context), settings=settings):
         _logger.warning("this run is skipped: %s", why)
         return None
+    record_start(run, settings=settings)
     reconcile_champion_alias(model, settings=settings)
     return pack(run)
 
@@ -141,6 +143,7 @@ def take_snapshot() -> Packed:
         run,
         pull(TrainingSet, "prepare.build_features"),
         sql_digest=pull(Extract, "ingest.extract").sql_digest,
+        cleaned=pull(Cleaned, "prepare.clean"),
         validations=_pull_validations(),
         settings=settings,
     )

@@ -11,6 +11,9 @@ from perennial.contracts import Run
 from perennial.errors import ConfigurationError
 from perennial_airflow.factory import retrain_params
 
+# The id of a run that a granted request started: `request__<request_id>`.
+REQUEST_PREFIX = "request__"
+
 _DURATION: TypeAdapter[timedelta] = TypeAdapter(Duration)
 
 
@@ -24,7 +27,7 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
     Parameters
     ----------
     dag_run
-        Airflow's DagRun; read are `run_id`, `dag_id`, `run_type` and `data_interval_end`.
+        Airflow's DagRun; read are `run_id`, `dag_id`, `run_type`, `triggering_user_name` and `data_interval_end`.
     params
         The run's params: `as_of`, `window`, `force`, `candidates`, `request_id`, each possibly None.
 
@@ -59,7 +62,18 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
         mode="backfill" if dag_run.run_type == "backfill" else "live",
         force_reason=(params.get("force") or "") if triggered else "",
         candidates=_read_candidates(spec, params.get("candidates") if triggered else None),
+        cause=_read_cause(dag_run),
     )
+
+
+def _read_cause(dag_run: Any) -> str:
+    """What started the run: the run's kind, the request in the id of one that a request started, a person's name."""
+    if dag_run.run_type in ("scheduled", "backfill"):
+        return {"scheduled": "schedule", "backfill": "backfill"}[dag_run.run_type]
+    if dag_run.run_id.startswith(REQUEST_PREFIX):
+        return f"request {dag_run.run_id.removeprefix(REQUEST_PREFIX)}"
+    user = dag_run.triggering_user_name
+    return f"by hand: {user}" if user else "by hand"
 
 
 def read_instant(name: str, value: str | None) -> datetime | None:

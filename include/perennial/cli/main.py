@@ -38,6 +38,8 @@ COMMANDS = {
     "demo": Entry("demo", "Train, release and query the example model; what is there already is picked up."),
     "rollback": Entry("rollback", "Lead a model's callers back to an earlier champion."),
     "requests": Entry("requests", "Show who wished for a retraining and what became of it; ask for one."),
+    "history": Entry("history", "Tell who served a model when, why it came and went, and what was rejected."),
+    "reproduce": Entry("reproduce", "Train a version again from its snapshot, commit and lock, and compare."),
     "keys": Entry("keys", "Make, list and revoke the keys of the gateway's callers."),
     "load-flights": Entry("load_flights", "Fill the example warehouse with the flights that left New York in 2013."),
     "check": Entry("check", "Check all model specs, their SQL, their suites and the connections."),

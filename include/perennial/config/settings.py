@@ -14,6 +14,8 @@ from perennial.errors import ConfigurationError
 _PREFIX = "PERENNIAL_"
 # Where the project is, not how it behaves: read before any settings file can be found.
 _PROJECT_VARIABLE = f"{_PREFIX}PROJECT"
+# Kinds of storage that the data registry's remote can be, besides a folder.
+_REMOTES = ("s3", "gs", "azure", "ssh")
 _REPOSITORY = Path(__file__).resolve().parents[3]
 
 
@@ -39,6 +41,7 @@ class Settings(BaseModel):
     postgres_host: str
     postgres_port: int = Field(ge=1, le=65535)
     warehouse_url: str
+    data_remote: str
     api_keys: Literal["off", "required"]
     serving_host: str
     bento_ports: str = Field(pattern=r"^\d{1,5}-\d{1,5}$")
@@ -53,6 +56,14 @@ class Settings(BaseModel):
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return value or None
+
+    @field_validator("data_remote")
+    @classmethod
+    def _remote_is_known(cls, value: str) -> str:
+        kind, has_kind, _ = value.partition("://")
+        if has_kind and kind not in _REMOTES:
+            raise ValueError(f"expected a folder's path, or a URL of {', '.join(f'{each}://' for each in _REMOTES)}")
+        return value
 
     @field_validator("bento_ports")
     @classmethod
@@ -90,6 +101,12 @@ class Settings(BaseModel):
     @cached_property
     def paths(self) -> "Paths":
         return Paths(self.project / self.var, self.secrets and self.project / self.secrets)
+
+    @property
+    def data_remote_url(self) -> str:
+        """Where the data registry's remote is; a relative path counts from the project's folder. Empty: there is none."""
+        is_folder = self.data_remote and "://" not in self.data_remote
+        return str(self.project / self.data_remote) if is_folder else self.data_remote
 
     @property
     def mlflow_tracking_url(self) -> str:

@@ -20,7 +20,8 @@ class Run:
     """One run of a model's loop: what it may see and on whose behalf.
 
     `start` and `as_of` bound the training window; nothing later than `as_of` may be seen. `force_reason` is a
-    person's reason to promote against the gate; it is recorded with the decision.
+    person's reason to promote against the gate; it is recorded with the decision. `cause` says what started the run:
+    `schedule`, `backfill`, `request <id>`, or `by hand` and by whom.
     """
 
     model: str
@@ -31,6 +32,7 @@ class Run:
     mode: Mode = "live"
     force_reason: str = ""
     candidates: tuple[str, ...] = ()
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

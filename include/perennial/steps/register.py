@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import Decision, RegisteredVersion, Run, Snapshot
 from perennial.errors import ReleaseError
-from perennial.steps.modelling import Rows, feature_types, provenance_tags, read_rows, run_tags
+from perennial.steps.modelling import Rows, feature_types, read_rows
+from perennial.steps.provenance import run_tags
 from perennial.steps.train import load_pipeline, read_trained
 
 if TYPE_CHECKING:
@@ -93,14 +95,20 @@ def _create_version(
         packages=[*_PACKAGES, *(["lightgbm"] if trained.algorithm == "lightgbm" else [])],
     )
     tags = {
+        # Of the training: commit and environment may be others by now.
+        **_read_training_tags(registry, trained.mlflow_run_id),
         **run_tags(run, task="register"),
-        **provenance_tags(run, snapshot, settings=settings),
-        "candidate": decision.candidate,
         "algorithm": trained.algorithm,
         "features": json.dumps({name: {"type": kind, "nullable": nullable} for name, (kind, nullable) in types.items()}),
         "forced_reason": decision.forced_reason,
     }
     return registry.create_version(spec.model, logged, run_id=trained.mlflow_run_id, tags=tags)
+
+
+def _read_training_tags(registry: Registry, mlflow_run_id: str) -> Mapping[str, str]:
+    if (training := registry.read_run(mlflow_run_id)) is None:
+        raise ReleaseError(f"MLflow has no run {mlflow_run_id}, which trained the challenger", "trigger a new run")
+    return training.tags
 
 
 def _golden(spec: ModelSpec, rows: Rows, pipeline: "Pipeline") -> dict[str, object]:

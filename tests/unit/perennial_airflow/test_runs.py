@@ -20,8 +20,14 @@ def spec() -> ModelSpec:
     return load_spec(spec_path(Settings.load(), "flight_delay"))
 
 
-def dag_run(run_type: str, interval_end: datetime | None = None) -> SimpleNamespace:
-    return SimpleNamespace(dag_id="retrain__flight_delay", run_id="a", run_type=run_type, data_interval_end=interval_end)
+def dag_run(run_type: str, ends_at: datetime | None = None, *, run_id: str = "a", user: str | None = None) -> SimpleNamespace:
+    return SimpleNamespace(
+        dag_id="retrain__flight_delay",
+        run_id=run_id,
+        run_type=run_type,
+        data_interval_end=ends_at,
+        triggering_user_name=user,
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,6 +52,21 @@ def test_the_window_and_candidates_of_a_manual_run(spec: ModelSpec) -> None:
     params = {"as_of": "2013-05-01", "window": "60 days", "force": "board demo", "candidates": ["lightgbm"]}
     run = resolve_run(spec, dag_run("manual"), params)
     assert (run.start, run.force_reason, run.candidates) == (MAY - timedelta(days=60), "board demo", ("lightgbm",))
+
+
+@pytest.mark.parametrize(
+    ("run_type", "run_id", "user", "cause"),
+    [
+        ("scheduled", "scheduled__2013-04-01", None, "schedule"),
+        ("backfill", "backfill__2013-04-01", "ann", "backfill"),
+        ("manual", "request__17", "airflow", "request 17"),
+        ("operator_triggered", "request__17", None, "request 17"),
+        ("manual", "a", "ann", "by hand: ann"),
+        ("manual", "a", None, "by hand"),
+    ],
+)
+def test_what_started_a_run(spec: ModelSpec, run_type: str, run_id: str, user: str | None, cause: str) -> None:
+    assert resolve_run(spec, dag_run(run_type, APRIL, run_id=run_id, user=user), {"as_of": "2013-04-01"}).cause == cause
 
 
 def test_all_candidates_unless_told(spec: ModelSpec) -> None:

@@ -2,6 +2,7 @@
 
 from perennial.adapters.state.audit import AuditTable
 from perennial.adapters.state.champions import ChampionTable
+from perennial.adapters.state.history import HistoryTable
 from perennial.adapters.state.keys import KeyTable
 from perennial.adapters.state.observations import ObservationTable
 from perennial.adapters.state.releases import ReleaseTable
@@ -21,6 +22,7 @@ class StateStore(
     WindowTable,
     VerdictTable,
     RequestTable,
+    HistoryTable,
     KeyTable,
     AuditTable,
 ):
