@@ -20,7 +20,8 @@ class Run:
     """One run of a model's loop: what it may see and on whose behalf.
 
     `start` and `as_of` bound the training window; nothing later than `as_of` may be seen. `force_reason` is a
-    person's reason to promote against the gate; it is recorded with the decision.
+    person's reason to promote against the gate, `forced_by` that person; both are recorded with the decision. `backfill_id` is
+    Airflow's number of the backfill that a run in mode `backfill` belongs to, where it is known.
     """
 
     model: str
@@ -30,7 +31,17 @@ class Run:
     start: datetime
     mode: Mode = "live"
     force_reason: str = ""
+    forced_by: str = ""
+    backfill_id: int | None = None
     candidates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Force:
+    """A person's word that a version may serve against the gate or the promotion guard."""
+
+    by: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +159,7 @@ class Decision:
     champion_metrics: Mapping[str, float] = field(default_factory=dict)
     slices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     forced_reason: str = ""
+    forced_by: str = ""
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -202,7 +214,11 @@ class Champion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseRow:
-    """One row of the table `release`: how far a version is on its way to callers. What its bento brings is empty before."""
+    """One row of the table `release`: how far a version is on its way to callers. What its bento brings is empty before.
+
+    A version that a backfill registered, or that learned from older data than the champion, serves only where `forced_by` names
+    who wanted it. `superseded_by` is the version that the same Dag run registered later.
+    """
 
     model: str
     model_version: int
@@ -216,6 +232,10 @@ class ReleaseRow:
     port: int | None
     reason: str
     traffic_percent: int
+    mode: Mode = "live"
+    forced_by: str = ""
+    forced_reason: str = ""
+    superseded_by: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

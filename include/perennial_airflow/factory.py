@@ -125,7 +125,11 @@ def retrain_params(spec: ModelSpec) -> dict[str, Param]:
 
 def release_params() -> dict[str, Param]:
     """What a person may say when starting a release by hand."""
-    return {"version": _optional("integer", "Registered model version to release.", minimum=1)}
+    force = "Your reason to release a version that a backfill registered, or that learned from older data; it is recorded."
+    return {
+        "version": _optional("integer", "Registered model version to release.", minimum=1),
+        "force": _optional("string", force),
+    }
 
 
 def rollback_params() -> dict[str, Param]:

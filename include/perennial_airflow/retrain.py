@@ -169,13 +169,14 @@ def evaluate(trained: Iterable[Packed]) -> Packed:
 
 @task
 def register() -> Packed:
-    """Register the accepted challenger in MLflow; a rejected one skips this."""
+    """Register the accepted challenger in MLflow; a rejected one skips this, but not in a backfill."""
+    from perennial.steps.register import is_registered
     from perennial.steps.register import register as step
 
     decision = pull(Decision, "evaluate")
-    if decision.outcome != "accepted":
-        raise AirflowSkipException("the gates rejected the challenger, so there is nothing to register")
     spec, run, settings = _open_run()
+    if not is_registered(run, decision):
+        raise AirflowSkipException("the gates rejected the challenger, so there is nothing to register")
     return pack(step(spec, run, pull(Snapshot, "prepare.take_snapshot"), decision, settings=settings))
 
 

@@ -24,14 +24,15 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
     Parameters
     ----------
     dag_run
-        Airflow's DagRun; read are `run_id`, `dag_id`, `run_type` and `data_interval_end`.
+        Airflow's DagRun; read are `run_id`, `dag_id`, `run_type`, `logical_date`, `data_interval_end` and
+        `triggering_user_name`.
     params
         The run's params: `as_of`, `window`, `force`, `candidates`, each possibly None.
 
     Raises
     ------
     ConfigurationError
-        When there is no `as_of`, or a param is wrong.
+        When there is no `as_of`, a param is wrong, or `force` is no person's.
     """
     triggered = dag_run.run_type not in ("scheduled", "backfill")
     known = retrain_params(spec)
@@ -50,15 +51,45 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
             f"a window of {(end - start).days} days is too short: twice the holdout is {least}",
             f"set window to {least} days or more",
         )
+    force_reason = (params.get("force") or "").strip() if triggered else ""
     return Run(
         model=spec.model,
         dag_id=dag_run.dag_id,
-        dag_run_id=dag_run.run_id,
+        dag_run_id=_name_record(dag_run),
         as_of=end,
         start=start,
         mode="backfill" if dag_run.run_type == "backfill" else "live",
-        force_reason=(params.get("force") or "") if triggered else "",
+        force_reason=force_reason,
+        forced_by=name_person(dag_run) if force_reason else "",
         candidates=_read_candidates(spec, params.get("candidates") if triggered else None),
+    )
+
+
+def _name_record(dag_run: Any) -> str:
+    """The id that everything a run makes is recorded under: Airflow's.
+
+    A backfill may do a scheduled run over, which keeps its id in Airflow. What the scheduled run has recorded must stay as it
+    was, so the backfill's record has the id that Airflow would have given to a backfill of that interval.
+    """
+    run_id: str = dag_run.run_id
+    if dag_run.run_type != "backfill" or run_id.startswith("backfill__"):
+        return run_id
+    return f"backfill__{dag_run.logical_date.isoformat()}"
+
+
+def name_person(dag_run: Any) -> str:
+    """Who started a run, for what only a person may ask for.
+
+    Raises
+    ------
+    ConfigurationError
+        When it was no person.
+    """
+    if name := (dag_run.triggering_user_name or "").strip():
+        return str(name)
+    raise ConfigurationError(
+        "param force is a person's word, and nobody is named as who started this run",
+        "start it in Airflow's UI, or through its API with a login",
     )
 
 

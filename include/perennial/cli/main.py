@@ -36,6 +36,7 @@ COMMANDS = {
     "down": Entry("down", "Stop the stack; what it has stored stays."),
     "status": Entry("status", "Show every service, its health and its address, and where the login is."),
     "demo": Entry("demo", "Train, release and query the example model; what is there already is picked up."),
+    "release": Entry("release", "Release one version of a model to its callers, stage by stage."),
     "rollback": Entry("rollback", "Lead a model's callers back to an earlier champion."),
     "keys": Entry("keys", "Make, list and revoke the keys of the gateway's callers."),
     "load-flights": Entry("load_flights", "Fill the example warehouse with the flights that left New York in 2013."),

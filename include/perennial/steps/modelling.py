@@ -70,7 +70,8 @@ def read_rows(spec: ModelSpec, snapshot: Snapshot) -> Rows:
 
 def run_tags(run: Run, *, task: str) -> dict[str, str]:
     """Tags that say on whose behalf an MLflow run was made."""
-    return {"model": run.model, "dag_id": run.dag_id, "dag_run_id": run.dag_run_id, "task": task, "mode": run.mode}
+    tags = {"model": run.model, "dag_id": run.dag_id, "dag_run_id": run.dag_run_id, "task": task, "mode": run.mode}
+    return tags if run.backfill_id is None else {**tags, "backfill_id": str(run.backfill_id)}
 
 
 def provenance_tags(run: Run, snapshot: Snapshot, *, settings: Settings) -> dict[str, str]:

@@ -84,7 +84,7 @@ def describe_decision(decision: Decision | None) -> str:
     """Why a challenger was accepted, in a sentence or two."""
     if decision is None:
         return "No decision is recorded for this version."
-    forced = f" A person forced it: {decision.forced_reason}." if decision.forced_reason else ""
+    forced = f" Forced by {decision.forced_by}: {decision.forced_reason}." if decision.forced_reason else ""
     rival = f"champion v{decision.champion_version}" if decision.champion_version is not None else "nobody: there was no champion"
     return f"{decision.candidate} was {decision.outcome} on a holdout it had not seen, judged against {rival}.{forced}"
 

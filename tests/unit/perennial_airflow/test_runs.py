@@ -11,6 +11,7 @@ from perennial.config.spec_file import load_spec, spec_path
 from perennial.errors import ConfigurationError
 from perennial_airflow.runs import resolve_run
 
+MARCH = datetime(2013, 3, 1, tzinfo=UTC)
 APRIL = datetime(2013, 4, 1, tzinfo=UTC)
 MAY = datetime(2013, 5, 1, tzinfo=UTC)
 
@@ -20,8 +21,15 @@ def spec() -> ModelSpec:
     return load_spec(spec_path(Settings.load(), "flight_delay"))
 
 
-def dag_run(run_type: str, interval_end: datetime | None = None) -> SimpleNamespace:
-    return SimpleNamespace(dag_id="retrain__flight_delay", run_id="a", run_type=run_type, data_interval_end=interval_end)
+def dag_run(run_type: str, interval_end: datetime | None = None, *, user: str | None = "ann") -> SimpleNamespace:
+    return SimpleNamespace(
+        dag_id="retrain__flight_delay",
+        run_id="backfill__a" if run_type == "backfill" else "a",
+        run_type=run_type,
+        logical_date=MARCH,
+        data_interval_end=interval_end,
+        triggering_user_name=user,
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,6 +54,20 @@ def test_the_window_and_candidates_of_a_manual_run(spec: ModelSpec) -> None:
     params = {"as_of": "2013-05-01", "window": "60 days", "force": "board demo", "candidates": ["lightgbm"]}
     run = resolve_run(spec, dag_run("manual"), params)
     assert (run.start, run.force_reason, run.candidates) == (MAY - timedelta(days=60), "board demo", ("lightgbm",))
+    assert run.forced_by == "ann"
+
+
+def test_a_force_is_a_persons(spec: ModelSpec) -> None:
+    with pytest.raises(ConfigurationError, match="nobody is named as who started this run"):
+        resolve_run(spec, dag_run("operator_triggered", user=None), {"as_of": "2013-05-01", "force": "why not"})
+    assert resolve_run(spec, dag_run("manual", user=None), {"as_of": "2013-05-01"}).forced_by == ""
+
+
+def test_a_backfill_that_does_a_scheduled_run_over_leaves_its_record_alone(spec: ModelSpec) -> None:
+    reprocessed = dag_run("backfill", APRIL)
+    reprocessed.run_id = "scheduled__2013-04-01T00:00:00+00:00"
+    assert resolve_run(spec, reprocessed, {}).dag_run_id == "backfill__2013-03-01T00:00:00+00:00"
+    assert resolve_run(spec, dag_run("backfill", APRIL), {}).dag_run_id == "backfill__a"
 
 
 def test_all_candidates_unless_told(spec: ModelSpec) -> None:

@@ -1,10 +1,11 @@
 """Who serves, and who did: the table `champion`."""
 
+import psycopg2
 from psycopg2.extras import RealDictCursor
 
 from perennial.adapters.state.audit import insert_audit
 from perennial.adapters.state.connection import Connection
-from perennial.adapters.state.releases import lock_releases, move_release_in, read_under_way_in
+from perennial.adapters.state.releases import lock_releases, move_release_in, read_under_way_in, refused
 from perennial.adapters.state.stages import end_open_stages_in, stop_release_in
 from perennial.contracts import UNDER_WAY, Champion, Rollback
 from perennial.errors import ReleaseError
@@ -66,7 +67,7 @@ class ChampionTable(Connection):
         Raises
         ------
         ReleaseError
-            As `check_promotion`.
+            As `check_promotion`; and where the database's promotion guard refuses it, whatever else was checked.
         """
         with self._transaction() as cursor:
             lock_releases(cursor, model)
@@ -147,8 +148,11 @@ def _replace_champion(
         (model,),
     )
     begins_at = row["valid_to"] if (row := cursor.fetchone()) else None
-    cursor.execute(
-        """INSERT INTO champion (model, model_version, valid_from, dag_run_id, reason, by_rollback)
-           VALUES (%s, %s, coalesce(%s, clock_timestamp()), %s, %s, %s)""",
-        (model, model_version, begins_at, dag_run_id, reason, by_rollback),
-    )
+    try:
+        cursor.execute(
+            """INSERT INTO champion (model, model_version, valid_from, dag_run_id, reason, by_rollback)
+               VALUES (%s, %s, coalesce(%s, clock_timestamp()), %s, %s, %s)""",
+            (model, model_version, begins_at, dag_run_id, reason, by_rollback),
+        )
+    except psycopg2.errors.CheckViolation as error:
+        raise refused(error) from error
