@@ -7,7 +7,8 @@ from perennial_airflow.factory import ModelSpec, loop_dag, retrain_params, sched
 
 DOC = """Ingests the window before `as_of`, validates it at three points, snapshots the training set, trains the
 candidates, judges the best of them against the champion on a holdout neither saw, and registers it if the gates agree.
-Every outcome is mailed. A registered challenger starts `release__<model>`; a backfill never does."""
+Every outcome is mailed. A registered challenger starts `release__<model>`; a backfill never does, and mails nobody: it leaves
+one summary of its intervals among the reports."""
 
 
 def build_dag(spec: ModelSpec) -> DAG:
@@ -26,7 +27,8 @@ def build_dag(spec: ModelSpec) -> DAG:
             trained = tasks.train_candidate.expand_kwargs(tasks.open_mlflow_run())
 
         plan >> ingest >> prepare >> train
-        tasks.evaluate(trained) >> tasks.register() >> [tasks.announce_challenger(spec.model), tasks.report()]
+        told = [tasks.announce_challenger(spec.model), tasks.report()]
+        tasks.evaluate(trained) >> tasks.register() >> told >> tasks.summarize_backfill(spec.model)
     return dag
 
 

@@ -45,6 +45,10 @@ RETRY_POLICY = ExceptionRetryPolicy(
 )
 
 
+# By name, so that parsing a Dag loads nothing of Airflow's scheduler; the plugin registers it.
+WEIGHT_RULE = "perennial_airflow.priority.LiveFirst"
+
+
 def specs_to_parse(kind: str) -> Iterator[ModelSpec]:
     """Specs whose Dags this parse needs: all, or the one whose task is about to run."""
     settings = Settings.load()
@@ -92,6 +96,7 @@ def loop_dag(kind: str, spec: ModelSpec, *, doc: str, params: dict[str, Param], 
             "retry_delay": timedelta(seconds=10),
             "retry_policy": RETRY_POLICY,
             "on_failure_callback": mail_failure,
+            "weight_rule": WEIGHT_RULE,
         },
         **({"is_paused_upon_creation": spec.schedule.paused} | options),
     ) as dag:

@@ -1,7 +1,8 @@
 """The tasks of `retrain__<model>`. Each calls one step of the library, imported where it runs."""
 
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
@@ -21,10 +22,17 @@ from perennial.contracts import (
 )
 from perennial_airflow.assets import challenger_asset
 from perennial_airflow.factory import load_model
-from perennial_airflow.runs import resolve_run
+from perennial_airflow.runs import name_record, resolve_run
 from perennial_airflow.xcom import pack, pull, pull_optional, unpack
 
+if TYPE_CHECKING:
+    from perennial.steps.backfill_interval import Found
+
 Packed = dict[str, Any]
+
+# The pool of what comes before and after training: a backfill of many intervals, each with its extract and its validations, would
+# take all of Airflow's slots and both cores, and a live run would wait for one.
+PREPARING = "preparing"
 
 VALIDATIONS = ("ingest.validate_raw", "prepare.validate_clean", "prepare.validate_features")
 
@@ -43,16 +51,20 @@ def _pull_validations() -> tuple[Validation, ...]:
 @task
 def plan(model: str) -> Packed:
     """Fix what this run may see (`as_of`, window, candidates) and bring MLflow's `champion` alias in line with the truth."""
+    from perennial.steps.backfill import read_backfill_id
     from perennial.steps.reconcile import reconcile_champion_alias
 
     spec, settings = load_model(model)
     context = get_current_context()
-    run = resolve_run(spec, context["dag_run"], context["params"])
+    dag_run: Any = context["dag_run"]
+    run = resolve_run(spec, dag_run, context["params"])
+    if run.mode == "backfill":
+        run = replace(run, backfill_id=read_backfill_id(run.dag_id, dag_run.logical_date, settings=settings))
     reconcile_champion_alias(model, settings=settings)
     return pack(run)
 
 
-@task
+@task(pool=PREPARING)
 def validate_raw() -> Packed:
     """Check the window's rows where they lie, in Postgres, against the raw suite."""
     from perennial.steps.validate import validate_raw as step
@@ -61,7 +73,7 @@ def validate_raw() -> Packed:
     return pack(step(spec, run, settings=settings))
 
 
-@task
+@task(pool=PREPARING)
 def extract() -> Packed:
     """Stream the window from Postgres to Parquet, through a role that can only read."""
     from perennial.steps.extract import extract as step
@@ -70,7 +82,7 @@ def extract() -> Packed:
     return pack(step(spec, run, settings=settings))
 
 
-@task
+@task(pool=PREPARING)
 def clean() -> Packed:
     """Apply the spec's cleaning rules and count what was dropped and mended."""
     from perennial.steps.clean import clean as step
@@ -79,7 +91,7 @@ def clean() -> Packed:
     return pack(step(spec, run, pull(Extract, "ingest.extract"), settings=settings))
 
 
-@task
+@task(pool=PREPARING)
 def validate_clean() -> Packed:
     """Check the cleaned rows against the clean suite."""
     from perennial.steps.validate import validate_clean as step
@@ -88,7 +100,7 @@ def validate_clean() -> Packed:
     return pack(step(spec, run, pull(Cleaned, "prepare.clean"), settings=settings))
 
 
-@task
+@task(pool=PREPARING)
 def build_features() -> Packed:
     """Build the typed training set from rows whose label is mature."""
     from perennial.steps.features import build_features as step
@@ -97,7 +109,7 @@ def build_features() -> Packed:
     return pack(step(spec, run, pull(Cleaned, "prepare.clean"), settings=settings))
 
 
-@task
+@task(pool=PREPARING)
 def validate_features() -> Packed:
     """Check the training set against the features suite."""
     from perennial.steps.validate import validate_features as step
@@ -106,7 +118,7 @@ def validate_features() -> Packed:
     return pack(step(spec, run, pull(TrainingSet, "prepare.build_features"), settings=settings))
 
 
-@task
+@task(pool=PREPARING)
 def take_snapshot() -> Packed:
     """Version the training set with DVC, addressed by its content, and record it."""
     from perennial.steps.snapshot import take_snapshot as step
@@ -150,7 +162,7 @@ def train_candidate(candidate: str, parent_run_id: str) -> Packed:
 
 
 # One success is enough, so that a candidate whose process died does not sink the others.
-@task(trigger_rule="all_done_min_one_success")
+@task(pool=PREPARING, trigger_rule="all_done_min_one_success")
 def evaluate(trained: Iterable[Packed]) -> Packed:
     """Score the best candidate and the champion on the holdout neither saw, apply the gates, record the decision."""
     from perennial.steps.evaluate import evaluate as step
@@ -167,7 +179,7 @@ def evaluate(trained: Iterable[Packed]) -> Packed:
     return pack(decision)
 
 
-@task
+@task(pool=PREPARING)
 def register() -> Packed:
     """Register the accepted challenger in MLflow; a rejected one skips this, but not in a backfill."""
     from perennial.steps.register import is_registered
@@ -195,7 +207,7 @@ def announce_challenger(model: str) -> Any:
 
 
 # A rejection skips `register`; the report goes out all the same.
-@task(trigger_rule="none_failed")
+@task(pool=PREPARING, trigger_rule="none_failed")
 def report() -> None:
     """Mail the decision and why, and leave a model card in MLflow."""
     from perennial.steps.report import report_decision
@@ -213,4 +225,43 @@ def report() -> None:
         version=pull_optional(RegisteredVersion, "register"),
         parent_run_id=_pull_parent_run_id(),
         settings=settings,
+    )
+
+
+def summarize_backfill(model: str) -> Any:
+    """Add this interval to the one summary of its backfill, whatever became of the run; a live run has none."""
+
+    @task(task_id="summarize_backfill", pool=PREPARING, doc_md=summarize_backfill.__doc__)
+    def summarize() -> None:
+        from perennial.steps.backfill import summarize_backfill as step
+        from perennial.steps.backfill_interval import BackfillRun
+
+        dag_run: Any = get_current_context()["dag_run"]
+        if dag_run.run_type != "backfill":
+            raise AirflowSkipException("this run belongs to no backfill")
+        own = BackfillRun(
+            dag_id=dag_run.dag_id,
+            dag_run_id=dag_run.run_id,
+            record_id=name_record(dag_run),
+            logical_date=dag_run.logical_date,
+            as_of=dag_run.data_interval_end,
+        )
+        spec, settings = load_model(model)
+        step(spec, own, _pull_found(), settings=settings)
+
+    # A teardown runs whatever failed before it, and a run is not judged by it.
+    return summarize().as_teardown()
+
+
+def _pull_found() -> "Found | None":
+    """What the run made, where it got as far as a version."""
+    from perennial.steps.backfill_interval import Found
+
+    if (version := pull_optional(RegisteredVersion, "register")) is None:
+        return None
+    return Found(
+        run=pull(Run, "plan"),
+        snapshot=pull(Snapshot, "prepare.take_snapshot"),
+        decision=pull(Decision, "evaluate"),
+        version=version,
     )

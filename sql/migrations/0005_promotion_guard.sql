@@ -1,5 +1,6 @@
 -- What may become a champion, whoever asks: nothing that learned from older data than the champion it replaces, and nothing that a
--- backfill registered, unless a named person forces it with a reason. The database holds it, not only the Dag.
+-- backfill registered, unless a named person forces it with a reason. The database holds it, not only the Dag. And what backfills
+-- have found, interval by interval.
 
 ALTER TABLE decision ADD COLUMN forced_by text NOT NULL DEFAULT '';
 
@@ -115,3 +116,22 @@ BEGIN
 END $$;
 
 CREATE TRIGGER release_force AFTER INSERT OR UPDATE ON release FOR EACH ROW EXECUTE FUNCTION record_force();
+
+-- One interval of a backfill: what was trained there, and how it fares beside who served then and who serves now. Each of the two
+-- is compared on the rows of the holdout that it did not learn from; where there is no comparison, its note says why.
+CREATE TABLE backfill_interval (
+    model             text NOT NULL,
+    as_of             timestamptz NOT NULL,
+    backfill_id       integer NOT NULL,
+    dag_run_id        text NOT NULL,
+    outcome           text NOT NULL CHECK (outcome IN ('accepted', 'rejected', 'failed')),
+    reason            text NOT NULL,
+    candidate         text NOT NULL,
+    model_version     integer,
+    score             double precision,
+    n_rows            bigint NOT NULL,
+    then_champion     jsonb NOT NULL,
+    present_champion  jsonb NOT NULL,
+    ended_at          timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (model, as_of)
+);

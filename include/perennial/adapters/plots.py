@@ -1,6 +1,7 @@
 """Small pictures of a model's curves, as PNG files that fit into a mail."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Literal
 
@@ -34,6 +35,7 @@ _AXES = {
     "calibration": ("Calibration", "Predicted probability", "Observed share"),
 }
 _INCHES = (2.2, 2.3)  # three in a row on a desktop
+_WIDE_INCHES = (7.6, 2.8)
 _DOTS_PER_INCH = 260
 _COLOURS = 32
 
@@ -82,6 +84,35 @@ def _label(axes: "Axes", kind: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#d0d4da")
     axes.legend(fontsize=6.5, frameon=False, loc=_LEGENDS[kind])
+
+
+def draw_intervals(metric: str, lines: Mapping[str, Sequence[tuple[datetime, float | None]]]) -> bytes:
+    """Draw a metric over time as a PNG, a line for each of challenger, champion and the others named.
+
+    Parameters
+    ----------
+    lines
+        By label: instants with the metric there, None where it is not known. A label without any value is left out.
+    """
+    from matplotlib.dates import date2num
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_WIDE_INCHES, dpi=_DOTS_PER_INCH / 2, layout="constrained")
+    axes = figure.subplots()
+    for (label, points), style in zip(lines.items(), _STYLES.values(), strict=False):
+        known = [(float(date2num(at)), value) for at, value in points if value is not None]  # type: ignore[no-untyped-call]
+        if known:
+            (line,) = axes.plot(*zip(*known, strict=True), label=label, marker="o", markersize=3)
+            line.set(**style)
+    axes.xaxis_date()
+    axes.set_ylabel(metric, fontsize=8, color="#57606a")
+    axes.tick_params(labelsize=7.5, colors="#57606a", length=2)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#d0d4da")
+    axes.grid(axis="y", color="#eaecef", linewidth=0.6)
+    if axes.lines:
+        axes.legend(fontsize=7.5, frameon=False, loc="best")
+    return _to_png(figure)
 
 
 def _to_png(figure: "Figure") -> bytes:

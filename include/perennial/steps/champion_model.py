@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from perennial.adapters.registry import Registry
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
+from perennial.contracts import ReleaseRow
 from perennial.errors import RetryableError, TrainingError
 
 if TYPE_CHECKING:
@@ -72,11 +73,28 @@ def read_champion_model(model: str, *, registry: Registry, settings: Settings) -
         alias = registry.read_alias(model, "champion")  # asked so that a registry that is away is noticed
         _logger.info("there is no champion yet%s", f"; alias champion of version {alias} is stale" if alias else "")
         return None
-    version = registry.read_version(model, champion.model_version)
+    return to_champion_model(release, registry=registry)
+
+
+def to_champion_model(release: ReleaseRow, *, registry: Registry) -> ChampionModel:
+    """A version that serves, or served, as a model that can be scored.
+
+    Raises
+    ------
+    UnavailableError
+        When the registry does not answer.
+    TrainingError
+        When the version is missing there.
+    """
+    version = registry.read_version(release.model, release.model_version)
     if version is None or "features" not in version.tags:
         raise TrainingError(
-            f"champion {model} version {champion.model_version} is not in the model registry as it was registered",
+            f"champion {release.model} version {release.model_version} is not in the model registry as it was registered",
             "restore it in MLflow, or make another version the champion",
         )
-    features = {name: (each["type"], each["nullable"]) for name, each in json.loads(version.tags["features"]).items()}
-    return ChampionModel(model=model, model_version=champion.model_version, training_end=release.training_end, features=features)
+    return ChampionModel(
+        model=release.model,
+        model_version=release.model_version,
+        training_end=release.training_end,
+        features={name: (each["type"], each["nullable"]) for name, each in json.loads(version.tags["features"]).items()},
+    )

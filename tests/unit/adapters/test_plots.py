@@ -1,6 +1,7 @@
 import struct
+from datetime import UTC, datetime
 
-from perennial.adapters.plots import draw_curves
+from perennial.adapters.plots import draw_curves, draw_intervals
 
 LINE = [(0.0, 0.0), (0.2, 0.6), (1.0, 1.0)]
 WIGGLE = [(i / 199, min(1.0, (i / 199) ** 0.5 + (i % 3) / 50)) for i in range(200)]
@@ -27,3 +28,17 @@ def test_the_same_curves_give_the_same_bytes_and_others_give_others():
 
 def test_a_kind_that_is_undefined_for_all_is_left_out():
     assert draw_curves({"challenger": {"roc": [], "precision_recall": []}, "baseline": {"roc": []}}) == {}
+
+
+def test_a_metric_over_intervals_is_one_picture_also_where_most_of_it_is_unknown():
+    months = [datetime(2013, month, 1, tzinfo=UTC) for month in (3, 4, 5)]
+    lines = {
+        "challenger": [(at, 0.6 + at.month / 100) for at in months],
+        "champion of then": [(at, None) for at in months],
+        "present champion": [(months[2], 0.64)],
+    }
+    png = draw_intervals("ROC AUC", lines)
+    assert size(png)[0] > 900
+    assert len(png) < 40_000
+    assert png == draw_intervals("ROC AUC", lines)
+    assert size(draw_intervals("ROC AUC", {"challenger": [(months[0], None)]}))

@@ -11,7 +11,6 @@ from perennial.config.spec_file import load_spec, spec_path
 from perennial.errors import ConfigurationError
 from perennial_airflow.runs import resolve_run
 
-MARCH = datetime(2013, 3, 1, tzinfo=UTC)
 APRIL = datetime(2013, 4, 1, tzinfo=UTC)
 MAY = datetime(2013, 5, 1, tzinfo=UTC)
 
@@ -26,7 +25,7 @@ def dag_run(run_type: str, interval_end: datetime | None = None, *, user: str | 
         dag_id="retrain__flight_delay",
         run_id="backfill__a" if run_type == "backfill" else "a",
         run_type=run_type,
-        logical_date=MARCH,
+        run_after=APRIL,
         data_interval_end=interval_end,
         triggering_user_name=user,
     )
@@ -66,7 +65,7 @@ def test_a_force_is_a_persons(spec: ModelSpec) -> None:
 def test_a_backfill_that_does_a_scheduled_run_over_leaves_its_record_alone(spec: ModelSpec) -> None:
     reprocessed = dag_run("backfill", APRIL)
     reprocessed.run_id = "scheduled__2013-04-01T00:00:00+00:00"
-    assert resolve_run(spec, reprocessed, {}).dag_run_id == "backfill__2013-03-01T00:00:00+00:00"
+    assert resolve_run(spec, reprocessed, {}).dag_run_id == "backfill__2013-04-01T00:00:00+00:00"
     assert resolve_run(spec, dag_run("backfill", APRIL), {}).dag_run_id == "backfill__a"
 
 

@@ -1,6 +1,7 @@
 """The business state in our own Postgres database. Tables and their constraints are in `sql/migrations`."""
 
 from perennial.adapters.state.audit import AuditTable
+from perennial.adapters.state.backfills import BackfillTable
 from perennial.adapters.state.champions import ChampionTable
 from perennial.adapters.state.keys import KeyTable
 from perennial.adapters.state.observations import ObservationTable
@@ -9,5 +10,5 @@ from perennial.adapters.state.stages import StageTable
 from perennial.adapters.state.training import TrainingTables
 
 
-class StateStore(TrainingTables, ReleaseTable, StageTable, ChampionTable, ObservationTable, KeyTable, AuditTable):
+class StateStore(TrainingTables, ReleaseTable, StageTable, ChampionTable, ObservationTable, BackfillTable, KeyTable, AuditTable):
     """Reads and writes of the business state; every method is one transaction. Use as a context manager."""

@@ -1,5 +1,7 @@
 """Who serves, and who did: the table `champion`."""
 
+from datetime import datetime
+
 import psycopg2
 from psycopg2.extras import RealDictCursor
 
@@ -25,6 +27,15 @@ class ChampionTable(Connection):
         """All who serve or served, the latest first."""
         sql = "SELECT model, model_version, valid_from FROM champion WHERE model = %s ORDER BY valid_from DESC"
         return [Champion(**row) for row in self._fetch(sql, (model,))]
+
+    def read_champion_at(self, model: str, at: datetime) -> Champion | None:
+        """Who served at an instant; None where nobody did."""
+        rows = self._fetch(
+            """SELECT model, model_version, valid_from FROM champion
+               WHERE model = %s AND valid_from <= %s AND (valid_to IS NULL OR valid_to > %s)""",
+            (model, at, at),
+        )
+        return Champion(**rows[0]) if rows else None
 
     def read_champion_run(self, model: str) -> str:
         """Id of the Dag run that made the present champion; empty where there is none."""
