@@ -254,16 +254,16 @@ class Rival:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillInterval:
-    """What a backfill found in one interval: a row of the table `backfill_interval`.
+    """What a backfill found in one interval: a row of the table `backfill_interval`. `dag_run_id` is Airflow's.
 
     `score` is the challenger's metric on all `n_rows` of the holdout; None where the run failed, for the `reason` given.
     `then` served at `as_of`, `present` when the interval was evaluated.
     """
 
     model: str
-    as_of: datetime
-    backfill_id: int
     dag_run_id: str
+    backfill_id: int
+    as_of: datetime
     outcome: Literal["accepted", "rejected", "failed"]
     reason: str
     candidate: str = ""

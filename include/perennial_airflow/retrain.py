@@ -22,7 +22,7 @@ from perennial.contracts import (
 )
 from perennial_airflow.assets import challenger_asset
 from perennial_airflow.factory import load_model
-from perennial_airflow.runs import name_record, resolve_run
+from perennial_airflow.runs import resolve_run
 from perennial_airflow.xcom import pack, pull, pull_optional, unpack
 
 if TYPE_CHECKING:
@@ -242,7 +242,6 @@ def summarize_backfill(model: str) -> Any:
         own = BackfillRun(
             dag_id=dag_run.dag_id,
             dag_run_id=dag_run.run_id,
-            record_id=name_record(dag_run),
             logical_date=dag_run.logical_date,
             as_of=dag_run.data_interval_end,
         )

@@ -24,7 +24,7 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
     Parameters
     ----------
     dag_run
-        Airflow's DagRun; read are `run_id`, `dag_id`, `run_type`, `run_after`, `data_interval_end` and
+        Airflow's DagRun; read are `run_id`, `dag_id`, `run_type`, `data_interval_end` and
         `triggering_user_name`.
     params
         The run's params: `as_of`, `window`, `force`, `candidates`, each possibly None.
@@ -55,7 +55,7 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
     return Run(
         model=spec.model,
         dag_id=dag_run.dag_id,
-        dag_run_id=name_record(dag_run),
+        dag_run_id=_name_record(dag_run),
         as_of=end,
         start=start,
         mode="backfill" if dag_run.run_type == "backfill" else "live",
@@ -65,16 +65,16 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
     )
 
 
-def name_record(dag_run: Any) -> str:
+def _name_record(dag_run: Any) -> str:
     """The id that everything a run makes is recorded under: Airflow's.
 
     A backfill may do a scheduled run over, which keeps its id in Airflow. What the scheduled run has recorded must stay as it
-    was, so the backfill's record has the id that Airflow would have given to a backfill of that interval.
+    was, so that what the backfill makes is recorded under an id of its own, which names the run.
     """
     run_id: str = dag_run.run_id
     if dag_run.run_type != "backfill" or run_id.startswith("backfill__"):
         return run_id
-    return f"backfill__{dag_run.run_after.isoformat()}"
+    return f"backfill__{run_id}"
 
 
 def name_person(dag_run: Any) -> str:

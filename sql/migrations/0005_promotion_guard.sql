@@ -117,13 +117,13 @@ END $$;
 
 CREATE TRIGGER release_force AFTER INSERT OR UPDATE ON release FOR EACH ROW EXECUTE FUNCTION record_force();
 
--- One interval of a backfill: what was trained there, and how it fares beside who served then and who serves now. Each of the two
+-- One interval of a backfill, by Airflow's id of its run: what was trained there, and how it fares beside who served then and who serves now. Each of the two
 -- is compared on the rows of the holdout that it did not learn from; where there is no comparison, its note says why.
 CREATE TABLE backfill_interval (
     model             text NOT NULL,
-    as_of             timestamptz NOT NULL,
-    backfill_id       integer NOT NULL,
     dag_run_id        text NOT NULL,
+    backfill_id       integer NOT NULL,
+    as_of             timestamptz NOT NULL,
     outcome           text NOT NULL CHECK (outcome IN ('accepted', 'rejected', 'failed')),
     reason            text NOT NULL,
     candidate         text NOT NULL,
@@ -133,5 +133,5 @@ CREATE TABLE backfill_interval (
     then_champion     jsonb NOT NULL,
     present_champion  jsonb NOT NULL,
     ended_at          timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (model, as_of)
+    PRIMARY KEY (model, dag_run_id)
 );

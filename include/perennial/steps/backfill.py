@@ -67,7 +67,7 @@ def summarize_backfill(spec: ModelSpec, own: BackfillRun, found: Found | None, *
         with StateStore(settings.state_url) as state, state.lock(f"backfill/{spec.model}"):
             state.write_backfill_interval(interval)
             runs = api.read_intervals(own.dag_id, backfill.start, backfill.end)
-            known = state.read_backfill_intervals(spec.model, runs[0].as_of, runs[-1].as_of)
+            known = state.read_backfill_intervals(spec.model, [run.dag_run_id for run in runs])
             return _write_page(spec, backfill, runs, known, settings=settings)
 
 

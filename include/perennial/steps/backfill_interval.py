@@ -23,11 +23,10 @@ _INCOMPARABLE = ("unseen_rows", "champion_scored")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillRun:
-    """A Dag run of a backfill. `dag_run_id` is Airflow's id, `record_id` the one that its records have."""
+    """A Dag run of a backfill as Airflow knows it."""
 
     dag_id: str
     dag_run_id: str
-    record_id: str
     logical_date: datetime
     as_of: datetime
 
@@ -61,7 +60,7 @@ def describe_interval(
         model=spec.model,
         as_of=own.as_of,
         backfill_id=backfill_id,
-        dag_run_id=own.record_id,
+        dag_run_id=own.dag_run_id,
         outcome=decision.outcome,
         reason=decision.reasons[0] if decision.reasons else "",
         candidate=decision.candidate,
@@ -76,7 +75,7 @@ def describe_interval(
 def describe_failure(model: str, own: BackfillRun, *, backfill_id: int, reason: str) -> BackfillInterval:
     """An interval without a challenger."""
     return BackfillInterval(
-        model=model, as_of=own.as_of, backfill_id=backfill_id, dag_run_id=own.record_id, outcome="failed", reason=reason
+        model=model, as_of=own.as_of, backfill_id=backfill_id, dag_run_id=own.dag_run_id, outcome="failed", reason=reason
     )
 
 

@@ -69,8 +69,8 @@ def build_summary_values(
     known
         What is recorded of these intervals, by this backfill or by one before.
     """
-    by_end = {each.as_of: each for each in known}
-    n_over = sum(_is_over(run, by_end.get(run.as_of), backfill) for run in runs)
+    by_run = {each.dag_run_id: each for each in known}
+    n_over = sum(_is_over(run, by_run.get(run.dag_run_id), backfill) for run in runs)
     intervals = f"{len(runs)} interval{'' if len(runs) == 1 else 's'}"
     progress = intervals if n_over == len(runs) else f"{n_over} of {intervals} so far"
     return {
@@ -78,8 +78,8 @@ def build_summary_values(
         "description": spec.description,
         "metric_label": METRICS[spec.metric][0],
         "headline": f"Backfill {backfill.backfill_id} of {spec.model}: {progress}",
-        "lead": describe(backfill, runs, by_end),
-        "lines": [_line(spec, run, by_end.get(run.as_of), backfill, settings=settings) for run in runs],
+        "lead": describe(backfill, runs, by_run),
+        "lines": [_line(spec, run, by_run.get(run.dag_run_id), backfill, settings=settings) for run in runs],
         "links": [
             Link(label="Backfills in Airflow", url=f"{settings.airflow_link}/dags/retrain__{spec.model}/backfills"),
             Link(label="Versions in MLflow", url=mlflow_model_link(spec.model, settings=settings)),
@@ -93,9 +93,9 @@ def _is_over(run: DagInterval, found: BackfillInterval | None, backfill: Backfil
     return run.state in _OVER or (found is not None and found.backfill_id == backfill.backfill_id)
 
 
-def describe(backfill: Backfill, runs: Sequence[DagInterval], known: Mapping[datetime, BackfillInterval]) -> list[str]:
+def describe(backfill: Backfill, runs: Sequence[DagInterval], known: Mapping[str, BackfillInterval]) -> list[str]:
     """What happened, in sentences."""
-    own = [each for run in runs if (each := known.get(run.as_of)) and each.backfill_id == backfill.backfill_id]
+    own = [each for run in runs if (each := known.get(run.dag_run_id)) and each.backfill_id == backfill.backfill_id]
     counts = {name: sum(each.outcome == name for each in own) for name in ("accepted", "rejected", "failed")}
     said = ", ".join(f"{n} {name}" for name, n in counts.items() if n) or "none is over"
     versions = [each.model_version for each in own if each.model_version is not None]

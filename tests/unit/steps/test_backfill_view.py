@@ -21,7 +21,7 @@ RIVAL = Rival(model_version=3, n_rows=900, challenger=0.71, champion=0.7)
 
 
 def run(as_of: datetime, state: str = "success", run_type: str = "backfill") -> DagInterval:
-    return DagInterval(dag_run_id=f"{run_type}__{as_of:%m}", run_type=run_type, state=state, logical_date=as_of, as_of=as_of)
+    return DagInterval(dag_run_id=f"backfill__{as_of:%m}", run_type=run_type, state=state, logical_date=as_of, as_of=as_of)
 
 
 def found(as_of: datetime, **changes: object) -> BackfillInterval:

@@ -1,7 +1,7 @@
 """What backfills have found: the table `backfill_interval`."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
 
 from psycopg2.extras import Json
 
@@ -26,13 +26,13 @@ class BackfillTable(Connection):
             cursor.execute(
                 f"""INSERT INTO backfill_interval ({", ".join(_COLUMNS.values())})
                     VALUES ({", ".join(f"%({name})s" for name in _COLUMNS)})
-                    ON CONFLICT (model, as_of) DO UPDATE SET {changes}, ended_at = now()""",
+                    ON CONFLICT (model, dag_run_id) DO UPDATE SET {changes}, ended_at = now()""",
                 values,
             )
 
-    def read_backfill_intervals(self, model: str, start: datetime, end: datetime) -> list[BackfillInterval]:
-        """What was found in the intervals that end in `[start, end]`, the earliest first."""
+    def read_backfill_intervals(self, model: str, dag_run_ids: Sequence[str]) -> list[BackfillInterval]:
+        """What was found by these runs, as far as they have said so, the earliest interval first."""
         columns = ", ".join(f"{column} AS {name}" for name, column in _COLUMNS.items())
-        sql = f"SELECT {columns} FROM backfill_interval WHERE model = %s AND as_of BETWEEN %s AND %s ORDER BY as_of"
-        rows = self._fetch(sql, (model, start, end))
+        sql = f"SELECT {columns} FROM backfill_interval WHERE model = %s AND dag_run_id = ANY(%s) ORDER BY as_of"
+        rows = self._fetch(sql, (model, list(dag_run_ids)))
         return [BackfillInterval(**{**row, "then": Rival(**row["then"]), "present": Rival(**row["present"])}) for row in rows]
