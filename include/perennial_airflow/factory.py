@@ -48,6 +48,10 @@ RETRY_POLICY = ExceptionRetryPolicy(
 )
 
 
+# By name, so that parsing a Dag loads nothing of Airflow's scheduler; the plugin registers it.
+WEIGHT_RULE = "perennial_airflow.priority.LiveFirst"
+
+
 def specs_to_parse(kind: str) -> Iterator[ModelSpec]:
     """Specs whose Dags this parse needs: all, or the one whose task is about to run."""
     settings = Settings.load()
@@ -94,6 +98,7 @@ def loop_dag(kind: str, spec: ModelSpec, *, doc: str, params: dict[str, Param], 
             "retry_delay": timedelta(seconds=10),
             "retry_policy": RETRY_POLICY,
             "on_failure_callback": mail_failure,
+            "weight_rule": WEIGHT_RULE,
         },
         **({"is_paused_upon_creation": spec.schedule.paused, "catchup": spec.schedule.catchup} | options),
     ) as dag:
@@ -149,7 +154,11 @@ def monitor_params() -> dict[str, Param]:
 
 def release_params() -> dict[str, Param]:
     """What a person may say when starting a release by hand."""
-    return {"version": _optional("integer", "Registered model version to release.", minimum=1)}
+    force = "Your reason to release a version that a backfill registered, or that learned from older data; it is recorded."
+    return {
+        "version": _optional("integer", "Registered model version to release.", minimum=1),
+        "force": _optional("string", force),
+    }
 
 
 def rollback_params() -> dict[str, Param]:

@@ -34,7 +34,7 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
     Raises
     ------
     ConfigurationError
-        When there is no `as_of`, or a param is wrong.
+        When there is no `as_of`, a param is wrong, or `force` is no person's.
     """
     triggered = dag_run.run_type not in ("scheduled", "backfill")
     known = retrain_params(spec)
@@ -53,14 +53,16 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
             f"a window of {(end - start).days} days is too short: twice the holdout is {least}",
             f"set window to {least} days or more",
         )
+    force_reason = (params.get("force") or "").strip() if triggered else ""
     return Run(
         model=spec.model,
         dag_id=dag_run.dag_id,
-        dag_run_id=dag_run.run_id,
+        dag_run_id=_name_record(dag_run),
         as_of=end,
         start=start,
         mode="backfill" if dag_run.run_type == "backfill" else "live",
-        force_reason=(params.get("force") or "") if triggered else "",
+        force_reason=force_reason,
+        forced_by=name_person(dag_run) if force_reason else "",
         candidates=_read_candidates(spec, params.get("candidates") if triggered else None),
         cause=_read_cause(dag_run),
     )
@@ -74,6 +76,34 @@ def _read_cause(dag_run: Any) -> str:
         return f"request {dag_run.run_id.removeprefix(REQUEST_PREFIX)}"
     user = dag_run.triggering_user_name
     return f"by hand: {user}" if user else "by hand"
+
+
+def _name_record(dag_run: Any) -> str:
+    """The id that everything a run makes is recorded under: Airflow's.
+
+    A backfill may do a scheduled run over, which keeps its id in Airflow. What the scheduled run has recorded must stay as it
+    was, so that what the backfill makes is recorded under an id of its own, which names the run.
+    """
+    run_id: str = dag_run.run_id
+    if dag_run.run_type != "backfill" or run_id.startswith("backfill__"):
+        return run_id
+    return f"backfill__{run_id}"
+
+
+def name_person(dag_run: Any) -> str:
+    """Who started a run, for what only a person may ask for.
+
+    Raises
+    ------
+    ConfigurationError
+        When it was no person.
+    """
+    if name := (dag_run.triggering_user_name or "").strip():
+        return str(name)
+    raise ConfigurationError(
+        "param force is a person's word, and nobody is named as who started this run",
+        "start it in Airflow's UI, or through its API with a login",
+    )
 
 
 def read_instant(name: str, value: str | None) -> datetime | None:

@@ -36,6 +36,7 @@ COMMANDS = {
     "down": Entry("down", "Stop the stack; what it has stored stays."),
     "status": Entry("status", "Show every service, its health and its address, and where the login is."),
     "demo": Entry("demo", "Train, release and query the example model; what is there already is picked up."),
+    "release": Entry("release", "Release one version of a model to its callers, stage by stage."),
     "rollback": Entry("rollback", "Lead a model's callers back to an earlier champion."),
     "requests": Entry("requests", "Show who wished for a retraining and what became of it; ask for one."),
     "history": Entry("history", "Tell who served a model when, why it came and went, and what was rejected."),

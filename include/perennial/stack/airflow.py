@@ -13,6 +13,7 @@ from perennial.stack.postgres import connect
 from perennial.stack.secrets import write_admin_login
 
 TRAINING_POOL = "training"
+PREPARING_POOL = "preparing"
 WATCHING_POOL = "watching"
 MONITORING_POOL = "monitoring"
 
@@ -56,7 +57,7 @@ def _revision(settings: Settings) -> str:
 
 
 def _size_pools(settings: Settings) -> None:
-    """Keep what may last for hours from taking every slot that there is: a rollback finds one.
+    """Keep what may last, or come in numbers, from taking every slot that there is: a rollback finds one.
 
     As `airflow pools set` does, without the three seconds that Airflow's command line takes to start.
     """
@@ -66,6 +67,7 @@ def _size_pools(settings: Settings) -> None:
     """
     pools = [
         (TRAINING_POOL, settings.n_training_slots, "Trainings at the same time: PERENNIAL_TRAINING_SLOTS"),
+        (PREPARING_POOL, settings.n_training_slots, "What comes before and after trainings, at the same time: as many as these"),
         (WATCHING_POOL, WATCHING_SLOTS, "Shadows and canaries at the same time, of all models"),
         (MONITORING_POOL, MONITORING_SLOTS, "Windows measured at the same time, of all models"),
     ]

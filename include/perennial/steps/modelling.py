@@ -104,8 +104,13 @@ def limited_threads(settings: Settings) -> Iterator[None]:
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write a JSON file so that it is whole or not there."""
+    write_text(path, json.dumps(content, indent=1, default=str))
+
+
+def write_text(path: Path, text: str) -> None:
     """Write a file so that it is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=1, default=str))
+    partial.write_text(text)
     partial.replace(path)

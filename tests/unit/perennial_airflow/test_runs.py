@@ -20,7 +20,7 @@ def spec() -> ModelSpec:
     return load_spec(spec_path(Settings.load(), "flight_delay"))
 
 
-def dag_run(run_type: str, ends_at: datetime | None = None, *, run_id: str = "a", user: str | None = None) -> SimpleNamespace:
+def dag_run(run_type: str, ends_at: datetime | None = None, *, run_id: str = "a", user: str | None = "ann") -> SimpleNamespace:
     return SimpleNamespace(
         dag_id="retrain__flight_delay",
         run_id=run_id,
@@ -52,6 +52,20 @@ def test_the_window_and_candidates_of_a_manual_run(spec: ModelSpec) -> None:
     params = {"as_of": "2013-05-01", "window": "60 days", "force": "board demo", "candidates": ["lightgbm"]}
     run = resolve_run(spec, dag_run("manual"), params)
     assert (run.start, run.force_reason, run.candidates) == (MAY - timedelta(days=60), "board demo", ("lightgbm",))
+    assert run.forced_by == "ann"
+
+
+def test_a_force_is_a_persons(spec: ModelSpec) -> None:
+    with pytest.raises(ConfigurationError, match="nobody is named as who started this run"):
+        resolve_run(spec, dag_run("operator_triggered", user=None), {"as_of": "2013-05-01", "force": "why not"})
+    assert resolve_run(spec, dag_run("manual", user=None), {"as_of": "2013-05-01"}).forced_by == ""
+
+
+def test_a_backfill_that_does_a_scheduled_run_over_leaves_its_record_alone(spec: ModelSpec) -> None:
+    reprocessed = dag_run("backfill", APRIL)
+    reprocessed.run_id = "scheduled__2013-04-01T00:00:00+00:00"
+    assert resolve_run(spec, reprocessed, {}).dag_run_id == f"backfill__{reprocessed.run_id}"
+    assert resolve_run(spec, dag_run("backfill", APRIL), {}).dag_run_id == "backfill__a"
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,12 @@ class Registry:
         with self._translated():
             return sorted(int(each.version) for each in self._client.search_model_versions(f"name = {_quote(model)}"))
 
+    def tag_version(self, model: str, model_version: int, tags: Mapping[str, str]) -> None:
+        """Put tags on a version; doing so again changes nothing."""
+        with self._translated():
+            for name, value in to_prefixed(tags).items():
+                self._client.set_model_version_tag(model, str(model_version), name, value)
+
     def read_alias(self, model: str, alias: str) -> int | None:
         """The version an alias points at; None where the registry answers that there is none."""
         with self._translated():

@@ -1,6 +1,7 @@
 """The business state in our own Postgres database. Tables and their constraints are in `sql/migrations`."""
 
 from perennial.adapters.state.audit import AuditTable
+from perennial.adapters.state.backfills import BackfillTable
 from perennial.adapters.state.champions import ChampionTable
 from perennial.adapters.state.history import HistoryTable
 from perennial.adapters.state.keys import KeyTable
@@ -23,6 +24,7 @@ class StateStore(
     VerdictTable,
     RequestTable,
     HistoryTable,
+    BackfillTable,
     KeyTable,
     AuditTable,
 ):

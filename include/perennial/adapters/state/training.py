@@ -69,19 +69,19 @@ class TrainingTables(Connection):
             decision.model, decision.dag_run_id, decision.snapshot_id, decision.outcome, decision.candidate,
             decision.mlflow_run_id, decision.champion_version, Json([asdict(gate) for gate in decision.gates]),
             Json(dict(decision.challenger_metrics)), Json(dict(decision.champion_metrics)), Json(dict(decision.slices)),
-            decision.forced_reason,
+            decision.forced_reason, decision.forced_by,
         )  # fmt: skip
         with self._transaction() as cursor:
             cursor.execute(
                 """INSERT INTO decision (model, dag_run_id, snapshot_id, outcome, candidate, mlflow_run_id, champion_version,
-                                         gates, challenger_metrics, champion_metrics, slices, forced_reason)
-                   VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                                         gates, challenger_metrics, champion_metrics, slices, forced_reason, forced_by)
+                   VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
                    ON CONFLICT (model, dag_run_id) DO UPDATE SET
                        snapshot_id = EXCLUDED.snapshot_id, outcome = EXCLUDED.outcome, candidate = EXCLUDED.candidate,
                        mlflow_run_id = EXCLUDED.mlflow_run_id, champion_version = EXCLUDED.champion_version,
                        gates = EXCLUDED.gates, challenger_metrics = EXCLUDED.challenger_metrics,
                        champion_metrics = EXCLUDED.champion_metrics, slices = EXCLUDED.slices,
-                       forced_reason = EXCLUDED.forced_reason, decided_at = now()""",
+                       forced_reason = EXCLUDED.forced_reason, forced_by = EXCLUDED.forced_by, decided_at = now()""",
                 values,
             )
 
