@@ -34,6 +34,7 @@ __all__ = [
     "retrain_params",
     "rollback_params",
     "schedule_options",
+    "score_params",
     "specs_to_parse",
 ]
 
@@ -86,7 +87,6 @@ def loop_dag(kind: str, spec: ModelSpec, *, doc: str, params: dict[str, Param], 
         description=f"{kind}: {spec.description}",
         doc_md=f"{doc}\n\n**{spec.model}**: {spec.description}\n\nOwner: {spec.owner.name} ({spec.owner.email})",
         tags=[kind, spec.model],
-        catchup=spec.schedule.catchup,
         default_args={
             "owner": spec.owner.name,
             "retries": 3,
@@ -94,7 +94,7 @@ def loop_dag(kind: str, spec: ModelSpec, *, doc: str, params: dict[str, Param], 
             "retry_policy": RETRY_POLICY,
             "on_failure_callback": mail_failure,
         },
-        **({"is_paused_upon_creation": spec.schedule.paused} | options),
+        **({"catchup": spec.schedule.catchup, "is_paused_upon_creation": spec.schedule.paused} | options),
     ) as dag:
         yield dag
     # Only now: a task copies the params its Dag has, and Airflow validates the schema of every copy again when it
@@ -103,13 +103,15 @@ def loop_dag(kind: str, spec: ModelSpec, *, doc: str, params: dict[str, Param], 
 
 
 def schedule_options(schedule: Schedule) -> Mapping[str, Any]:
-    """Timetable, first and last instant of a spec's schedule."""
+    """A schedule of a spec as options of a Dag: its timetable, first and last instant, and whether missed intervals run."""
     timetable = CronDataIntervalTimetable if schedule.timetable == "interval" else CronTriggerTimetable
     zone = ZoneInfo(schedule.timezone)
     return {
         "schedule": timetable(schedule.cron, timezone=schedule.timezone),
         "start_date": datetime.combine(schedule.start, time.min, tzinfo=zone),
         "end_date": datetime.combine(schedule.end, time.max, tzinfo=zone) if schedule.end else None,
+        "catchup": schedule.catchup,
+        "is_paused_upon_creation": schedule.paused,
     }
 
 
@@ -134,6 +136,14 @@ def rollback_params() -> dict[str, Param]:
     return {
         "version": _optional("integer", "Version that served before; default: the champion before the present one.", minimum=1),
         "reason": Param(type="string", minLength=1, description="Why; recorded in the audit trail and mailed."),
+    }
+
+
+def score_params() -> dict[str, Param]:
+    """What a person may say when starting a batch scoring by hand."""
+    return {
+        "start": _optional("string", "First instant of the events to score, with `end`; UTC unless it says otherwise."),
+        "end": _optional("string", "End of the events to score, which is left out; rows are seen as they were known then."),
     }
 
 

@@ -37,7 +37,7 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
     known = retrain_params(spec)
     if triggered and (unknown := sorted(set(params) - set(known))):
         raise ConfigurationError(f"there is no param {unknown[0]!r}", f"params: {', '.join(known)}")
-    as_of = _read_as_of(params.get("as_of")) if triggered else None
+    as_of = _read_instant(params, "as_of") if triggered else None
     as_of = as_of or dag_run.data_interval_end
     if as_of is None:
         raise ConfigurationError(
@@ -62,14 +62,44 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
     )
 
 
-def _read_as_of(value: str | None) -> datetime | None:
-    if not value:
+def resolve_interval(model: str, dag_run: Any, params: Any) -> Run:
+    """Fix the interval that a batch run is about: its `as_of` is the interval's end.
+
+    It is that of the params `start` and `end` in a run that a person or a program triggered; else the run's data interval.
+    Scheduled and backfill runs never look at the params.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is no interval, only one end of it, or one without any time in it.
+    """
+    triggered = dag_run.run_type not in ("scheduled", "backfill")
+    start, end = (_read_instant(params, name) if triggered else None for name in ("start", "end"))
+    if (start is None) != (end is None):
+        raise ConfigurationError("of the params start and end there is only one", "give both, or none for the data interval")
+    start, end = start or dag_run.data_interval_start, end or dag_run.data_interval_end
+    if start is None or end is None:
+        raise ConfigurationError("this run has no data interval", "trigger it again with the params start and end")
+    if not start < end:
+        raise ConfigurationError(f"the interval from {start} to {end} is empty", "let end come after start")
+    return Run(
+        model=model,
+        dag_id=dag_run.dag_id,
+        dag_run_id=dag_run.run_id,
+        as_of=end.astimezone(UTC),
+        start=start.astimezone(UTC),
+        mode="backfill" if dag_run.run_type == "backfill" else "live",
+    )
+
+
+def _read_instant(params: Any, name: str) -> datetime | None:
+    if not (value := params.get(name)):
         return None
     try:
-        as_of = datetime.fromisoformat(value)
+        instant = datetime.fromisoformat(value)
     except ValueError:
-        raise ConfigurationError(f"param as_of={value!r} is no date or time", "use e.g. 2013-04-01T06:00:00Z") from None
-    return as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)
+        raise ConfigurationError(f"param {name}={value!r} is no date or time", "use e.g. 2013-04-01T06:00:00Z") from None
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 def _read_window(value: str | None) -> timedelta | None:
