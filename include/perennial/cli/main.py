@@ -38,6 +38,7 @@ COMMANDS = {
     "demo": Entry("demo", "Train, release and query the example model; what is there already is picked up."),
     "rollback": Entry("rollback", "Lead a model's callers back to an earlier champion."),
     "keys": Entry("keys", "Make, list and revoke the keys of the gateway's callers."),
+    "housekeeping": Entry("housekeeping", "Find, and remove, what has outlived its time and nobody needs."),
     "load-flights": Entry("load_flights", "Fill the example warehouse with the flights that left New York in 2013."),
     "check": Entry("check", "Check all model specs, their SQL, their suites and the connections."),
     "airflow": Entry("airflow", "Run one of Airflow's own commands against the stack.", passes_through=True),

@@ -14,7 +14,7 @@ from perennial.contracts import Run, Snapshot, TrainingSet, Validation
 
 log = logging.getLogger(__name__)
 
-_LOCK = "data-registry"
+REGISTRY_LOCK = "data-registry"
 _LETTERS_OF_DIGEST = 12
 
 
@@ -40,7 +40,7 @@ def take_snapshot(
     path = Path(training_set.path)
     snapshot = _describe(run, training_set, digest=snapshots.compute_digest(path), sql_digest=sql_digest)
     registry = settings.paths.registry
-    with StateStore(settings.state_url) as store, store.lock(_LOCK):
+    with StateStore(settings.state_url) as store, store.lock(REGISTRY_LOCK):
         recorded = store.read_snapshot(snapshot.snapshot_id)
         if recorded and _is_kept(registry, recorded, path):
             log.info("The same %s rows are snapshot %s already", f"{snapshot.n_rows:,}", recorded.snapshot_id)

@@ -9,7 +9,7 @@ from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.errors import ConfigurationError
-from perennial_airflow.runs import resolve_interval, resolve_run
+from perennial_airflow.runs import resolve_as_of, resolve_interval, resolve_run
 
 APRIL = datetime(2013, 4, 1, tzinfo=UTC)
 MAY = datetime(2013, 5, 1, tzinfo=UTC)
@@ -117,3 +117,10 @@ def test_the_interval_of_a_batch(run_type: str, params: dict[str, str | None], i
 def test_no_interval_or_an_empty_one_is_refused(batch: SimpleNamespace, params: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         resolve_interval("flight_delay", batch, params)
+
+
+def test_what_only_needs_an_instant_gets_one_or_says_so() -> None:
+    assert resolve_as_of(dag_run("scheduled", APRIL), {"as_of": "2013-05-01"}) == APRIL
+    assert resolve_as_of(dag_run("manual"), {"as_of": "2013-05-01"}) == MAY
+    with pytest.raises(ConfigurationError, match="neither an as_of param"):
+        resolve_as_of(dag_run("manual"), {})

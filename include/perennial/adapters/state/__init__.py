@@ -5,9 +5,10 @@ from perennial.adapters.state.champions import ChampionTable
 from perennial.adapters.state.keys import KeyTable
 from perennial.adapters.state.observations import ObservationTable
 from perennial.adapters.state.releases import ReleaseTable
+from perennial.adapters.state.retention import RetentionTable
 from perennial.adapters.state.stages import StageTable
 from perennial.adapters.state.training import TrainingTables
 
 
-class StateStore(TrainingTables, ReleaseTable, StageTable, ChampionTable, ObservationTable, KeyTable, AuditTable):
+class StateStore(TrainingTables, ReleaseTable, StageTable, RetentionTable, ChampionTable, ObservationTable, KeyTable, AuditTable):
     """Reads and writes of the business state; every method is one transaction. Use as a context manager."""
