@@ -23,7 +23,7 @@ from perennial.contracts.housekeeping import Found, Kind, Removal
 from perennial.errors import ConfigurationError, UnavailableError
 from perennial.stack.postgres import connect
 from perennial.steps import housekeeping
-from perennial.steps.housekeeping import keepers as kinds
+from perennial.steps.housekeeping import kinds
 from perennial.steps.housekeeping.scope import read_scope
 from prediction_tables import query
 from served_models import register, small_spec

@@ -1,7 +1,7 @@
 """Runs in MLflow that no model version came of, and removing them for good."""
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -136,6 +136,9 @@ def _delete_artifacts(uri: str) -> None:
     path = _local_path(uri)
     if path is None or path.exists():
         get_artifact_repository(uri).delete_artifacts()  # type: ignore[no-untyped-call]
+    if path is not None:
+        with suppress(OSError):  # another artifact is beside it, or it is gone
+            path.parent.rmdir()
 
 
 def _local_path(uri: str) -> Path | None:

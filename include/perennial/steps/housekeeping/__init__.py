@@ -14,7 +14,7 @@ from perennial.config.settings import Settings
 from perennial.contracts.housekeeping import Finding, Found, Item, Removal
 from perennial.core.retention import find_still_removable
 from perennial.errors import PerennialError
-from perennial.steps.housekeeping.keepers import Keeper, keepers
+from perennial.steps.housekeeping.kinds import Keeper, keepers
 from perennial.steps.housekeeping.scope import Scope, read_scope
 from perennial.steps.modelling import write_json
 from perennial.steps.workspace import safe_name
