@@ -20,10 +20,10 @@ from perennial.errors import PackagingError
 
 _logger = logging.getLogger(__name__)
 
-# What of the library goes into a bento besides `core`: enough to load the model and to log predictions, and nothing that talks
+# What of the library goes into a bento besides `core` and `contracts`: enough to load the model and to log predictions, and nothing that talks
 # to services.
 _MODULES = (
-    "__init__.py", "py.typed", "errors.py", "contracts/__init__.py",
+    "__init__.py", "py.typed", "errors.py",
     "adapters/__init__.py", "adapters/journal.py", "adapters/pipeline_files.py",
 )  # fmt: skip
 
@@ -102,6 +102,7 @@ def _copy_code(folder: Path, template: Path) -> None:
     shutil.copy(template / "bentofile.yaml", folder)
     shutil.copytree(template / "perennial_bento", folder / "perennial_bento", ignore=compiled)
     shutil.copytree(library / "core", folder / "perennial" / "core", ignore=compiled)
+    shutil.copytree(library / "contracts", folder / "perennial" / "contracts", ignore=compiled)
     (folder / "perennial" / "adapters").mkdir()
     for name in _MODULES:
         shutil.copy(library / name, folder / "perennial" / name)
