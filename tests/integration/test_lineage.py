@@ -1,17 +1,21 @@
-"""Versions of every algorithm are built again to the last bit, and a missing link is named with its next step."""
+"""What a version was made from can be followed and built again to the last bit; a missing link is named with its next step."""
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
+from perennial.adapters import snapshots
 from perennial.adapters.state import StateStore
 from perennial.cli.main import app
 from perennial.config.settings import Settings
@@ -20,14 +24,16 @@ from perennial.config.spec_file import load_spec, spec_path
 from perennial.contracts import Cleaned, RegisteredVersion, Run, Snapshot, TrainingSet, Validation
 from perennial.errors import ConfigurationError
 from perennial.steps.evaluate import evaluate
+from perennial.steps.lineage import Fact, read_lineage
 from perennial.steps.parquet import write_frame
+from perennial.steps.provenance import compute_lock_digest
 from perennial.steps.register import register
 from perennial.steps.reproduce import Reproduction, reproduce
 from perennial.steps.snapshot import registry_name, take_snapshot
 from perennial.steps.start import record_start
 from perennial.steps.train import open_parent_run, train_candidate
 from perennial.steps.workspace import run_folder
-from project_copy import commit, copy_project
+from project_copy import commit, copy_project, git
 
 pytestmark = [
     pytest.mark.integration,
@@ -181,6 +187,64 @@ def lead_to(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     values = settings.model_dump(mode="json")
     for name, value in values.items():
         monkeypatch.setenv(f"PERENNIAL_{name.upper()}", "" if value is None else str(value))
+
+
+# lineage
+
+
+@pytest.fixture(scope="module")
+def lineage(settings, versions) -> dict[str, dict[str, Fact]]:
+    sections = read_lineage(MODEL, versions["lightgbm"].model_version, settings=settings)
+    return {each.title: {fact.name: fact for fact in each.facts} for each in sections}
+
+
+def test_everything_is_recorded(lineage):
+    assert [fact.name for facts in lineage.values() for fact in facts.values() if fact.value is None] == []
+
+
+def test_what_is_recorded_is_what_was(settings, versions, lineage):
+    data, code = lineage["data"], lineage["code"]
+    assert (lineage["cause"]["caused_by"].value, lineage["cause"]["retraining"].value) == ("schedule", "r4")
+    assert data["rows"].value == {
+        "extracted": 4008, "dropped": {"duplicates": 5}, "mended": {}, "clean": 4003, "immature": 3, "training_set": 4000,
+    }  # fmt: skip
+    assert data["suite_raw"].value == "a: passed, 3 expectations on 4008 rows"
+    assert code["git_commit"].value == git(settings.project, "rev-parse", "HEAD")
+    assert code["lock_digest"].value == compute_lock_digest(settings.project)
+    assert (code["threads"].value, lineage["training"]["seed"].value) == ("2", "7")
+    assert lineage["training"]["search_space"].value["num_leaves"]["high"] == 31
+    assert lineage["training"]["params"].value.keys() == {"subsample", "subsample_freq", "colsample_bytree", "num_leaves"}
+    assert lineage["decision"]["champion_version"].value == versions["logistic_regression"].model_version
+    assert lineage["decision"]["forced"].value == "by ann: to compare"
+    assert lineage["predictions"]["rows"].value == 0
+
+
+def test_every_id_can_be_followed(settings, lineage, tmp_path):
+    data, code = lineage["data"], lineage["code"]
+    assert "flight" in shell(data["query"].follow)
+    assert json.loads(shell(data["rows"].follow))["digest"] == data["snapshot_digest"].value
+    assert str(data["snapshot_id"].value) in shell(data["dvc_revision"].follow)
+    assert str(code["git_commit"].value) in shell(code["git_commit"].follow)
+    assert shell(code["lock_digest"].follow).split()[0] == code["lock_digest"].value
+    shell(f"{sys.executable} -m {data['snapshot_digest'].follow} --out {tmp_path / 'got.parquet'}")
+    assert snapshots.compute_digest(tmp_path / "got.parquet") == data["snapshot_digest"].value
+    assert lineage["cause"]["retraining"].follow == f"{settings.airflow_link}/dags/retrain__{MODEL}/runs/r4"
+    assert httpx.get(lineage["training"]["mlflow_run_id"].follow).is_success
+
+
+def shell(command: str) -> str:
+    return subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_command_tells_people_and_machines(settings, versions, lineage, monkeypatch):
+    lead_to(settings, monkeypatch)
+    number = str(versions["lightgbm"].model_version)
+    told = CliRunner().invoke(app, ["lineage", MODEL, number])
+    assert told.exit_code == 0, told.output
+    assert f"→ {lineage['data']['snapshot_digest'].follow}" in told.output
+    record = json.loads(CliRunner().invoke(app, ["lineage", MODEL, number, "--json"]).stdout)
+    commit_of = lineage["code"]["git_commit"]
+    assert record["code"]["git_commit"] == {"value": commit_of.value, "follow": commit_of.follow}
 
 
 # links
