@@ -1,6 +1,8 @@
 """`perennial history`."""
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from perennial.adapters.state.history import RecordedDecision, Stop
+    from perennial.adapters.state.history import RecordedDecision, Stop, VerdictLine
     from perennial.steps.history import Chapter, History, Served
 
 
@@ -74,6 +76,7 @@ def _print_chapter(console: "Console", chapter: "Chapter", metric: str) -> None:
         "by run": tenure.dag_run_id,
         "trained": f"{tenure.retrain_run_id}, {_tell_cause(chapter.decision)}",
         "fared": _tell_fare(chapter.decision, metric),
+        "watched": _tell_verdicts(chapter.verdicts),
         "went": chapter.went,
     }
     for name, text in told.items():
@@ -96,6 +99,17 @@ def _tell_fare(recorded: "RecordedDecision | None", metric: str) -> str:
             rival = decision.champion_metrics.get(name)
             shown.append(f"{name} {value:.4f}" + ("" if rival is None else f", the champion then {rival:.4f}"))
     return f"{decision.candidate}, on the holdout {'; '.join(shown)}"
+
+
+def _tell_verdicts(verdicts: "Sequence[VerdictLine]") -> str:
+    """How many windows of each outcome, and the latest."""
+    if not verdicts:
+        return ""
+    counts = Counter(each.outcome for each in verdicts)
+    last = verdicts[-1]
+    said = f"; {last.reasons[0]}" if last.reasons else ""
+    listed = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
+    return f"{listed}; the last until {_instant(last.window_end)}: {last.outcome}{said}"
 
 
 def _print_rejection(console: "Console", rejection: "RecordedDecision | Stop") -> None:

@@ -40,6 +40,7 @@ COMMANDS = {
     "rollback": Entry("rollback", "Lead a model's callers back to an earlier champion."),
     "requests": Entry("requests", "Show who wished for a retraining and what became of it; ask for one."),
     "history": Entry("history", "Tell who served a model when, why it came and went, and what was rejected."),
+    "lineage": Entry("lineage", "Tell what a version was made from, what was decided about it, and whom it answered."),
     "reproduce": Entry("reproduce", "Train a version again from its snapshot, commit and lock, and compare."),
     "keys": Entry("keys", "Make, list and revoke the keys of the gateway's callers."),
     "housekeeping": Entry("housekeeping", "Find, and remove, what has outlived its time and nobody needs."),

@@ -10,6 +10,7 @@ from typing import Literal
 import httpx
 
 from perennial.adapters.expectations import check_suite
+from perennial.adapters.snapshots import check_remote
 from perennial.adapters.state import StateStore
 from perennial.adapters.warehouse import Parameters, Query, describe_columns, read_query
 from perennial.config.settings import Settings
@@ -75,6 +76,8 @@ def check_connections(settings: Settings) -> Iterator[Check]:
     yield _attempt("", "warehouse", lambda: _reach_warehouse(settings))
     yield _attempt("", "state", lambda: _reach_state(settings))
     yield _attempt("", "mlflow", lambda: _reach_mlflow(settings))
+    if remote := settings.data_remote_url:
+        yield _attempt("", "data remote", lambda: _check_remote(remote))
 
 
 def _check_model(spec: ModelSpec, settings: Settings) -> Iterator[Check]:
@@ -196,6 +199,11 @@ def _reach_mlflow(settings: Settings) -> str:
     if not answer.is_success:
         raise UnavailableError(f"MLflow at {settings.mlflow_tracking_url} answers {answer.status_code}", "see: perennial status")
     return settings.mlflow_tracking_url
+
+
+def _check_remote(url: str) -> str:
+    check_remote(url)
+    return f"{url}: DVC has what it needs for it"
 
 
 def _warehouse_url(settings: Settings) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from perennial.adapters.state import StateStore
-from perennial.adapters.state.history import RecordedDecision, Stop, Tenure
+from perennial.adapters.state.history import RecordedDecision, Stop, Tenure, VerdictLine
 from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, load_specs, spec_folder, spec_path
 from perennial.errors import ConfigurationError
@@ -16,12 +16,16 @@ _SECOND = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chapter:
-    """One tenure with its story. `went` is empty while it lasts; `decision` is None where none was recorded."""
+    """One tenure with its story. `went` is empty while it lasts; `decision` is None where none was recorded.
+
+    `verdicts` are of all windows that the version answered in: these are of the data's time, which a replay takes from the past.
+    """
 
     tenure: Tenure
     came: str
     went: str
     decision: RecordedDecision | None
+    verdicts: tuple[VerdictLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,7 @@ def read_history(model: str, *, settings: Settings) -> History:
     """
     with StateStore(settings.state_url) as state:
         tenures, decisions = state.read_tenures(model), state.read_decisions(model)
-        stopped, read_at = state.read_stops(model), state.read_clock()
+        stopped, verdicts, read_at = state.read_stops(model), state.read_verdict_lines(model), state.read_clock()
     path = spec_path(settings, model)
     if not (path.exists() or tenures or decisions or stopped):
         known = ", ".join(load_specs(spec_folder(settings))[0])
@@ -72,13 +76,15 @@ def read_history(model: str, *, settings: Settings) -> History:
         model=model,
         metric=load_spec(path).metric if path.exists() else "",
         read_at=read_at,
-        chapters=write_chapters(tenures, decisions),
+        chapters=write_chapters(tenures, decisions, verdicts),
         rejected=tuple(each for each in decisions if each.decision.outcome == "rejected"),
         stopped=tuple(stopped),
     )
 
 
-def write_chapters(tenures: Sequence[Tenure], decisions: Sequence[RecordedDecision]) -> tuple[Chapter, ...]:
+def write_chapters(
+    tenures: Sequence[Tenure], decisions: Sequence[RecordedDecision], verdicts: Sequence[VerdictLine] = ()
+) -> tuple[Chapter, ...]:
     """Tell each tenure's story, from the one before it and the one after it."""
     by_run = {each.decision.dag_run_id: each for each in decisions}
     following = [*tenures[1:], None]
@@ -88,6 +94,7 @@ def write_chapters(tenures: Sequence[Tenure], decisions: Sequence[RecordedDecisi
             came=_tell_coming(tenure, previous),
             went=_tell_going(tenure, successor),
             decision=by_run.get(tenure.retrain_run_id),
+            verdicts=tuple(each for each in verdicts if each.model_version == tenure.model_version),
         )
         for previous, tenure, successor in zip([None, *tenures], tenures, following, strict=False)
     )

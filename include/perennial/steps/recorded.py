@@ -53,7 +53,8 @@ def read_recorded(model: str, model_version: int, *, settings: Settings) -> Reco
         return Recorded(
             version=version,
             training=registry.read_run(version.mlflow_run_id),
-            decision=decisions[0] if decisions else None,
+            # One of another training is a backfill's that did this interval over.
+            decision=next((each for each in decisions if each.decision.mlflow_run_id == version.mlflow_run_id), None),
             snapshot=state.read_recorded_snapshot(version.tags.get("snapshot_id", "")),
             release=release,
             stages=tuple(state.read_stages(model, model_version)),

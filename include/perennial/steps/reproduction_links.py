@@ -56,10 +56,12 @@ def _check_training(recorded: Recorded) -> Link:
 
 
 def _check_decision(recorded: Recorded) -> Link:
+    logged = recorded.training.metrics if recorded.training else {}
+    if recorded.decision is None and not any(name.startswith("holdout_") for name in logged):
+        detail = "there are no metrics to compare with, neither of a decision nor in MLflow"
+        return Link(name="decision", holds=False, detail=detail, next_step="restore the state database")
     if recorded.decision is None:
-        return Link(
-            name="decision", holds=False, detail="the table decision has none for it", next_step="restore the state database"
-        )
+        return Link(name="decision", holds=True, detail="not recorded of this training; MLflow has its metrics on the holdout")
     return Link(name="decision", holds=True, detail=f"{recorded.decision.decided_at:%Y-%m-%d %H:%M:%S} UTC")
 
 

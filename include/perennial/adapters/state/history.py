@@ -54,6 +54,17 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictLine:
+    """What monitoring said of one window of a version, in short. Windows are of the data's time."""
+
+    model_version: int
+    window_start: datetime
+    window_end: datetime
+    outcome: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PredictionCount:
     """Rows that a version predicted, of one kind, and when the first and the last of them."""
 
@@ -87,7 +98,8 @@ class HistoryTable(Connection):
         """All decisions about a model, or that of one Dag run, the earliest first."""
         rows = self._fetch(
             f"""SELECT {_DECISION_COLUMNS}, decision.decided_at, release.model_version, coalesce(start.actor, '') AS cause
-                FROM decision LEFT JOIN release USING (model, dag_run_id)
+                FROM decision LEFT JOIN release ON release.model = decision.model AND release.dag_run_id = decision.dag_run_id
+                    AND release.superseded_by IS NULL
                 LEFT JOIN LATERAL (
                     SELECT actor FROM audit
                     WHERE audit.model = decision.model AND action = 'retrain' AND subject = decision.dag_run_id
@@ -114,6 +126,15 @@ class HistoryTable(Connection):
             (model,),
         )
         return [Stop(**{**row, "measures": tuple(Measure(**each) for each in row["measures"])}) for row in rows]
+
+    def read_verdict_lines(self, model: str) -> list[VerdictLine]:
+        """What monitoring said of each window that a version answered in, the earliest first."""
+        rows = self._fetch(
+            """SELECT model_version, window_start, window_end, outcome, reasons FROM verdict
+               WHERE model = %s AND model_version IS NOT NULL ORDER BY window_end, window_start""",
+            (model,),
+        )
+        return [VerdictLine(**{**row, "reasons": tuple(row["reasons"])}) for row in rows]
 
     def count_predictions(self, model: str, model_version: int) -> list[PredictionCount]:
         """How many rows a version has predicted so far, by kind; none of a kind: no entry."""
