@@ -31,12 +31,12 @@ __all__ = [
     "load_model",
     "loop_dag",
     "monitor_options",
-    "monitor_params",
     "release_params",
     "retrain_params",
     "rollback_params",
     "schedule_options",
     "specs_to_parse",
+    "window_params",
 ]
 
 # A retry helps against what was away or killed, never against wrong data or a wrong spec.
@@ -109,13 +109,15 @@ def loop_dag(kind: str, spec: ModelSpec, *, doc: str, params: dict[str, Param], 
 
 
 def schedule_options(schedule: Schedule) -> Mapping[str, Any]:
-    """Timetable, first and last instant of a spec's schedule."""
+    """A schedule of a spec as options of a Dag: its timetable, first and last instant, and whether missed intervals run."""
     timetable = CronDataIntervalTimetable if schedule.timetable == "interval" else CronTriggerTimetable
     zone = ZoneInfo(schedule.timezone)
     return {
         "schedule": timetable(schedule.cron, timezone=schedule.timezone),
         "start_date": datetime.combine(schedule.start, time.min, tzinfo=zone),
         "end_date": datetime.combine(schedule.end, time.max, tzinfo=zone) if schedule.end else None,
+        "catchup": schedule.catchup,
+        "is_paused_upon_creation": schedule.paused,
     }
 
 
@@ -127,8 +129,7 @@ def monitor_options(spec: ModelSpec) -> Mapping[str, Any]:
     schedule = spec.monitoring.schedule
     if schedule is None:
         return {"schedule": None, "max_active_runs": 1}
-    own = {"catchup": schedule.catchup, "is_paused_upon_creation": schedule.paused, "max_active_runs": 1}
-    return {**schedule_options(schedule), **own}
+    return {**schedule_options(schedule), "max_active_runs": 1}
 
 
 def retrain_params(spec: ModelSpec) -> dict[str, Param]:
@@ -143,8 +144,8 @@ def retrain_params(spec: ModelSpec) -> dict[str, Param]:
     }
 
 
-def monitor_params() -> dict[str, Param]:
-    """What a person may say when having a window looked at by hand."""
+def window_params() -> dict[str, Param]:
+    """What a person may say when having a window looked at, or scored, by hand."""
     return {
         "start": _optional("string", "Begin of the window, a date or time; UTC unless it says otherwise."),
         "end": _optional("string", "End of the window; it is not part of it."),

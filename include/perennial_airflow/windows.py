@@ -1,4 +1,4 @@
-"""Which window one run of `monitor__<model>` looks at, and what it may see, read from Airflow's view of the run."""
+"""Which window a run of `monitor__<model>` or `score__<model>` is about, and what it may see, from Airflow's view of it."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from perennial.config.spec import ModelSpec
 from perennial.contracts.monitoring import Window
 from perennial.errors import ConfigurationError
-from perennial_airflow.factory import monitor_params
+from perennial_airflow.factory import window_params
 from perennial_airflow.runs import read_instant
 
 
@@ -28,8 +28,8 @@ def resolve_window(spec: ModelSpec, dag_run: Any, params: Any) -> Window:
         When there is no window, it has no width, or a param is wrong.
     """
     given = params if dag_run.run_type not in ("scheduled", "backfill") else {}
-    if unknown := sorted(set(given) - set(monitor_params())):
-        raise ConfigurationError(f"there is no param {unknown[0]!r}", f"params: {', '.join(monitor_params())}")
+    if unknown := sorted(set(given) - set(window_params())):
+        raise ConfigurationError(f"there is no param {unknown[0]!r}", f"params: {', '.join(window_params())}")
     start, end = _read_interval(given) or (dag_run.data_interval_start, dag_run.data_interval_end)
     if start is None or end is None:
         raise ConfigurationError(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import psycopg2
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from loop import AS_OF, MODEL, RETRAIN, Loop, text_of
 from perennial.adapters.airflow_api import DagRunState
 from perennial.adapters.registry import Registry
+from perennial.adapters.scores import read_scores
 from perennial.config.spec_file import load_spec, spec_path
 
 pytestmark = pytest.mark.integration
@@ -81,6 +83,23 @@ def test_ten_thousand_rows_are_answered_in_order(loop: Loop, first: DagRunState,
     assert probabilities[0::2] == pytest.approx([probabilities[0]] * 5_000)
     assert probabilities[1::2] == pytest.approx([probabilities[1]] * 5_000)
     assert probabilities[0] != pytest.approx(probabilities[1])
+
+
+def test_the_champion_scores_a_day_in_a_batch_as_it_answers_callers(loop: Loop, first: DagRunState) -> None:
+    spec, day = load_spec(spec_path(loop.settings, MODEL)), {"start": "2013-04-01", "end": "2013-04-02"}
+    for dag_run_id in ("scored", "scored again"):
+        assert loop.finish(loop.api.trigger(f"score__{MODEL}", dag_run_id, day)) == "success"
+    window = {name: datetime.fromisoformat(value).replace(tzinfo=UTC) for name, value in day.items()}
+    scores = read_scores(loop.settings.warehouse_reader_url, spec.scoring.table, spec.source.entity_key, **window)
+    assert scores.n_rows > 800
+    answer = loop.predict({"rows": scores.frame["features"].tolist()})
+    served = [each["probability"] for each in answer.json()["predictions"]]
+    assert scores.frame["prediction"].tolist() == pytest.approx(served, abs=spec.release.parity_tolerance)
+    assert set(scores.frame["model_version"]) == {answer.json()["version"]}
+    with psycopg2.connect(loop.settings.warehouse_reader_url) as connection, connection.cursor() as cursor:
+        cursor.execute(f"SELECT DISTINCT dag_run_id, scored_at FROM {spec.scoring.table}")
+        assert cursor.fetchall() == [("scored", window["end"])]
+    connection.close()
 
 
 def test_the_same_interval_again_makes_nothing_twice(loop: Loop, first: DagRunState) -> None:

@@ -42,6 +42,7 @@ class Settings(BaseModel):
     postgres_port: int = Field(ge=1, le=65535)
     warehouse_url: str
     data_remote: str
+    warehouse_writer_url: str
     api_keys: Literal["off", "required"]
     serving_host: str
     bento_ports: str = Field(pattern=r"^\d{1,5}-\d{1,5}$")
@@ -171,6 +172,23 @@ class Settings(BaseModel):
     def warehouse_reader_url(self) -> str:
         """The warehouse, through a role that can only read."""
         return self.warehouse_url or self.database_url("warehouse", role="warehouse_reader")
+
+    @property
+    def warehouse_scorer_url(self) -> str:
+        """The warehouse, through a role that owns the tables of scores.
+
+        Raises
+        ------
+        ConfigurationError
+            When only one of the two URLs of a warehouse is set: scores would be written where nobody reads them, or nowhere.
+        """
+        if bool(self.warehouse_url) != bool(self.warehouse_writer_url):
+            missing = "PERENNIAL_WAREHOUSE_URL" if self.warehouse_writer_url else "PERENNIAL_WAREHOUSE_WRITER_URL"
+            raise ConfigurationError(
+                f"{missing} is empty, and the other of the warehouse's two URLs is not",
+                "set both for a warehouse of your own, none for the embedded one; docs/scoring.md says what the role needs",
+            )
+        return self.warehouse_writer_url or self.database_url("warehouse", role="scorer")
 
 
 class Paths:
