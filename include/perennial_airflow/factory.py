@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -28,9 +28,11 @@ from perennial_airflow.callbacks import mail_failure
 __all__ = [
     "ModelSpec",
     "check_specs",
+    "housekeeping_params",
     "load_model",
     "loop_dag",
     "monitor_options",
+    "nightly_dag",
     "release_params",
     "retrain_params",
     "rollback_params",
@@ -108,6 +110,23 @@ def loop_dag(kind: str, spec: ModelSpec, *, doc: str, params: dict[str, Param], 
     dag.params = ParamsDict(params)
 
 
+@contextmanager
+def nightly_dag(dag_id: str, *, cron: str, doc: str, params: dict[str, Param]) -> Iterator[DAG]:
+    """A Dag that is no model's and runs each day. A run has an instant only, and the first one is still to come."""
+    with DAG(
+        dag_id,
+        doc_md=doc,
+        tags=[dag_id],
+        schedule=CronTriggerTimetable(cron, timezone="UTC"),
+        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+        catchup=False,
+        max_active_runs=1,
+        params=params,
+        default_args={"retries": 3, "retry_delay": timedelta(seconds=10), "retry_policy": RETRY_POLICY},
+    ) as dag:
+        yield dag
+
+
 def schedule_options(schedule: Schedule) -> Mapping[str, Any]:
     """A schedule of a spec as options of a Dag: its timetable, first and last instant, and whether missed intervals run."""
     timetable = CronDataIntervalTimetable if schedule.timetable == "interval" else CronTriggerTimetable
@@ -168,6 +187,11 @@ def rollback_params() -> dict[str, Param]:
         "version": _optional("integer", "Version that served before; default: the champion before the present one.", minimum=1),
         "reason": Param(type="string", minLength=1, description="Why; recorded in the audit trail and mailed."),
     }
+
+
+def housekeeping_params() -> dict[str, Param]:
+    """What a person may say when starting housekeeping by hand."""
+    return {"as_of": _optional("string", "Remove what had outlived its time by this date or time; not in the future.")}
 
 
 def _optional(json_type: str, description: str, **schema: Any) -> Param:

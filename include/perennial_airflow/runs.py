@@ -40,13 +40,7 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
     known = retrain_params(spec)
     if triggered and (unknown := sorted(set(params) - set(known))):
         raise ConfigurationError(f"there is no param {unknown[0]!r}", f"params: {', '.join(known)}")
-    as_of = read_instant("as_of", params.get("as_of")) if triggered else None
-    as_of = as_of or dag_run.data_interval_end
-    if as_of is None:
-        raise ConfigurationError(
-            "this run has neither an as_of param nor a data interval", "trigger it again with as_of, e.g. 2013-04-01"
-        )
-    start, end = spec.window_at(as_of.astimezone(UTC), _read_window(params.get("window")) if triggered else None)
+    start, end = spec.window_at(resolve_as_of(dag_run, params), _read_window(params.get("window")) if triggered else None)
     if end - start < 2 * spec.training.holdout:
         least = 2 * spec.training.holdout.days
         raise ConfigurationError(
@@ -66,6 +60,24 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
         candidates=_read_candidates(spec, params.get("candidates") if triggered else None),
         cause=_read_cause(dag_run),
     )
+
+
+def resolve_as_of(dag_run: Any, params: Any) -> datetime:
+    """The instant that bounds a run: its param `as_of` where it was triggered, else the end of its data interval.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is neither: the clock is never asked.
+    """
+    triggered = dag_run.run_type not in ("scheduled", "backfill")
+    as_of = read_instant("as_of", params.get("as_of")) if triggered else None
+    as_of = as_of or dag_run.data_interval_end
+    if as_of is None:
+        raise ConfigurationError(
+            "this run has neither an as_of param nor a data interval", "trigger it again with as_of, e.g. 2013-04-01"
+        )
+    return as_of.astimezone(UTC)
 
 
 def _read_cause(dag_run: Any) -> str:

@@ -34,7 +34,8 @@ def test_a_dag_file_imports_declarations_only(path: Path) -> None:
 def test_our_airflow_side_imports_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import airflow.sdk, sys; before = set(sys.modules);"
-        "import perennial_airflow.factory, perennial_airflow.retrain, perennial_airflow.release, perennial_airflow.score;"
+        "import perennial_airflow.factory, perennial_airflow.retrain, perennial_airflow.release;"
+        "import perennial_airflow.score, perennial_airflow.housekeeping;"
         "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
     )
     environ = os.environ | {"AIRFLOW_HOME": str(tmp_path)}

@@ -95,7 +95,8 @@ def test_the_way_back_is_never_paused() -> None:
 
 def test_dag_files_load_no_step_of_the_library() -> None:
     code = (
-        f"import runpy, sys; [runpy.run_path(f'{DAGS}/{{name}}.py') for name in ('release', 'rollback', 'retrain', 'score')];"
+        "import pathlib, runpy, sys;"
+        f"[runpy.run_path(str(path)) for path in sorted(pathlib.Path('{DAGS}').glob('*.py'))];"
         "print(*sorted(name for name in sys.modules if name.startswith(('perennial.steps', 'perennial.adapters', 'psycopg2'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

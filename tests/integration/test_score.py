@@ -311,11 +311,12 @@ def test_scores_of_a_window_are_read_as_the_prediction_log_is(settings, spec, ve
     score(settings, spec, window_of(spec))
     window = {"start": DAY + timedelta(hours=1), "end": DAY + timedelta(hours=2)}
     found = read_scores(settings.warehouse_reader_url, spec.scoring.table, spec.source.entity_key, **window)
-    assert found.n_rows == len(found.frame) == 6
-    assert list(found.frame.columns) == ["entity", "event_at", "prediction", "model_version", "features"]
-    first = found.frame.iloc[0]
-    assert (first["entity"], first["event_at"], first["model_version"]) == ('[6, "depot \\"0\\", é"]', window["start"], version)
-    assert first["features"]["miles"] == 106
+    assert found.n_rows == len(found.rows) == len(found.features) == 6
+    first = found.rows.iloc[0].to_dict()
+    assert first.pop("prediction") > 0
+    assert first == {"entity": '[6, "depot \\"0\\", é"]', "event_at": window["start"], "model_version": version}
+    assert found.features.columns.tolist() == list(FEATURES)
+    assert found.features["miles"].tolist() == [106, 107, 108, 109, 110, 111]
 
 
 def test_of_many_scores_the_same_part_is_read_each_time(settings, spec):
@@ -323,16 +324,18 @@ def test_of_many_scores_the_same_part_is_read_each_time(settings, spec):
     read_some = {"start": DAY, "end": DAY + A_DAY, "max_rows": 20}
     url, key = settings.warehouse_reader_url, spec.source.entity_key
     first, again = (read_scores(url, spec.scoring.table, key, **read_some) for _ in range(2))
-    assert (first.n_rows, len(first.frame)) == (144, 20)
-    assert first.frame.equals(again.frame)
-    assert first.frame["event_at"].is_monotonic_increasing
-    assert first.frame["event_at"].iloc[0] < DAY + A_DAY / 3 < 2 * A_DAY / 3 + DAY < first.frame["event_at"].iloc[-1]
+    assert (first.n_rows, len(first.rows)) == (144, 20)
+    assert first.rows.equals(again.rows)
+    assert first.features.equals(again.features)
+    times = first.rows["event_at"]
+    assert times.is_monotonic_increasing
+    assert times.iloc[0] < DAY + A_DAY / 3 < DAY + 2 * A_DAY / 3 < times.iloc[-1]
 
 
 def test_a_table_that_is_not_there_holds_no_scores_and_another_kind_is_refused(settings):
     window = {"start": DAY, "end": DAY + A_DAY}
     found = read_scores(settings.warehouse_reader_url, "scores.none", ["id"], **window)
-    assert (found.n_rows, len(found.frame)) == (0, 0)
+    assert (found.n_rows, len(found.rows), len(found.features)) == (0, 0, 0)
     with connect(settings, "warehouse", role="warehouse") as opened, opened.cursor() as cursor:
         cursor.execute("CREATE SCHEMA IF NOT EXISTS others; CREATE TABLE IF NOT EXISTS others.fact AS SELECT 1 AS id")
     with pytest.raises(QueryError, match='column "event_at" does not exist'):

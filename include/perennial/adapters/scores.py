@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import psycopg2
@@ -90,12 +90,14 @@ class Written:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreSample:
-    """Scores of a window: all of them, or a part chosen by key. `n_rows` is how many there are.
+    """Scores of a window in the order of event time: all `n_rows` of them, or a sample chosen by entity.
 
-    The columns of `frame` are entity (the key as JSON text), event_at, prediction, model_version and features.
+    `rows` has the columns entity (its key as JSON text, as in the prediction log), event_at, prediction and model_version;
+    `features` is as long and has a column per feature, none where there are no rows.
     """
 
-    frame: "pd.DataFrame"
+    rows: "pd.DataFrame"
+    features: "pd.DataFrame"
     n_rows: int
 
 
@@ -165,18 +167,23 @@ def read_scores(
     UnavailableError
         When the warehouse does not answer.
     """
-    import pandas as pd
-
-    columns = ("entity", "event_at", "prediction", "model_version", "features")
     with _connected(url, name) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass(%s) IS NULL", (name,))
         if cursor.fetchone() == (True,):
-            return ScoreSample(frame=pd.DataFrame(columns=list(columns)), n_rows=0)
+            return _to_sample([])
         names = {"table": sql.Identifier(*name.split(".")), "key": _listed(key)}
         cursor.execute(sql.SQL(_SAMPLE).format(**names), {"start": start, "end": end, "max_rows": max_rows})
-        rows = cursor.fetchall()
-    frame = pd.DataFrame([row[:-1] for row in rows], columns=list(columns))
-    return ScoreSample(frame=frame, n_rows=rows[0][-1] if rows else 0)
+        return _to_sample(cursor.fetchall())
+
+
+def _to_sample(found: Sequence[tuple[Any, ...]]) -> ScoreSample:
+    import pandas as pd
+
+    rows = pd.DataFrame([row[:4] for row in found], columns=["entity", "event_at", "prediction", "model_version"])
+    rows = rows.astype({"prediction": "float64", "model_version": "int64"})
+    rows["event_at"] = pd.to_datetime(rows["event_at"], utc=True)
+    features = pd.DataFrame.from_records([row[4] for row in found])
+    return ScoreSample(rows=rows, features=features, n_rows=found[0][5] if found else 0)
 
 
 _CREATE = """
@@ -207,7 +214,7 @@ _MERGE = """
 """
 _SAMPLE = """
     WITH window_rows AS (
-        SELECT json_build_array({key})::text AS entity, event_at, prediction, model_version, features, count(*) OVER () AS n_rows
+        SELECT jsonb_build_array({key})::text AS entity, event_at, prediction, model_version, features, count(*) OVER () AS n_rows
         FROM {table} WHERE event_at >= %(start)s AND event_at < %(end)s),
     chosen AS (SELECT * FROM window_rows ORDER BY hashtextextended(entity, 0), entity, event_at LIMIT %(max_rows)s)
     SELECT * FROM chosen ORDER BY event_at, entity

@@ -42,6 +42,7 @@ COMMANDS = {
     "history": Entry("history", "Tell who served a model when, why it came and went, and what was rejected."),
     "reproduce": Entry("reproduce", "Train a version again from its snapshot, commit and lock, and compare."),
     "keys": Entry("keys", "Make, list and revoke the keys of the gateway's callers."),
+    "housekeeping": Entry("housekeeping", "Find, and remove, what has outlived its time and nobody needs."),
     "load-flights": Entry("load_flights", "Fill the example warehouse with the flights that left New York in 2013."),
     "check": Entry("check", "Check all model specs, their SQL, their suites and the connections."),
     "airflow": Entry("airflow", "Run one of Airflow's own commands against the stack.", passes_through=True),

@@ -52,6 +52,14 @@ class Settings(BaseModel):
     training_slots: int = Field(ge=0)
     threads_per_task: int = Field(ge=1)
     prediction_spool_mb: int = Field(ge=1)
+    keep_versions_days: int = Field(ge=1)
+    keep_run_files_days: int = Field(ge=1)
+    keep_reports_days: int = Field(ge=1)
+    keep_bentos_days: int = Field(ge=1)
+    keep_snapshots_days: int = Field(ge=1)
+    keep_mlflow_runs_days: int = Field(ge=1)
+    keep_predictions_days: int = Field(ge=1)
+    keep_airflow_days: int = Field(ge=1)
 
     @field_validator("secrets", mode="before")
     @classmethod

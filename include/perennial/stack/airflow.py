@@ -1,13 +1,10 @@
 """Airflow's own database: migrated to the installed version, with the pools that limit trainings, what watches releases and what
 measures windows."""
 
-import subprocess
-import sys
 from importlib.metadata import version
-from pathlib import Path
 
+from perennial.adapters import airflow_command
 from perennial.config.settings import Settings
-from perennial.errors import StackError
 from perennial.stack.environment import MONITORING_SLOTS, WATCHING_SLOTS, airflow_environment, base_environment
 from perennial.stack.postgres import connect
 from perennial.stack.secrets import write_admin_login
@@ -31,20 +28,9 @@ def prepare_metadata(settings: Settings) -> None:
 
 
 def run_airflow(settings: Settings, *arguments: str) -> str:
-    """Run one of Airflow's commands to its end; returns what it printed.
-
-    Raises
-    ------
-    StackError
-        When it fails, with the end of what it said.
-    """
-    command = [str(Path(sys.executable).parent / "airflow"), *arguments]
+    """Run one of Airflow's commands against this stack; returns what it printed. Raises a StackError when it fails."""
     environment = {**base_environment(settings), **airflow_environment(settings)}
-    done = subprocess.run(command, env=environment, cwd=settings.project, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
-        raise StackError(f"airflow {' '.join(arguments)} failed with exit code {done.returncode}:\n{said}")
-    return done.stdout
+    return airflow_command.run_airflow(arguments, environment=environment, folder=settings.project)
 
 
 def _revision(settings: Settings) -> str:

@@ -84,7 +84,8 @@ def test_the_example_is_right() -> None:
             "expected timetable: interval; a run that has an instant only",
         ),
         (
-            'scoring:\n  schedule: {cron: "0 6 * * *", start: 2013-04-02}\n  table: scores.flight_delay', "monitoring: {source: scores}",
+            'scoring:\n  schedule: {cron: "0 6 * * *", start: 2013-04-02}\n  table: scores.flight_delay',
+            "monitoring: {source: scores}",
             "monitoring.source", "the section `scoring` is missing",
         ),
         ("entity_key: [flight_id]", "entity_key: [features]", "source.entity_key", "key 'features' has the name of a column"),

@@ -9,7 +9,7 @@ from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.errors import ConfigurationError
-from perennial_airflow.runs import resolve_run
+from perennial_airflow.runs import resolve_as_of, resolve_run
 
 APRIL = datetime(2013, 4, 1, tzinfo=UTC)
 MAY = datetime(2013, 5, 1, tzinfo=UTC)
@@ -107,3 +107,10 @@ def test_an_interval_in_another_zone_becomes_utc(spec: ModelSpec) -> None:
 def test_a_wrong_param_is_refused_by_name(spec: ModelSpec, params: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         resolve_run(spec, dag_run("manual"), params)
+
+
+def test_what_only_needs_an_instant_gets_one_or_says_so() -> None:
+    assert resolve_as_of(dag_run("scheduled", APRIL), {"as_of": "2013-05-01"}) == APRIL
+    assert resolve_as_of(dag_run("manual"), {"as_of": "2013-05-01"}) == MAY
+    with pytest.raises(ConfigurationError, match="neither an as_of param"):
+        resolve_as_of(dag_run("manual"), {})

@@ -8,6 +8,7 @@ from perennial.adapters.state.keys import KeyTable
 from perennial.adapters.state.observations import ObservationTable
 from perennial.adapters.state.releases import ReleaseTable
 from perennial.adapters.state.requests import RequestTable
+from perennial.adapters.state.retention import RetentionTable
 from perennial.adapters.state.stages import StageTable
 from perennial.adapters.state.training import TrainingTables
 from perennial.adapters.state.verdicts import VerdictTable
@@ -18,6 +19,7 @@ class StateStore(
     TrainingTables,
     ReleaseTable,
     StageTable,
+    RetentionTable,
     ChampionTable,
     ObservationTable,
     WindowTable,
