@@ -20,8 +20,8 @@ from perennial.errors import PackagingError
 
 _logger = logging.getLogger(__name__)
 
-# What of the library goes into a bento besides `core` and `contracts`: enough to load the model and to log predictions, and nothing that talks
-# to services.
+# What of the library goes into a bento besides `core` and `contracts`: enough to load the model and to log predictions, and
+# nothing that talks to services.
 _MODULES = (
     "__init__.py", "py.typed", "errors.py",
     "adapters/__init__.py", "adapters/journal.py", "adapters/pipeline_files.py",
