@@ -7,8 +7,9 @@ from perennial_airflow.factory import ModelSpec, loop_dag, retrain_params, sched
 
 DOC = """Ingests the window before `as_of`, validates it at three points, snapshots the training set, trains the
 candidates, judges the best of them against the champion on a holdout neither saw, and registers it if the gates agree.
-Every outcome is mailed. A registered challenger starts `release__<model>`; a backfill never does. A run needs a granted request,
-of which a model has one at a time: `perennial requests` shows them."""
+Every outcome is mailed. A registered challenger starts `release__<model>`; a backfill never does, and mails nobody: it leaves
+one summary of its intervals among the reports. A run needs a granted request, of which a model has one at a time:
+`perennial requests` shows them."""
 
 
 def build_dag(spec: ModelSpec) -> DAG:
@@ -28,7 +29,10 @@ def build_dag(spec: ModelSpec) -> DAG:
 
         plan >> ingest >> prepare >> train
         told = [tasks.announce_challenger(spec.model), tasks.report()]
-        tasks.evaluate(trained) >> tasks.register() >> told >> tasks.end_request(spec.model)
+        ends = [tasks.end_request(spec.model), tasks.summarize_backfill(spec.model)]
+        tasks.evaluate(trained) >> tasks.register() >> told
+        for end in ends:
+            told >> end
     return dag
 
 

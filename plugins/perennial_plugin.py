@@ -1,4 +1,6 @@
-"""Reports behind Airflow's login. Airflow scans this file in each of its processes, so it imports nothing else."""
+"""Reports behind Airflow's login, and who comes first in its pools. Airflow scans this file in each of its processes, so it
+imports next to nothing.
+"""
 
 from functools import cache
 from typing import Any
@@ -6,6 +8,8 @@ from urllib.parse import urlsplit
 
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
+
+from perennial_airflow.priority import LiveFirst
 
 
 @cache
@@ -23,10 +27,11 @@ class WebApp:
 
 
 class PerennialPlugin(AirflowPlugin):
-    """Serves `/perennial` and puts Reports into the navigation."""
+    """Serves `/perennial`, puts Reports into the navigation, and weighs tasks."""
 
     name = "perennial"
     fastapi_apps = [{"app": WebApp(), "url_prefix": "/perennial", "name": "Perennial"}]  # noqa: RUF012 - as Airflow reads it
+    priority_weight_strategies = [LiveFirst]  # noqa: RUF012
     external_views = [  # noqa: RUF012
         {
             "name": "Reports",

@@ -117,6 +117,7 @@ def build_decision(*, accepted: bool, champion: bool, forced_reason: str = "") -
         champion_metrics=compute_metrics(labels, scores["champion"]) if champion else {},
         slices=_slices(),
         forced_reason=forced_reason,
+        forced_by="ann" if forced_reason else "",
     )
 
 

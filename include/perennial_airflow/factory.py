@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -28,14 +28,17 @@ from perennial_airflow.callbacks import mail_failure
 __all__ = [
     "ModelSpec",
     "check_specs",
+    "housekeeping_params",
     "load_model",
     "loop_dag",
     "monitor_options",
     "monitor_params",
+    "nightly_dag",
     "release_params",
     "retrain_params",
     "rollback_params",
     "schedule_options",
+    "score_params",
     "specs_to_parse",
 ]
 
@@ -46,6 +49,10 @@ RETRY_POLICY = ExceptionRetryPolicy(
         RetryRule(exception="perennial.errors.RetryableError", action=RetryAction.RETRY, retry_delay=timedelta(seconds=10)),
     ]
 )
+
+
+# By name, so that parsing a Dag loads nothing of Airflow's scheduler; the plugin registers it.
+WEIGHT_RULE = "perennial_airflow.priority.LiveFirst"
 
 
 def specs_to_parse(kind: str) -> Iterator[ModelSpec]:
@@ -94,6 +101,7 @@ def loop_dag(kind: str, spec: ModelSpec, *, doc: str, params: dict[str, Param], 
             "retry_delay": timedelta(seconds=10),
             "retry_policy": RETRY_POLICY,
             "on_failure_callback": mail_failure,
+            "weight_rule": WEIGHT_RULE,
         },
         **({"is_paused_upon_creation": spec.schedule.paused, "catchup": spec.schedule.catchup} | options),
     ) as dag:
@@ -103,14 +111,33 @@ def loop_dag(kind: str, spec: ModelSpec, *, doc: str, params: dict[str, Param], 
     dag.params = ParamsDict(params)
 
 
+@contextmanager
+def nightly_dag(dag_id: str, *, cron: str, doc: str, params: dict[str, Param]) -> Iterator[DAG]:
+    """A Dag that is no model's and runs each day. A run has an instant only, and the first one is still to come."""
+    with DAG(
+        dag_id,
+        doc_md=doc,
+        tags=[dag_id],
+        schedule=CronTriggerTimetable(cron, timezone="UTC"),
+        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+        catchup=False,
+        max_active_runs=1,
+        params=params,
+        default_args={"retries": 3, "retry_delay": timedelta(seconds=10), "retry_policy": RETRY_POLICY},
+    ) as dag:
+        yield dag
+
+
 def schedule_options(schedule: Schedule) -> Mapping[str, Any]:
-    """Timetable, first and last instant of a spec's schedule."""
+    """A schedule of a spec as options of a Dag: its timetable, first and last instant, and whether missed intervals run."""
     timetable = CronDataIntervalTimetable if schedule.timetable == "interval" else CronTriggerTimetable
     zone = ZoneInfo(schedule.timezone)
     return {
         "schedule": timetable(schedule.cron, timezone=schedule.timezone),
         "start_date": datetime.combine(schedule.start, time.min, tzinfo=zone),
         "end_date": datetime.combine(schedule.end, time.max, tzinfo=zone) if schedule.end else None,
+        "catchup": schedule.catchup,
+        "is_paused_upon_creation": schedule.paused,
     }
 
 
@@ -149,7 +176,11 @@ def monitor_params() -> dict[str, Param]:
 
 def release_params() -> dict[str, Param]:
     """What a person may say when starting a release by hand."""
-    return {"version": _optional("integer", "Registered model version to release.", minimum=1)}
+    force = "Your reason to release a version that a backfill registered, or that learned from older data; it is recorded."
+    return {
+        "version": _optional("integer", "Registered model version to release.", minimum=1),
+        "force": _optional("string", force),
+    }
 
 
 def rollback_params() -> dict[str, Param]:
@@ -157,6 +188,19 @@ def rollback_params() -> dict[str, Param]:
     return {
         "version": _optional("integer", "Version that served before; default: the champion before the present one.", minimum=1),
         "reason": Param(type="string", minLength=1, description="Why; recorded in the audit trail and mailed."),
+    }
+
+
+def housekeeping_params() -> dict[str, Param]:
+    """What a person may say when starting housekeeping by hand."""
+    return {"as_of": _optional("string", "Remove what had outlived its time by this date or time; not in the future.")}
+
+
+def score_params() -> dict[str, Param]:
+    """What a person may say when starting a batch scoring by hand."""
+    return {
+        "start": _optional("string", "First instant of the events to score, with `end`; UTC unless it says otherwise."),
+        "end": _optional("string", "End of the events to score, which is left out; rows are seen as they were known then."),
     }
 
 

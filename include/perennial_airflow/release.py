@@ -10,12 +10,13 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Bento, RegisteredVersion, ServingCheck
+from perennial.contracts import Bento, Force, RegisteredVersion, ServingCheck
 from perennial.errors import ConfigurationError
 from perennial_airflow.approval import pull_answer
 from perennial_airflow.assets import challenger_asset
 from perennial_airflow.factory import load_model
 from perennial_airflow.mails import mail_patiently
+from perennial_airflow.runs import name_person
 from perennial_airflow.xcom import pack, pull, pull_optional, unpack
 
 Packed = dict[str, Any]
@@ -69,12 +70,14 @@ def choose_version(model: str) -> Packed:
     from perennial.steps.register import read_registered
 
     context = get_current_context()
-    settings = load_model(model)[1]
-    if number := context["params"].get("version"):
+    settings, params = load_model(model)[1], context["params"]
+    if number := params.get("version"):
         version = read_registered(model, number, settings=settings)
     else:
         version = _read_newest(context["triggering_asset_events"].get(challenger_asset(model)) or [])
-    if why := why_not_release(version, settings=settings):
+    reason = (params.get("force") or "").strip()
+    force = Force(by=name_person(context["dag_run"]), reason=reason) if reason else None
+    if why := why_not_release(version, force=force, settings=settings):
         raise AirflowSkipException(why)
     return pack(version)
 

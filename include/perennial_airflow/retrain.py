@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context, task
@@ -26,10 +27,15 @@ from perennial_airflow.runs import resolve_run
 from perennial_airflow.xcom import pack, pull, pull_optional, unpack
 
 if TYPE_CHECKING:
+    from perennial.steps.backfill_interval import Found
     from perennial.steps.retrain_admission import Starter
 
 Packed = dict[str, Any]
 _logger = logging.getLogger(__name__)
+
+# The pool of what comes before and after training: a backfill of many intervals, each with its extract and its validations, would
+# take all of Airflow's slots and both cores, and a live run would wait for one.
+PREPARING = "preparing"
 
 VALIDATIONS = ("ingest.validate_raw", "prepare.validate_clean", "prepare.validate_features")
 
@@ -50,15 +56,21 @@ def _pull_validations() -> tuple[Validation, ...]:
 def plan(model: str) -> Packed | None:
     """Fix what this run may see (`as_of`, window, candidates), ask the gatekeeper whether it may go on, and bring MLflow's
     `champion` alias in line with the truth. A run that may not go on is skipped; the log and `perennial requests` say why."""
+    from perennial.steps.backfill import read_backfill_id
     from perennial.steps.reconcile import reconcile_champion_alias
     from perennial.steps.retrain_admission import why_not_retrain
+    from perennial.steps.start import record_start
 
     spec, settings = load_model(model)
     context = get_current_context()
-    run = resolve_run(spec, context["dag_run"], context["params"])
+    dag_run: Any = context["dag_run"]
+    run = resolve_run(spec, dag_run, context["params"])
     if why := why_not_retrain(spec, run, _read_starter(context), settings=settings):
         _logger.warning("this run is skipped: %s", why)
         return None
+    if run.mode == "backfill":
+        run = replace(run, backfill_id=read_backfill_id(run.dag_id, dag_run.logical_date, settings=settings))
+    record_start(run, settings=settings)
     reconcile_champion_alias(model, settings=settings)
     return pack(run)
 
@@ -76,7 +88,7 @@ def _read_starter(context: Any) -> "Starter":
     )
 
 
-@task
+@task(pool=PREPARING)
 def validate_raw() -> Packed:
     """Check the window's rows where they lie, in Postgres, against the raw suite."""
     from perennial.steps.validate import validate_raw as step
@@ -85,7 +97,7 @@ def validate_raw() -> Packed:
     return pack(step(spec, run, settings=settings))
 
 
-@task
+@task(pool=PREPARING)
 def extract() -> Packed:
     """Stream the window from Postgres to Parquet, through a role that can only read."""
     from perennial.steps.extract import extract as step
@@ -94,7 +106,7 @@ def extract() -> Packed:
     return pack(step(spec, run, settings=settings))
 
 
-@task
+@task(pool=PREPARING)
 def clean() -> Packed:
     """Apply the spec's cleaning rules and count what was dropped and mended."""
     from perennial.steps.clean import clean as step
@@ -103,7 +115,7 @@ def clean() -> Packed:
     return pack(step(spec, run, pull(Extract, "ingest.extract"), settings=settings))
 
 
-@task
+@task(pool=PREPARING)
 def validate_clean() -> Packed:
     """Check the cleaned rows against the clean suite."""
     from perennial.steps.validate import validate_clean as step
@@ -112,7 +124,7 @@ def validate_clean() -> Packed:
     return pack(step(spec, run, pull(Cleaned, "prepare.clean"), settings=settings))
 
 
-@task
+@task(pool=PREPARING)
 def build_features() -> Packed:
     """Build the typed training set from rows whose label is mature."""
     from perennial.steps.features import build_features as step
@@ -121,7 +133,7 @@ def build_features() -> Packed:
     return pack(step(spec, run, pull(Cleaned, "prepare.clean"), settings=settings))
 
 
-@task
+@task(pool=PREPARING)
 def validate_features() -> Packed:
     """Check the training set against the features suite."""
     from perennial.steps.validate import validate_features as step
@@ -130,7 +142,7 @@ def validate_features() -> Packed:
     return pack(step(spec, run, pull(TrainingSet, "prepare.build_features"), settings=settings))
 
 
-@task
+@task(pool=PREPARING)
 def take_snapshot() -> Packed:
     """Version the training set with DVC, addressed by its content, and record it."""
     from perennial.steps.snapshot import take_snapshot as step
@@ -141,6 +153,7 @@ def take_snapshot() -> Packed:
         run,
         pull(TrainingSet, "prepare.build_features"),
         sql_digest=pull(Extract, "ingest.extract").sql_digest,
+        cleaned=pull(Cleaned, "prepare.clean"),
         validations=_pull_validations(),
         settings=settings,
     )
@@ -174,7 +187,7 @@ def train_candidate(candidate: str, parent_run_id: str) -> Packed:
 
 
 # One success is enough, so that a candidate whose process died does not sink the others.
-@task(trigger_rule="all_done_min_one_success")
+@task(pool=PREPARING, trigger_rule="all_done_min_one_success")
 def evaluate(trained: Iterable[Packed]) -> Packed:
     """Score the best candidate and the champion on the holdout neither saw, apply the gates, record the decision."""
     from perennial.steps.evaluate import evaluate as step
@@ -191,15 +204,16 @@ def evaluate(trained: Iterable[Packed]) -> Packed:
     return pack(decision)
 
 
-@task
+@task(pool=PREPARING)
 def register() -> Packed:
-    """Register the accepted challenger in MLflow; a rejected one skips this."""
+    """Register the accepted challenger in MLflow; a rejected one skips this, but not in a backfill."""
+    from perennial.steps.register import is_registered
     from perennial.steps.register import register as step
 
     decision = pull(Decision, "evaluate")
-    if decision.outcome != "accepted":
-        raise AirflowSkipException("the gates rejected the challenger, so there is nothing to register")
     spec, run, settings = _open_run()
+    if not is_registered(run, decision):
+        raise AirflowSkipException("the gates rejected the challenger, so there is nothing to register")
     return pack(step(spec, run, pull(Snapshot, "prepare.take_snapshot"), decision, settings=settings))
 
 
@@ -218,7 +232,7 @@ def announce_challenger(model: str) -> Any:
 
 
 # A rejection skips `register`; the report goes out all the same.
-@task(trigger_rule="none_failed")
+@task(pool=PREPARING, trigger_rule="none_failed")
 def report() -> None:
     """Mail the decision and why, and leave a model card in MLflow."""
     from perennial.steps.report import report_decision
@@ -253,3 +267,41 @@ def end_request(model: str) -> Any:
             raise AirflowSkipException("this run holds no open request")
 
     return end().as_teardown()
+
+
+def summarize_backfill(model: str) -> Any:
+    """Add this interval to the one summary of its backfill, whatever became of the run; a live run has none."""
+
+    @task(task_id="summarize_backfill", pool=PREPARING, doc_md=summarize_backfill.__doc__)
+    def summarize() -> None:
+        from perennial.steps.backfill import summarize_backfill as step
+        from perennial.steps.backfill_interval import BackfillRun
+
+        dag_run: Any = get_current_context()["dag_run"]
+        if dag_run.run_type != "backfill":
+            raise AirflowSkipException("this run belongs to no backfill")
+        own = BackfillRun(
+            dag_id=dag_run.dag_id,
+            dag_run_id=dag_run.run_id,
+            logical_date=dag_run.logical_date,
+            as_of=dag_run.data_interval_end,
+        )
+        spec, settings = load_model(model)
+        step(spec, own, _pull_found(), settings=settings)
+
+    # A teardown runs whatever failed before it, and a run is not judged by it.
+    return summarize().as_teardown()
+
+
+def _pull_found() -> "Found | None":
+    """What the run made, where it got as far as a version."""
+    from perennial.steps.backfill_interval import Found
+
+    if (version := pull_optional(RegisteredVersion, "register")) is None:
+        return None
+    return Found(
+        run=pull(Run, "plan"),
+        snapshot=pull(Snapshot, "prepare.take_snapshot"),
+        decision=pull(Decision, "evaluate"),
+        version=version,
+    )

@@ -11,6 +11,9 @@ from perennial.contracts import Run
 from perennial.errors import ConfigurationError
 from perennial_airflow.factory import retrain_params
 
+# The id of a run that a granted request started: `request__<request_id>`.
+REQUEST_PREFIX = "request__"
+
 _DURATION: TypeAdapter[timedelta] = TypeAdapter(Duration)
 
 
@@ -24,42 +27,95 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
     Parameters
     ----------
     dag_run
-        Airflow's DagRun; read are `run_id`, `dag_id`, `run_type` and `data_interval_end`.
+        Airflow's DagRun; read are `run_id`, `dag_id`, `run_type`, `triggering_user_name` and `data_interval_end`.
     params
         The run's params: `as_of`, `window`, `force`, `candidates`, `request_id`, each possibly None.
 
     Raises
     ------
     ConfigurationError
-        When there is no `as_of`, or a param is wrong.
+        When there is no `as_of`, a param is wrong, or `force` is no person's.
     """
     triggered = dag_run.run_type not in ("scheduled", "backfill")
     known = retrain_params(spec)
     if triggered and (unknown := sorted(set(params) - set(known))):
         raise ConfigurationError(f"there is no param {unknown[0]!r}", f"params: {', '.join(known)}")
-    as_of = read_instant("as_of", params.get("as_of")) if triggered else None
-    as_of = as_of or dag_run.data_interval_end
-    if as_of is None:
-        raise ConfigurationError(
-            "this run has neither an as_of param nor a data interval", "trigger it again with as_of, e.g. 2013-04-01"
-        )
-    start, end = spec.window_at(as_of.astimezone(UTC), _read_window(params.get("window")) if triggered else None)
+    start, end = spec.window_at(resolve_as_of(dag_run, params), _read_window(params.get("window")) if triggered else None)
     if end - start < 2 * spec.training.holdout:
         least = 2 * spec.training.holdout.days
         raise ConfigurationError(
             f"a window of {(end - start).days} days is too short: twice the holdout is {least}",
             f"set window to {least} days or more",
         )
+    force_reason = (params.get("force") or "").strip() if triggered else ""
     return Run(
         model=spec.model,
         dag_id=dag_run.dag_id,
-        dag_run_id=dag_run.run_id,
+        dag_run_id=_name_record(dag_run),
         as_of=end,
         start=start,
         mode="backfill" if dag_run.run_type == "backfill" else "live",
-        force_reason=(params.get("force") or "") if triggered else "",
+        force_reason=force_reason,
+        forced_by=name_person(dag_run) if force_reason else "",
         candidates=_read_candidates(spec, params.get("candidates") if triggered else None),
+        cause=_read_cause(dag_run),
     )
+
+
+def _read_cause(dag_run: Any) -> str:
+    """What started the run: the run's kind, the request in the id of one that a request started, a person's name."""
+    if dag_run.run_type in ("scheduled", "backfill"):
+        return {"scheduled": "schedule", "backfill": "backfill"}[dag_run.run_type]
+    if dag_run.run_id.startswith(REQUEST_PREFIX):
+        return f"request {dag_run.run_id.removeprefix(REQUEST_PREFIX)}"
+    user = dag_run.triggering_user_name
+    return f"by hand: {user}" if user else "by hand"
+
+
+def _name_record(dag_run: Any) -> str:
+    """The id that everything a run makes is recorded under: Airflow's.
+
+    A backfill may do a scheduled run over, which keeps its id in Airflow. What the scheduled run has recorded must stay as it
+    was, so that what the backfill makes is recorded under an id of its own, which names the run.
+    """
+    run_id: str = dag_run.run_id
+    if dag_run.run_type != "backfill" or run_id.startswith("backfill__"):
+        return run_id
+    return f"backfill__{run_id}"
+
+
+def name_person(dag_run: Any) -> str:
+    """Who started a run, for what only a person may ask for.
+
+    Raises
+    ------
+    ConfigurationError
+        When it was no person.
+    """
+    if name := (dag_run.triggering_user_name or "").strip():
+        return str(name)
+    raise ConfigurationError(
+        "param force is a person's word, and nobody is named as who started this run",
+        "start it in Airflow's UI, or through its API with a login",
+    )
+
+
+def resolve_as_of(dag_run: Any, params: Any) -> datetime:
+    """The instant that bounds a run: its param `as_of` where it was triggered, else the end of its data interval.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is neither: the clock is never asked.
+    """
+    triggered = dag_run.run_type not in ("scheduled", "backfill")
+    as_of = read_instant("as_of", params.get("as_of")) if triggered else None
+    as_of = as_of or dag_run.data_interval_end
+    if as_of is None:
+        raise ConfigurationError(
+            "this run has neither an as_of param nor a data interval", "trigger it again with as_of, e.g. 2013-04-01"
+        )
+    return as_of.astimezone(UTC)
 
 
 def read_instant(name: str, value: str | None) -> datetime | None:

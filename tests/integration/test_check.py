@@ -65,6 +65,7 @@ def test_a_right_model_is_right_but_what_is_away_is_skipped(settings):
         ("flight_delay", "query"): "ok",
         ("flight_delay", "raw query"): "ok",
         ("flight_delay", "candidates"): "ok",
+        ("flight_delay", "scoring"): "ok",
         ("flight_delay", "raw suite"): "ok",
         ("flight_delay", "clean suite"): "ok",
         ("flight_delay", "features suite"): "ok",
@@ -120,6 +121,15 @@ def test_a_right_model_is_right_but_what_is_away_is_skipped(settings):
             "expect_column_values_to_be_nice",
         ),
         ("include/models/flight_delay.yaml", "seed: 2013", "sead: 2013", "spec", "sead: unknown key"),
+        (
+            "include/models/flight_delay.yaml", "table: scores.flight_delay", "table: flights.scores", "scoring",
+            "the warehouse does not let flights.scores be written: permission denied for schema flights",
+        ),
+        (
+            "include/models/flight_delay.yaml", "table: scores.flight_delay",
+            "table: scores.flight_delay\n  query: flight_delay/raw.sql", "scoring",
+            "flight_delay/raw.sql: returns no column 'scheduled_hour'",
+        ),
     ],
 )  # fmt: skip
 def test_a_fault_is_named_with_its_next_step(settings, project, file: str, old: str, new: str, subject: str, message: str):
@@ -130,6 +140,12 @@ def test_a_fault_is_named_with_its_next_step(settings, project, file: str, old: 
     assert faults[0].next_step
 
 
+def test_scores_for_a_warehouse_of_ones_own_need_a_role_that_writes(settings):
+    own = settings.model_copy(update={"warehouse_url": settings.warehouse_reader_url})
+    [fault] = found(own, "fault")
+    assert (fault.subject, "PERENNIAL_WAREHOUSE_WRITER_URL is empty" in fault.message) == ("scoring", True)
+
+
 def test_without_a_stack_the_rest_is_checked(project, tmp_path):
     settings = Settings.load({"PERENNIAL_PROJECT": str(project), "PERENNIAL_VAR": str(tmp_path / "none")})
     replace(project / "sql/models/flight_delay/raw.sql", ":end", "now()")
@@ -137,7 +153,7 @@ def test_without_a_stack_the_rest_is_checked(project, tmp_path):
         ("raw query", "flight_delay/raw.sql does not bind :end")
     ]
     assert [check.subject for check in found(settings, "ok")] == ["spec", "candidates", "features suite"]
-    assert [check.subject for check in found(settings, "skipped")] == ["query", "raw suite", "clean suite"]
+    assert [check.subject for check in found(settings, "skipped")] == ["query", "scoring", "raw suite", "clean suite"]
 
 
 def test_an_unknown_model_lists_the_others(settings):

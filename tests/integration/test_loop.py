@@ -1,8 +1,10 @@
 """The whole loop through real services: Airflow runs it, MLflow registers, a bento serves, Envoy routes, SMTP delivers."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import psycopg2
 import pytest
@@ -10,7 +12,10 @@ import pytest
 from loop import AS_OF, MODEL, RETRAIN, Loop, text_of
 from perennial.adapters.airflow_api import DagRunState
 from perennial.adapters.registry import Registry
+from perennial.adapters.scores import read_scores
 from perennial.config.spec_file import load_spec, spec_path
+from perennial.core.frames import features_frame, to_rows
+from perennial.steps.modelling import feature_types
 
 pytestmark = pytest.mark.integration
 
@@ -83,6 +88,24 @@ def test_ten_thousand_rows_are_answered_in_order(loop: Loop, first: DagRunState,
     assert probabilities[0] != pytest.approx(probabilities[1])
 
 
+def test_the_champion_scores_a_day_in_a_batch_as_it_answers_callers(loop: Loop, first: DagRunState) -> None:
+    spec, day = load_spec(spec_path(loop.settings, MODEL)), {"start": "2013-04-01", "end": "2013-04-02"}
+    for dag_run_id in ("scored", "scored again"):
+        assert loop.finish(loop.api.trigger(f"score__{MODEL}", dag_run_id, day)) == "success"
+    window = {name: datetime.fromisoformat(value).replace(tzinfo=UTC) for name, value in day.items()}
+    scores = read_scores(loop.settings.warehouse_reader_url, spec.scoring.table, spec.source.entity_key, **window)
+    assert scores.n_rows > 800
+    types = feature_types(spec)
+    answer = loop.predict({"rows": to_rows(features_frame(scores.features, types), types)})
+    served = [each["probability"] for each in answer.json()["predictions"]]
+    assert scores.rows["prediction"].tolist() == pytest.approx(served, abs=spec.release.parity_tolerance)
+    assert set(scores.rows["model_version"]) == {answer.json()["version"]}
+    with psycopg2.connect(loop.settings.warehouse_reader_url) as connection, connection.cursor() as cursor:
+        cursor.execute(f"SELECT DISTINCT dag_run_id, scored_at FROM {spec.scoring.table}")
+        assert cursor.fetchall() == [("scored", window["end"])]
+    connection.close()
+
+
 def test_the_same_interval_again_makes_nothing_twice(loop: Loop, first: DagRunState) -> None:
     before = loop.champion()
     again = loop.start("again", as_of=AS_OF, candidates=["baseline", "logistic"])
@@ -98,6 +121,17 @@ def test_the_same_interval_again_makes_nothing_twice(loop: Loop, first: DagRunSt
     assert loop.task_states(again)["register"] == "skipped"
     assert loop.api.find_triggered(RETRAIN, again.dag_run_id) == []
     assert loop.champion() == before
+
+
+def test_housekeeping_leaves_what_serves_alone(loop: Loop, first: DagRunState, row: dict[str, object]) -> None:
+    before, folder = loop.champion(), loop.settings.paths.runs / "forgotten" / "run"
+    folder.mkdir(parents=True)
+    os.utime(folder, (0, 0))
+    run = loop.api.trigger("housekeeping", "kept", {"as_of": datetime.now(UTC).isoformat()})
+    assert loop.finish(run) == "success", loop.task_states(run)
+    assert not folder.exists()
+    assert loop.champion() == before
+    assert loop.predict({"rows": [row]}).status_code == 200
 
 
 def test_a_renamed_column_stops_the_run_is_mailed_and_the_champion_serves(

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from perennial.adapters import bentos, gateway, supervisor
+from perennial.adapters import bentos, gateway, journal, supervisor
 from perennial.adapters.registry import Registry
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
@@ -126,6 +126,25 @@ def test_a_version_is_released_and_answers_as_it_did_offline(settings, spec):
     listed = ask(settings, "/v1/models", method="GET").content["models"]
     docs = f"/v1/models/{spec.model}/docs"
     assert {"model": spec.model, "versions": [{"version": 1, "weight": 100}], "docs": docs} in listed
+
+
+def test_a_caller_may_say_whom_a_row_is_about_and_when(settings, served):
+    """The spec's key and event time come as far as the journal, from where they are shipped."""
+    spec, version = served
+    about = {spec.source.entity_key[0]: 336777, spec.source.event_time: "2013-04-01T08:00:00-04:00"}
+    facts = ask(settings, f"/v1/models/{spec.model}/metadata", method="GET").content
+    assert facts["identity"] == {"entity_key": spec.source.entity_key, "event_time": spec.source.event_time}
+    answers = [
+        ask(settings, predict_path(spec), {"rows": [row]}, headers={"x-request-id": f"about-{number}"})
+        for number, row in enumerate((ROW, ROW | about, ROW | about | {spec.source.event_time: "2013-04-01"}))
+    ]
+    assert [answer.status for answer in answers] == [200, 200, 422]
+    assert answers[0].content["predictions"] == answers[1].content["predictions"]
+    segments = journal.list_segments(settings.paths.predictions)
+    lines = [line for segment in segments for line in journal.read_from(segment, 0, max_bytes=2**30)[0]]
+    (logged,) = [each for each in map(json.loads, lines) if each["id"] == "about-1"]
+    assert (logged["version"], logged["rows"]) == (version.model_version, [ROW])
+    assert (logged["entities"], logged["event_at"]) == (["[336777]"], ["2013-04-01T12:00:00+00:00"])
 
 
 def test_releasing_again_changes_nothing(settings, served):

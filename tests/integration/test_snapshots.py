@@ -1,7 +1,10 @@
 """Snapshots in a real registry and a real state database: twice is once, and whoever died is finished."""
 
+import json
+import os
 import shutil
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -10,18 +13,20 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import snapshot_process
+from data_registry import dvc
+from perennial.adapters import snapshots
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
-from perennial.contracts import Run, Snapshot, TrainingSet, Validation
+from perennial.contracts import Run
+from perennial.errors import ConfigurationError
+from perennial.stack.environment import settings_environment
 from perennial.stack.postgres import connect
 from perennial.steps import snapshot as step
-from perennial.steps.parquet import write_frame
-from perennial.steps.workspace import run_folder
-from spec_of_rows import AS_OF, small_frame, small_run, small_spec
+from snapshot_process import built, keep, take
+from spec_of_rows import AS_OF, small_frame, small_run
 
 pytestmark = pytest.mark.integration
-
-VALIDATIONS = (Validation(point="raw", suite="s", success=True, n_expectations=3, n_rows=300),)
 
 
 @pytest.fixture
@@ -35,21 +40,6 @@ def settings(stack, tmp_path) -> Settings:
 def run(request) -> Run:
     """A run of a model of the test's own, as the database is shared."""
     return replace(small_run(), model=f"snapshots_{request.node.name}"[:60].rstrip("_[]"))
-
-
-def built(settings: Settings, run: Run, frame: pd.DataFrame | None = None) -> TrainingSet:
-    frame = small_frame() if frame is None else frame
-    path = run_folder(settings, run) / "training_set.parquet"
-    write_frame(frame, path)
-    return TrainingSet(
-        path=str(path), n_rows=len(frame), n_immature=0, positive_ratio=0.3, holdout_start=AS_OF - timedelta(days=7)
-    )
-
-
-def take(settings: Settings, run: Run, frame: pd.DataFrame | None = None) -> Snapshot:
-    return step.take_snapshot(
-        small_spec(), run, built(settings, run, frame), sql_digest="q", validations=VALIDATIONS, settings=settings
-    )
 
 
 def rows(settings: Settings, run: Run) -> list[tuple[str, str]]:
@@ -85,7 +75,7 @@ def test_the_same_interval_again_changes_nothing(settings, run):
 def test_another_holdout_on_the_same_rows_holds_for_its_run(settings, run):
     first = take(settings, run)
     longer = replace(built(settings, run), holdout_start=AS_OF - timedelta(days=10))
-    again = step.take_snapshot(small_spec(), run, longer, sql_digest="q", validations=VALIDATIONS, settings=settings)
+    again = keep(settings, run, longer)
     assert again == replace(first, holdout_start=longer.holdout_start)
     assert len(rows(settings, run)) == 1
 
@@ -107,10 +97,67 @@ def test_runs_at_the_same_time_take_one_after_the_other(settings, run):
 
 
 class Died(BaseException):
-    """Stands for the end of the process: nothing after it runs."""
+    """Stands for the end of the process: nothing after it runs. What is killed outright is in the registry's own tests."""
 
 
-@pytest.mark.parametrize("where", ["_copy", "_dvc_add", "_write", "_commit"])
+def test_ten_processes_at_once_lose_nothing(settings, run):
+    """Five intervals, each with the same rows twice but for one, whose rows came late in its second run."""
+    environment = {**os.environ, **settings_environment(settings), "PYTHONPATH": str(Path(snapshot_process.__file__).parent)}
+    jobs = [(day, 301 if (day, again) == (0, 1) else 300) for again in range(2) for day in range(5)]
+    writers = [
+        subprocess.Popen(
+            [sys.executable, snapshot_process.__file__, run.model, str(number), str(day), str(n_rows)],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for number, (day, n_rows) in enumerate(jobs)
+    ]  # fmt: skip
+    ended = [(*writer.communicate(), writer.returncode) for writer in writers]
+    assert [code for _, _, code in ended] == [0] * 10, ended
+    taken = [json.loads(out.splitlines()[-1]) for out, _, _ in ended]
+    registry = settings.paths.registry
+    assert git(registry, "fsck", "--strict", "--no-dangling") == git(registry, "status", "--porcelain") == ""
+    assert dvc(registry, "status") == "Data and pipelines are up to date."
+    for each in taken:
+        assert f"md5: {each['digest']}" in git(registry, "show", f"{each['dvc_revision']}:{each['name']}.parquet.dvc")
+        assert snapshots.has_content(registry, each["digest"], n_bytes=each["n_bytes"])
+    assert sorted(rows(settings, run)) == sorted({(each["digest"], each["dvc_revision"]) for each in taken})
+    assert (len({each["snapshot_id"] for each in taken}), len(log(settings))) == (6, 7)
+
+
+def git(registry: Path, *arguments: str) -> str:
+    return subprocess.run(["git", "-C", str(registry), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_remote_gets_each_snapshot_and_a_run_goes_on_while_it_is_away(settings, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(step, "_PAUSES_SECONDS", (0,))
+    remote = tmp_path / "remote"
+    remote.write_text("no folder can be here")
+    settings = settings.model_copy(update={"data_remote": str(remote)})
+    first = take(settings, run)
+    assert rows(settings, run) == [(first.digest, first.dvc_revision)]
+    remote.unlink()
+    second = take(settings, run, small_frame(301))
+    kept = {"".join(path.parts[-2:]) for path in (remote / "files" / "md5").glob("??/*")}
+    assert kept == {first.digest, second.digest}
+
+
+def test_a_remote_that_cannot_be_reached_for_good_stops_the_run_before_anything_is_kept(settings, run, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ConfigurationError, match="needs DVC's plugin dvc-gs"):
+        take(settings.model_copy(update={"data_remote": "gs://bucket"}), run)
+    assert rows(settings, run) == []
+
+
+def test_a_description_says_how_many_rows_there_were_at_each_point(settings, run):
+    taken = take(settings, run)
+    described = snapshots.read_description(settings.paths.registry, step.registry_name(taken), taken.dvc_revision)
+    assert described["rows"] == {
+        "extracted": 305, "dropped": {"duplicates": 5}, "mended": {}, "clean": 300, "immature": 0, "training_set": 300,
+    }  # fmt: skip
+    assert (described["digest"], described["query"]) == (taken.digest, "parcels/training.sql")
+
+
+@pytest.mark.parametrize("where", ["_copy", "_dvc_add", "write_file", "commit"])
 def test_a_run_after_one_that_died_finishes_it(settings, run, monkeypatch, where):
     take(settings, replace(run, as_of=run.as_of - timedelta(days=1)))
 
@@ -118,7 +165,7 @@ def test_a_run_after_one_that_died_finishes_it(settings, run, monkeypatch, where
         raise Died
 
     with monkeypatch.context() as patch:
-        patch.setattr(step.snapshots, where, die)
+        patch.setattr(snapshots, where, die)
         with pytest.raises(Died):
             take(settings, run)
     assert len(rows(settings, run)) == 1

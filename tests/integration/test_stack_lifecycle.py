@@ -68,15 +68,15 @@ def test_the_admin_logs_in_with_the_secret_and_nobody_else_does(stack):
         assert client.get("/api/v2/dags").status_code == 401
 
 
-def test_what_may_last_for_hours_leaves_slots_for_a_rollback(stack):
+def test_what_may_last_or_come_in_numbers_leaves_slots_for_a_rollback(stack):
     settings = stack.up()
     done = perennial(stack, "airflow", "pools", "list", "-o", "json")
     assert done.returncode == 0, done.stderr
     slots = {pool["pool"]: int(pool["slots"]) for pool in json.loads(done.stdout)}
-    assert slots["training"] == settings.n_training_slots
+    assert slots["training"] == slots["preparing"] == settings.n_training_slots
     assert (slots["watching"], slots["monitoring"]) == (4, 2)
     parallelism = int(airflow_environment(settings)["AIRFLOW__CORE__PARALLELISM"])
-    assert parallelism - sum(slots[pool] for pool in ("training", "watching", "monitoring")) == 2
+    assert parallelism - sum(slots[pool] for pool in ("training", "preparing", "watching", "monitoring")) == 2
 
 
 def test_psql_opens_the_business_state(stack):

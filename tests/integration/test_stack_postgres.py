@@ -47,6 +47,23 @@ def test_the_reader_reads_what_the_warehouse_makes_later_and_writes_nothing(sett
             cursor.execute("DELETE FROM later.fact")
 
 
+def test_the_scorer_makes_tables_that_the_reader_reads_and_has_no_way_to_others(settings):
+    with connect(settings, "warehouse", role="warehouse") as connection, connection.cursor() as cursor:
+        cursor.execute("DROP SCHEMA IF EXISTS private CASCADE")
+        cursor.execute("CREATE SCHEMA private")
+        cursor.execute("CREATE TABLE private.fact AS SELECT 7 AS n")
+    with connect(settings, "warehouse", role="scorer") as connection, connection.cursor() as cursor:
+        cursor.execute("DROP SCHEMA IF EXISTS of_the_scorer CASCADE")
+        cursor.execute("CREATE SCHEMA of_the_scorer")
+        cursor.execute("CREATE TABLE of_the_scorer.score AS SELECT 8 AS n")
+        for statement in ("SELECT n FROM private.fact", "DELETE FROM private.fact", "CREATE TABLE private.other (n integer)"):
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                cursor.execute(statement)
+    with connect(settings, "warehouse", role="warehouse_reader") as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT n FROM of_the_scorer.score")
+        assert cursor.fetchall() == [(8,)]
+
+
 def test_the_business_state_is_migrated(settings):
     with connect(settings, "perennial", role="perennial") as connection, connection.cursor() as cursor:
         cursor.execute("SELECT version, title FROM schema_migration ORDER BY 1 LIMIT 1")

@@ -1,6 +1,7 @@
 """From a snapshot to a registered challenger, against a real MLflow and Postgres, on a small made-up training set."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from perennial.adapters.registry import Registry
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Decision, GateResult, RegisteredVersion, Run, Snapshot, TrainedCandidate
+from perennial.contracts import Decision, GateResult, Mode, RegisteredVersion, Run, Snapshot, TrainedCandidate
 from perennial.core.candidates import predict
 from perennial.core.frames import features_frame
 from perennial.errors import ConfigurationError, ReleaseError, TrainingError, UnavailableError
@@ -99,10 +100,11 @@ class Loop:
         self.registry = Registry(settings.mlflow_tracking_url)
         self.client = MlflowClient(settings.mlflow_tracking_url)
 
-    def run(self, dag_run_id: str = "r1", *, force_reason: str = "") -> Run:
+    def run(self, dag_run_id: str = "r1", *, force_reason: str = "", mode: Mode = "live") -> Run:
         return Run(
-            model=self.spec.model, dag_id="retrain", dag_run_id=dag_run_id, as_of=AS_OF, start=START, force_reason=force_reason
-        )
+            model=self.spec.model, dag_id="retrain", dag_run_id=dag_run_id, as_of=AS_OF, start=START, force_reason=force_reason,
+            forced_by="ann" if force_reason else "", mode=mode, backfill_id=7 if mode == "backfill" else None,
+        )  # fmt: skip
 
     def snapshot(self, rows: pd.DataFrame | None = None, *, holdout_start: datetime = HOLDOUT_START) -> Snapshot:
         name = f"{self.spec.model}-{holdout_start:%m%d}"
@@ -425,6 +427,45 @@ def test_one_dag_run_registers_one_challenger(loop: Loop) -> None:
     register(loop.spec, run, snapshot, decision, settings=loop.settings)
     with pytest.raises(ReleaseError, match=r"registered .* before"):
         register(loop.spec, run, snapshot, replace(decision, mlflow_run_id="other"), settings=loop.settings)
+
+
+def test_a_backfill_registers_whatever_the_gates_said_and_moves_no_alias(loop: Loop) -> None:
+    snapshot = loop.snapshot()
+    champion = loop.release(loop.run("live"), snapshot)
+    run = loop.run("backfill__1", mode="backfill")
+    decision = loop.decide(run, snapshot)
+    assert decision.outcome == "rejected"
+    for _ in range(2):
+        version = register(loop.spec, run, snapshot, decision, settings=loop.settings)
+    assert version.model_version == champion.model_version + 1
+    assert loop.registry.read_alias(loop.spec.model, "challenger") == champion.model_version
+    found = loop.registry.read_version(loop.spec.model, version.model_version)
+    assert found is not None
+    assert {"mode": "backfill", "backfill_id": "7", "decision": "rejected"}.items() <= found.tags.items()
+    with loop.state() as state:
+        row = state.read_release(loop.spec.model, version.model_version)
+    assert row is not None
+    assert (row.state, row.mode) == ("registered", "backfill")
+
+
+def test_a_backfill_done_over_keeps_what_it_made_and_replaces_what_it_learned_anew(loop: Loop) -> None:
+    run, snapshot = loop.run("backfill__1", mode="backfill"), loop.snapshot()
+
+    def do() -> int:
+        return register(loop.spec, run, snapshot, loop.decide(run, snapshot), settings=loop.settings).model_version
+
+    assert (do(), do()) == (1, 1)
+    shutil.rmtree(run_folder(loop.settings, run))  # as retention does
+    assert (do(), do()) == (2, 2)
+    before = loop.registry.read_version(loop.spec.model, 1)
+    assert before is not None
+    assert before.tags["superseded_by"] == "2"
+    with loop.state() as state:
+        assert [(each.model_version, each.state) for each in state.read_releases(loop.spec.model)] == [
+            (2, "registered"),
+            (1, "rejected"),
+        ]
+    assert [each.status for each in loop.registry.find_runs(loop.spec.model, {"dag_run_id": run.dag_run_id})] == ["FINISHED"] * 5
 
 
 def test_a_version_that_is_not_ours_is_refused(loop: Loop) -> None:

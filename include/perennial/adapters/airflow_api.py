@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
 from perennial.errors import ConfigurationError, UnavailableError
 
 _RUN_TYPES_BUT_BACKFILL = ["manual", "scheduled", "operator_triggered", "asset_triggered", "asset_materialization"]
+# The most that Airflow gives in one answer.
+_PAGE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +21,29 @@ class DagRunState:
     dag_id: str
     dag_run_id: str
     state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DagInterval:
+    """A Dag run of one data interval: `run_type` is scheduled, backfill, manual, …; `state` as in `DagRunState`."""
+
+    dag_run_id: str
+    run_type: str
+    state: str
+    logical_date: datetime
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backfill:
+    """A backfill as a person started it; it covers the logical dates from `start` to `end`, both included."""
+
+    backfill_id: int
+    start: datetime
+    end: datetime
+    reprocess: str
+    created_at: datetime
+    completed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +93,12 @@ class AirflowApi:
         """End the session."""
         self._client.close()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         try:
             response = self._client.request(method, path, **options)
@@ -115,6 +146,23 @@ class AirflowApi:
         """State of one Dag run."""
         return _dag_run(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}"))
 
+    def read_backfills(self, dag_id: str) -> list[Backfill]:
+        """Backfills of a Dag, the newest first; Airflow lets one at a time run."""
+        query = {"dag_id": dag_id, "order_by": "-id", "limit": _PAGE}
+        return [_backfill(each) for each in self._call("GET", "/api/v2/backfills", params=query)["backfills"]]
+
+    def read_intervals(self, dag_id: str, start: datetime, end: datetime) -> list[DagInterval]:
+        """Dag runs whose logical date lies in `[start, end]`, the earliest first."""
+        query: dict[str, Any] = {"logical_date_gte": start.isoformat(), "logical_date_lte": end.isoformat()}
+        runs: list[Mapping[str, Any]] = []
+        while not runs or len(runs) % _PAGE == 0:
+            page = {**query, "order_by": "logical_date", "limit": _PAGE, "offset": len(runs)}
+            found = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=page)["dag_runs"]
+            if not found:
+                break
+            runs += found
+        return [_interval(run) for run in runs]
+
     def find_triggered(self, source_dag_id: str, source_dag_run_id: str) -> list[DagRunState]:
         """Dag runs that the Asset events of one Dag run started."""
         query = {"source_dag_id": source_dag_id, "source_run_id": source_dag_run_id}
@@ -154,6 +202,27 @@ def _answer(body: Mapping[str, Any]) -> HumanAnswer:
         answered_at=datetime.fromisoformat(body["responded_at"]),
         user_id=user.get("id"),
         user_name=user.get("name"),
+    )
+
+
+def _backfill(body: Mapping[str, Any]) -> Backfill:
+    return Backfill(
+        backfill_id=body["id"],
+        start=datetime.fromisoformat(body["from_date"]),
+        end=datetime.fromisoformat(body["to_date"]),
+        reprocess=body["reprocess_behavior"],
+        created_at=datetime.fromisoformat(body["created_at"]),
+        completed_at=_instant(body["completed_at"]),
+    )
+
+
+def _interval(body: Mapping[str, Any]) -> DagInterval:
+    return DagInterval(
+        dag_run_id=body["dag_run_id"],
+        run_type=body["run_type"],
+        state=body["state"],
+        logical_date=datetime.fromisoformat(body["logical_date"]),
+        as_of=datetime.fromisoformat(body["data_interval_end"]),
     )
 
 

@@ -14,6 +14,8 @@ from perennial.errors import ConfigurationError
 _PREFIX = "PERENNIAL_"
 # Where the project is, not how it behaves: read before any settings file can be found.
 _PROJECT_VARIABLE = f"{_PREFIX}PROJECT"
+# Kinds of storage that the data registry's remote can be, besides a folder.
+_REMOTES = ("s3", "gs", "azure", "ssh")
 _REPOSITORY = Path(__file__).resolve().parents[3]
 
 
@@ -39,6 +41,8 @@ class Settings(BaseModel):
     postgres_host: str
     postgres_port: int = Field(ge=1, le=65535)
     warehouse_url: str
+    data_remote: str
+    warehouse_writer_url: str
     api_keys: Literal["off", "required"]
     serving_host: str
     bento_ports: str = Field(pattern=r"^\d{1,5}-\d{1,5}$")
@@ -48,11 +52,27 @@ class Settings(BaseModel):
     training_slots: int = Field(ge=0)
     threads_per_task: int = Field(ge=1)
     prediction_spool_mb: int = Field(ge=1)
+    keep_versions_days: int = Field(ge=1)
+    keep_run_files_days: int = Field(ge=1)
+    keep_reports_days: int = Field(ge=1)
+    keep_bentos_days: int = Field(ge=1)
+    keep_snapshots_days: int = Field(ge=1)
+    keep_mlflow_runs_days: int = Field(ge=1)
+    keep_predictions_days: int = Field(ge=1)
+    keep_airflow_days: int = Field(ge=1)
 
     @field_validator("secrets", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return value or None
+
+    @field_validator("data_remote")
+    @classmethod
+    def _remote_is_known(cls, value: str) -> str:
+        kind, has_kind, _ = value.partition("://")
+        if has_kind and kind not in _REMOTES:
+            raise ValueError(f"expected a folder's path, or a URL of {', '.join(f'{each}://' for each in _REMOTES)}")
+        return value
 
     @field_validator("bento_ports")
     @classmethod
@@ -90,6 +110,12 @@ class Settings(BaseModel):
     @cached_property
     def paths(self) -> "Paths":
         return Paths(self.project / self.var, self.secrets and self.project / self.secrets)
+
+    @property
+    def data_remote_url(self) -> str:
+        """Where the data registry's remote is; a relative path counts from the project's folder. Empty: there is none."""
+        is_folder = self.data_remote and "://" not in self.data_remote
+        return str(self.project / self.data_remote) if is_folder else self.data_remote
 
     @property
     def mlflow_tracking_url(self) -> str:
@@ -154,6 +180,23 @@ class Settings(BaseModel):
     def warehouse_reader_url(self) -> str:
         """The warehouse, through a role that can only read."""
         return self.warehouse_url or self.database_url("warehouse", role="warehouse_reader")
+
+    @property
+    def warehouse_scorer_url(self) -> str:
+        """The warehouse, through a role that owns the tables of scores.
+
+        Raises
+        ------
+        ConfigurationError
+            When only one of the two URLs of a warehouse is set: scores would be written where nobody reads them, or nowhere.
+        """
+        if bool(self.warehouse_url) != bool(self.warehouse_writer_url):
+            missing = "PERENNIAL_WAREHOUSE_URL" if self.warehouse_writer_url else "PERENNIAL_WAREHOUSE_WRITER_URL"
+            raise ConfigurationError(
+                f"{missing} is empty, and the other of the warehouse's two URLs is not",
+                "set both for a warehouse of your own, none for the embedded one; docs/scoring.md says what the role needs",
+            )
+        return self.warehouse_writer_url or self.database_url("warehouse", role="scorer")
 
 
 class Paths:

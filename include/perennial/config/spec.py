@@ -8,6 +8,7 @@ from pydantic import Discriminator, Field, JsonValue, Tag, field_validator, mode
 from perennial.config.spec_monitoring import Monitoring, RetrainPolicy
 from perennial.config.spec_release import PredictionLog, Release
 from perennial.config.spec_schedule import Schedule
+from perennial.config.spec_scoring import SCORE_COLUMNS, Scoring
 from perennial.config.spec_values import Column, Duration, Email, Name, Ratio, Strict, fault_at, show_duration
 
 Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "calibration_error"]
@@ -224,6 +225,7 @@ class ModelSpec(Strict):
     gates: Gates
     release: Release = Release()
     prediction_log: PredictionLog = PredictionLog()
+    scoring: Scoring | None = Field(None, description="Without it the model has no Dag score__<model>.")
     monitoring: Monitoring = Monitoring()
     retrain: RetrainPolicy = RetrainPolicy()
     recipients: list[Email] = Field(min_length=1)
@@ -241,6 +243,12 @@ class ModelSpec(Strict):
         for number, column in enumerate(self.gates.slices.columns):
             if column not in self.features:
                 raise fault_at(f"slice column {column!r} is not a feature", "gates", "slices", "columns", number)
+        if self.monitoring.source == "scores" and self.scoring is None:
+            raise fault_at("the section `scoring` is missing, so there are no scores to watch", "monitoring", "source")
+        if self.scoring and (taken_names := sorted(SCORE_COLUMNS & set(self.source.entity_key))):
+            raise fault_at(
+                f"key {taken_names[0]!r} has the name of a column that each table of scores has", "source", "entity_key"
+            )
         return self
 
     def budget_of(self, candidate: str) -> Budget:

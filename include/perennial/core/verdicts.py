@@ -129,7 +129,7 @@ def _reasons(evidence: Evidence, outcome: VerdictOutcome, found: Sequence[Findin
     else:
         yield "nothing is over its threshold"
         yield from (each.reason for each in evidence.findings if _is_main(each))
-    if evidence.diagnosis and outcome in CURABLE:
+    if evidence.diagnosis and outcome in CURABLE and not is_waiting:
         yield _MEANINGS[evidence.diagnosis]
     if is_waiting:
         yield (

@@ -1,18 +1,16 @@
 """Airflow's own database: migrated to the installed version, with the pools that limit trainings, what watches releases and what
 measures windows."""
 
-import subprocess
-import sys
 from importlib.metadata import version
-from pathlib import Path
 
+from perennial.adapters import airflow_command
 from perennial.config.settings import Settings
-from perennial.errors import StackError
 from perennial.stack.environment import MONITORING_SLOTS, WATCHING_SLOTS, airflow_environment, base_environment
 from perennial.stack.postgres import connect
 from perennial.stack.secrets import write_admin_login
 
 TRAINING_POOL = "training"
+PREPARING_POOL = "preparing"
 WATCHING_POOL = "watching"
 MONITORING_POOL = "monitoring"
 
@@ -30,20 +28,9 @@ def prepare_metadata(settings: Settings) -> None:
 
 
 def run_airflow(settings: Settings, *arguments: str) -> str:
-    """Run one of Airflow's commands to its end; returns what it printed.
-
-    Raises
-    ------
-    StackError
-        When it fails, with the end of what it said.
-    """
-    command = [str(Path(sys.executable).parent / "airflow"), *arguments]
+    """Run one of Airflow's commands against this stack; returns what it printed. Raises a StackError when it fails."""
     environment = {**base_environment(settings), **airflow_environment(settings)}
-    done = subprocess.run(command, env=environment, cwd=settings.project, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
-        raise StackError(f"airflow {' '.join(arguments)} failed with exit code {done.returncode}:\n{said}")
-    return done.stdout
+    return airflow_command.run_airflow(arguments, environment=environment, folder=settings.project)
 
 
 def _revision(settings: Settings) -> str:
@@ -56,7 +43,7 @@ def _revision(settings: Settings) -> str:
 
 
 def _size_pools(settings: Settings) -> None:
-    """Keep what may last for hours from taking every slot that there is: a rollback finds one.
+    """Keep what may last, or come in numbers, from taking every slot that there is: a rollback finds one.
 
     As `airflow pools set` does, without the three seconds that Airflow's command line takes to start.
     """
@@ -66,6 +53,7 @@ def _size_pools(settings: Settings) -> None:
     """
     pools = [
         (TRAINING_POOL, settings.n_training_slots, "Trainings at the same time: PERENNIAL_TRAINING_SLOTS"),
+        (PREPARING_POOL, settings.n_training_slots, "What comes before and after trainings, at the same time: as many as these"),
         (WATCHING_POOL, WATCHING_SLOTS, "Shadows and canaries at the same time, of all models"),
         (MONITORING_POOL, MONITORING_SLOTS, "Windows measured at the same time, of all models"),
     ]

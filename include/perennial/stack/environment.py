@@ -15,7 +15,8 @@ STACK_MARK = "STACK_OF_PERENNIAL"
 SERVICE_MARK = "SERVICE_OF_PERENNIAL"
 
 # Stages that are watched at the same time, of all models: a release waits in its task, for hours if its spec says so. With the
-# trainings and what is measured they leave two of Airflow's slots free, for rollbacks and for what is done in seconds.
+# trainings, with what comes before and after those, which a backfill has many of, and with what is measured they leave two of
+# Airflow's slots free: for rollbacks and for what is done in seconds.
 WATCHING_SLOTS = 4
 
 # Windows that are measured at the same time, of all models. Each takes a core for some seconds and up to 2 GB.
@@ -79,7 +80,7 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "CORE__DAGS_FOLDER": settings.project / "dags",
         "CORE__PLUGINS_FOLDER": settings.project / "plugins",
         "CORE__FERNET_KEY": settings.secret("fernet_key"),
-        "CORE__PARALLELISM": settings.n_training_slots + WATCHING_SLOTS + MONITORING_SLOTS + 2,
+        "CORE__PARALLELISM": 2 * settings.n_training_slots + WATCHING_SLOTS + MONITORING_SLOTS + 2,
         "CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_api_url}/execution/",
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": admin_login_file(settings),
         "DATABASE__SQL_ALCHEMY_CONN": conn.replace("postgresql://", "postgresql+psycopg2://"),

@@ -87,6 +87,7 @@ def create_roles_and_databases(settings: Settings) -> None:
                 cursor.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
     with connect(settings, "warehouse") as connection, connection.cursor() as cursor:
         cursor.execute(_READER)
+        cursor.execute(_SCORER)
 
 
 # A second lock on the same door: the grants give reading only, and every transaction starts read-only.
@@ -96,6 +97,13 @@ GRANT USAGE ON SCHEMA public TO warehouse_reader;
 ALTER DEFAULT PRIVILEGES FOR ROLE warehouse GRANT USAGE ON SCHEMAS TO warehouse_reader;
 ALTER DEFAULT PRIVILEGES FOR ROLE warehouse GRANT SELECT ON TABLES TO warehouse_reader;
 ALTER ROLE warehouse_reader SET default_transaction_read_only = on;
+"""
+
+# Batch scoring makes schemas of its own and can neither read nor write in others; whoever reads the warehouse reads its tables.
+_SCORER = """
+GRANT CONNECT, CREATE, TEMPORARY ON DATABASE warehouse TO scorer;
+ALTER DEFAULT PRIVILEGES FOR ROLE scorer GRANT USAGE ON SCHEMAS TO warehouse_reader;
+ALTER DEFAULT PRIVILEGES FOR ROLE scorer GRANT SELECT ON TABLES TO warehouse_reader;
 """
 
 

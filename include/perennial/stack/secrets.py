@@ -9,7 +9,7 @@ from pathlib import Path
 from perennial.config.settings import Settings
 from perennial.errors import StackError
 
-ROLES = ("postgres", "warehouse", "warehouse_reader", "perennial", "airflow", "mlflow")
+ROLES = ("postgres", "warehouse", "warehouse_reader", "scorer", "perennial", "airflow", "mlflow")
 _TOKENS = ("jwt_secret", "api_secret_key", "admin_password", *(f"{role}_password" for role in ROLES))
 
 

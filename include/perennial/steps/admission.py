@@ -1,16 +1,47 @@
 """Who may go on towards the callers: a challenger that was judged against whom it replaces, and passed what the spec asks."""
 
+import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import UNDER_WAY, Champion, RegisteredVersion, ReleaseRow
+from perennial.contracts import UNDER_WAY, Champion, Force, RegisteredVersion, ReleaseRow
 from perennial.errors import ReleaseError
 
+_logger = logging.getLogger(__name__)
 
-def why_not_release(version: RegisteredVersion, *, settings: Settings) -> str:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prospect:
+    """What a release of a version would meet: whether it serves already, and what stands against it unless it is forced."""
+
+    row: ReleaseRow
+    serves: bool
+    objection: ReleaseError | None
+
+
+def foresee_release(model: str, model_version: int, *, settings: Settings) -> Prospect:
+    """Look ahead before a release is started. A force that was given before counts.
+
+    Raises
+    ------
+    ReleaseError
+        When the version was never registered, or was the champion before.
+    """
+    with StateStore(settings.state_url) as state:
+        row, champion = read_release(state, model, model_version), state.read_champion(model)
+        refuse_retired(row)
+        objection = None if row.forced_by else find_objection(state, row, champion=champion)
+    serves = champion is not None and champion.model_version == model_version
+    return Prospect(row=row, serves=serves, objection=objection)
+
+
+def why_not_release(version: RegisteredVersion, *, force: Force | None = None, settings: Settings) -> str:
     """Why there is nothing to do for a version, before anything is built or moved for it: empty where there is.
+
+    A person's `force` is recorded where it is needed, and only there; the same one again changes nothing.
 
     Raises
     ------
@@ -19,9 +50,20 @@ def why_not_release(version: RegisteredVersion, *, settings: Settings) -> str:
     """
     with StateStore(settings.state_url) as state:
         champion = state.read_champion(version.model)
+        if force is not None:
+            _record_force(state, version, force, champion=champion)
         check_may_serve(state, version.model, version.model_version, champion=champion)
     serves = champion is not None and champion.model_version == version.model_version
     return f"{version.model} version {version.model_version} serves already" if serves else ""
+
+
+def _record_force(state: StateStore, version: RegisteredVersion, force: Force, *, champion: Champion | None) -> None:
+    row = read_release(state, version.model, version.model_version)
+    if (objection := find_objection(state, row, champion=champion)) is None:
+        _logger.info("nothing stands against %s version %d: the force is not needed", row.model, row.model_version)
+        return
+    state.force_release(row.model, row.model_version, force)
+    _logger.warning("%s forces it, though %s: %s", force.by, objection.what, force.reason)
 
 
 def read_release(state: StateStore, model: str, model_version: int) -> ReleaseRow:
@@ -87,35 +129,47 @@ def check_approved(spec: ModelSpec, state: StateStore, model_version: int, *, da
 
 
 def check_may_serve(state: StateStore, model: str, model_version: int, *, champion: Champion | None) -> None:
-    """A challenger must have been judged against whom it replaces, on data as late; else it needs a person's word.
+    """A challenger must have been judged against whom it replaces, on data as late, and not in a backfill; or be forced.
 
-    The word is given at the retraining, as its param `force`.
+    A person gives the word as the param `force`, at the retraining or at the release. The database asks for it as well,
+    whatever is checked here.
 
     Raises
     ------
     ReleaseError
-        When it was not, or it was the champion before.
+        When it is neither, or it was the champion before.
     """
     row = read_release(state, model, model_version)
     refuse_retired(row)
-    if champion is None or champion.model_version == row.model_version:
-        return
+    if not row.forced_by and (objection := find_objection(state, row, champion=champion)) is not None:
+        raise objection
+
+
+def find_objection(state: StateStore, row: ReleaseRow, *, champion: Champion | None) -> ReleaseError | None:
+    """What stands against a version, unless a person forces it; None where nothing does."""
+    if champion is not None and champion.model_version == row.model_version:
+        return None
+    name, force = f"{row.model} version {row.model_version}", f"perennial release {row.model} {row.model_version} --force REASON"
+    if row.mode == "backfill":
+        what = f"{name} was registered by a backfill, which never promotes"
+        return ReleaseError(what, _name_way(state, row, otherwise=f"to serve it all the same: {force}"))
+    if champion is None:
+        return None
     serving = read_release(state, champion.model, champion.model_version)
     decision = state.read_decision(row.model, row.dag_run_id)
-    if decision and decision.forced_reason:
-        return
     if row.training_end < serving.training_end:
-        raise ReleaseError(
-            f"{row.model} version {row.model_version} learned from data until {row.training_end:%Y-%m-%d}, "
+        return ReleaseError(
+            f"{name} learned from data until {row.training_end:%Y-%m-%d}, "
             f"the champion (version {serving.model_version}) until {serving.training_end:%Y-%m-%d}",
-            _name_way(state, row, otherwise="retrain with the param `force` to promote it all the same"),
+            _name_way(state, row, otherwise=f"to serve it all the same: {force}"),
         )
     if decision and decision.champion_version != serving.model_version:
         judged = f"version {decision.champion_version}" if decision.champion_version else "no champion"
-        raise ReleaseError(
-            f"{row.model} version {row.model_version} was judged against {judged}; version {serving.model_version} serves now",
-            _name_way(state, row, otherwise="retrain, so that it is judged against the present champion"),
+        return ReleaseError(
+            f"{name} was judged against {judged}; version {serving.model_version} serves now",
+            _name_way(state, row, otherwise=f"retrain, so that it is judged against the present champion, or: {force}"),
         )
+    return None
 
 
 def _name_way(state: StateStore, row: ReleaseRow, *, otherwise: str) -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 import httpx
 
 from perennial.adapters.expectations import check_suite
+from perennial.adapters.snapshots import check_remote
 from perennial.adapters.state import StateStore
 from perennial.adapters.warehouse import Parameters, Query, describe_columns, read_query
 from perennial.config.settings import Settings
@@ -17,8 +18,9 @@ from perennial.config.spec import ModelSpec
 from perennial.config.spec_file import load_specs, spec_folder
 from perennial.config.suite_file import read_suite
 from perennial.contracts import Point
-from perennial.errors import ConfigurationError, PerennialError, UnavailableError
+from perennial.errors import ConfigurationError, PerennialError, QueryError, UnavailableError
 from perennial.steps.modelling import check_candidates
+from perennial.steps.score import check_scoring, scoring_of
 
 Status = Literal["ok", "fault", "skipped"]
 
@@ -74,6 +76,8 @@ def check_connections(settings: Settings) -> Iterator[Check]:
     yield _attempt("", "warehouse", lambda: _reach_warehouse(settings))
     yield _attempt("", "state", lambda: _reach_state(settings))
     yield _attempt("", "mlflow", lambda: _reach_mlflow(settings))
+    if remote := settings.data_remote_url:
+        yield _attempt("", "data remote", lambda: _check_remote(remote))
 
 
 def _check_model(spec: ModelSpec, settings: Settings) -> Iterator[Check]:
@@ -83,6 +87,8 @@ def _check_model(spec: ModelSpec, settings: Settings) -> Iterator[Check]:
     if source.raw:
         yield _attempt(spec.model, "raw query", lambda: _check_query(source.raw or "", key, settings))
     yield _attempt(spec.model, "candidates", lambda: check_candidates(spec))
+    if spec.scoring:
+        yield _attempt(spec.model, "scoring", lambda: _check_scoring(spec, settings))
     columns_of: dict[Point, Callable[[], Collection[str]]] = {
         "raw": lambda: _describe(source.raw or source.query, settings),
         "clean": lambda: _describe(source.query, settings),
@@ -111,7 +117,23 @@ def _wanted_columns(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
     if spec.source.arrival_time:
         wanted[spec.source.arrival_time] = (_INSTANT,)
     wanted[spec.label.column] = _LABEL[spec.task]
-    return wanted | {name: _FITTING[feature.type] for name, feature in spec.features.items()}
+    return wanted | _feature_columns(spec)
+
+
+def _feature_columns(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
+    return {name: _FITTING[feature.type] for name, feature in spec.features.items()}
+
+
+def _check_scoring(spec: ModelSpec, settings: Settings) -> str:
+    scoring = scoring_of(spec)
+    if scoring.query:
+        wanted = dict.fromkeys(spec.source.entity_key, ()) | {spec.source.event_time: (_INSTANT,)}
+        _check_query(scoring.query, wanted | _feature_columns(spec), settings)
+    try:
+        columns = _describe(scoring.query or spec.source.query, settings)
+    except QueryError as error:
+        raise UnavailableError(f"{scoring.table}: not compared with its query's columns", "see the query above") from error
+    return check_scoring(spec, columns, settings=settings)
 
 
 def _check_query(name: str, wanted: Mapping[str, tuple[str, ...]], settings: Settings) -> str:
@@ -177,6 +199,11 @@ def _reach_mlflow(settings: Settings) -> str:
     if not answer.is_success:
         raise UnavailableError(f"MLflow at {settings.mlflow_tracking_url} answers {answer.status_code}", "see: perennial status")
     return settings.mlflow_tracking_url
+
+
+def _check_remote(url: str) -> str:
+    check_remote(url)
+    return f"{url}: DVC has what it needs for it"
 
 
 def _warehouse_url(settings: Settings) -> str:

@@ -138,12 +138,12 @@ def _decide(
     run: Run, snapshot: Snapshot, best: TrainedCandidate, *, champion: ChampionModel | None, judgement: Judgement
 ) -> Decision:
     passed = all(gate.passed for gate in judgement.gates)
-    forced = run.force_reason if not passed else ""
+    is_forced = not passed and bool(run.force_reason)
     return Decision(
         model=run.model,
         dag_run_id=run.dag_run_id,
         snapshot_id=snapshot.snapshot_id,
-        outcome="accepted" if passed or forced else "rejected",
+        outcome="accepted" if passed or is_forced else "rejected",
         candidate=best.name,
         mlflow_run_id=best.mlflow_run_id,
         gates=judgement.gates,
@@ -151,7 +151,8 @@ def _decide(
         champion_version=champion.model_version if champion else None,
         champion_metrics=judgement.opponent_metrics if champion else {},
         slices={each.name: each.to_numbers() for each in judgement.slices},
-        forced_reason=forced,
+        forced_reason=run.force_reason if is_forced else "",
+        forced_by=run.forced_by if is_forced else "",
     )
 
 
@@ -190,7 +191,8 @@ def _log_to_mlflow(registry: Registry, parent_run_id: str, decision: Decision, c
     )
     champion = "" if decision.champion_version is None else str(decision.champion_version)
     tags = {"decision": decision.outcome, "chosen_candidate": decision.candidate, "champion_version": champion}
-    registry.finish_run(parent_run_id, tags={**tags, "forced_reason": decision.forced_reason})
+    force = {"forced_reason": decision.forced_reason, "forced_by": decision.forced_by}
+    registry.finish_run(parent_run_id, tags={**tags, **force})
 
 
 def _say(decision: Decision) -> None:
@@ -198,4 +200,4 @@ def _say(decision: Decision) -> None:
         _logger.info("gate %s %s: %s", gate.gate, "passed" if gate.passed else "FAILED", gate.reason)
     _logger.info("%s is %s as the challenger", decision.candidate, decision.outcome)
     if decision.forced_reason:
-        _logger.warning("it was forced through: %s", decision.forced_reason)
+        _logger.warning("%s forced it through: %s", decision.forced_by, decision.forced_reason)

@@ -1,16 +1,16 @@
-"""What training and evaluation share: a snapshot's rows, cut by time, and facts that every run is tagged with."""
+"""What training and evaluation share: a snapshot's rows, cut by time, and checks of what is to be trained."""
 
 import json
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Run, Snapshot
+from perennial.contracts import Snapshot
 from perennial.errors import ConfigurationError, TrainingError
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from perennial.core.metrics import Labels
     from perennial.core.splits import Positions, Times
-
-_GIT_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +38,12 @@ def feature_types(spec: ModelSpec) -> dict[str, tuple[str, bool]]:
 
 
 def read_rows(spec: ModelSpec, snapshot: Snapshot) -> Rows:
-    """Read a snapshot and cut it at its holdout.
+    """Read a snapshot and cut it at its holdout; raises as `read_rows_at`."""
+    return read_rows_at(spec, Path(snapshot.path), holdout_start=snapshot.holdout_start)
+
+
+def read_rows_at(spec: ModelSpec, path: Path, *, holdout_start: datetime) -> Rows:
+    """Read a snapshot's file and cut it at a holdout.
 
     Raises
     ------
@@ -53,11 +56,11 @@ def read_rows(spec: ModelSpec, snapshot: Snapshot) -> Rows:
     from perennial.core.splits import event_times, split_holdout
 
     try:
-        frame = pd.read_parquet(snapshot.path)
+        frame = pd.read_parquet(path)
     except OSError as error:
-        raise TrainingError(f"cannot read the snapshot {snapshot.path}: {error}", "clear the task `take_snapshot`") from error
+        raise TrainingError(f"cannot read the snapshot {path}: {error}", "clear the task `take_snapshot`") from error
     times = event_times(frame[spec.source.event_time])
-    training, holdout = split_holdout(times, holdout_start=snapshot.holdout_start, label_delay=spec.label.delay)
+    training, holdout = split_holdout(times, holdout_start=holdout_start, label_delay=spec.label.delay)
     return Rows(
         frame=frame,
         inputs=features_frame(frame, feature_types(spec)),
@@ -66,32 +69,6 @@ def read_rows(spec: ModelSpec, snapshot: Snapshot) -> Rows:
         training=training,
         holdout=holdout,
     )
-
-
-def run_tags(run: Run, *, task: str) -> dict[str, str]:
-    """Tags that say on whose behalf an MLflow run was made."""
-    return {"model": run.model, "dag_id": run.dag_id, "dag_run_id": run.dag_run_id, "task": task, "mode": run.mode}
-
-
-def provenance_tags(run: Run, snapshot: Snapshot, *, settings: Settings) -> dict[str, str]:
-    """Tags that say what data and what code an MLflow run was made from."""
-    return {
-        "snapshot_id": snapshot.snapshot_id,
-        "sql_digest": snapshot.sql_digest,
-        "git_commit": _git_commit(settings.project),
-        "as_of": run.as_of.isoformat(),
-        "window_start": snapshot.start.isoformat(),
-        "training_end": snapshot.holdout_start.isoformat(),
-    }
-
-
-def _git_commit(project: Path) -> str:
-    command = ["git", "-C", str(project), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return answer.stdout.strip() or "unknown"  # an installed copy without its history has no commit to name
 
 
 def check_candidates(spec: ModelSpec) -> str:
@@ -127,8 +104,13 @@ def limited_threads(settings: Settings) -> Iterator[None]:
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write a JSON file so that it is whole or not there."""
+    write_text(path, json.dumps(content, indent=1, default=str))
+
+
+def write_text(path: Path, text: str) -> None:
     """Write a file so that it is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=1, default=str))
+    partial.write_text(text)
     partial.replace(path)

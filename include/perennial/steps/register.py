@@ -1,7 +1,11 @@
-"""Register an accepted challenger: a version with signature, input example and tags, and the alias `challenger`."""
+"""Register a challenger: a version with signature, input example and tags, and the alias `challenger`.
+
+A backfill registers too, whatever its gates said, and moves no alias: its versions are there to be looked at, and the promotion
+guard keeps them from callers until a person forces one."""
 
 import json
 import logging
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -9,9 +13,10 @@ from perennial.adapters.registry import ModelVersion, Registry
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Decision, RegisteredVersion, Run, Snapshot
+from perennial.contracts import Decision, Force, RegisteredVersion, Run, Snapshot
 from perennial.errors import ReleaseError
-from perennial.steps.modelling import Rows, feature_types, provenance_tags, read_rows, run_tags
+from perennial.steps.modelling import Rows, feature_types, read_rows
+from perennial.steps.provenance import run_tags
 from perennial.steps.train import load_pipeline, read_trained
 
 if TYPE_CHECKING:
@@ -25,13 +30,13 @@ _PACKAGES = ("scikit-learn", "pandas", "numpy")
 
 
 def register(spec: ModelSpec, run: Run, snapshot: Snapshot, decision: Decision, *, settings: Settings) -> RegisteredVersion:
-    """Register the challenger of an accepted decision.
+    """Register the challenger of an accepted decision; of any decision in a backfill.
 
     Raises
     ------
     ReleaseError
         When the decision was a rejection, this Dag run registered another challenger before, or what was judged is not what
-        was trained last.
+        was trained last. In a backfill, what was trained anew takes the place of the version before, which stays on record.
     UnavailableError
         When the registry or the state database does not answer.
 
@@ -40,23 +45,47 @@ def register(spec: ModelSpec, run: Run, snapshot: Snapshot, decision: Decision, 
     Idempotent by Dag run: a version that carries its id is taken as it is. Golden rows, with the offline
     predictions that a bento must repeat, are written to the candidate's MLflow run.
     """
-    if decision.outcome != "accepted":
+    if not is_registered(run, decision):
         raise ReleaseError(f"{spec.model}: the gates rejected {decision.candidate}, so it is not registered")
     registry = Registry(settings.mlflow_tracking_url)
-    version = registry.find_version(spec.model, {"dag_run_id": run.dag_run_id})
+    version = _find_version(run, decision, registry=registry)
     if version is None:
         version = _create_version(spec, run, snapshot, decision, registry=registry, settings=settings)
-    elif version.mlflow_run_id != decision.mlflow_run_id:
-        raise ReleaseError(
-            f"run {run.dag_run_id} registered {spec.model} version {version.model_version} before, from another training",
-            "trigger a new run instead of clearing this one",
-        )
     registered = _to_registered(version)
-    registry.set_alias(spec.model, "challenger", registered.model_version)
+    if run.mode == "live":
+        registry.set_alias(spec.model, "challenger", registered.model_version)
+    force = Force(by=decision.forced_by, reason=decision.forced_reason) if decision.forced_by else None
     with StateStore(settings.state_url) as state:
-        state.write_release(registered, run.dag_run_id)
-    _logger.info("%s version %d is the challenger (%s)", spec.model, registered.model_version, version.tags["serialization"])
+        superseded = state.write_release(registered, run.dag_run_id, mode=run.mode, force=force)
+    for number in superseded:
+        registry.tag_version(spec.model, number, {"superseded_by": str(registered.model_version)})
+    _say(run, registered, version.tags["serialization"], superseded)
     return registered
+
+
+def is_registered(run: Run, decision: Decision) -> bool:
+    """Whether the challenger of a run becomes a version."""
+    return decision.outcome == "accepted" or run.mode == "backfill"
+
+
+def _find_version(run: Run, decision: Decision, *, registry: Registry) -> ModelVersion | None:
+    """The version that this Dag run has made of what was judged; a backfill that learned something else makes another one."""
+    version = registry.find_version(run.model, {"dag_run_id": run.dag_run_id})
+    if version is None or version.mlflow_run_id == decision.mlflow_run_id:
+        return version
+    if run.mode == "backfill":
+        return None
+    raise ReleaseError(
+        f"run {run.dag_run_id} registered {run.model} version {version.model_version} before, from another training",
+        "trigger a new run instead of clearing this one",
+    )
+
+
+def _say(run: Run, version: RegisteredVersion, serialization: str, superseded: list[int]) -> None:
+    what = "the challenger" if run.mode == "live" else f"registered by backfill {run.backfill_id or ''}".rstrip()
+    _logger.info("%s version %d is %s (%s)", version.model, version.model_version, what, serialization)
+    if superseded:
+        _logger.info("it takes the place of %s, from the same interval", ", ".join(f"version {each}" for each in superseded))
 
 
 def read_registered(model: str, model_version: int, *, settings: Settings) -> RegisteredVersion:
@@ -93,14 +122,22 @@ def _create_version(
         packages=[*_PACKAGES, *(["lightgbm"] if trained.algorithm == "lightgbm" else [])],
     )
     tags = {
+        # Of the training: commit and environment may be others by now.
+        **_read_training_tags(registry, trained.mlflow_run_id),
         **run_tags(run, task="register"),
-        **provenance_tags(run, snapshot, settings=settings),
-        "candidate": decision.candidate,
         "algorithm": trained.algorithm,
         "features": json.dumps({name: {"type": kind, "nullable": nullable} for name, (kind, nullable) in types.items()}),
+        "decision": decision.outcome,
         "forced_reason": decision.forced_reason,
+        "forced_by": decision.forced_by,
     }
     return registry.create_version(spec.model, logged, run_id=trained.mlflow_run_id, tags=tags)
+
+
+def _read_training_tags(registry: Registry, mlflow_run_id: str) -> Mapping[str, str]:
+    if (training := registry.read_run(mlflow_run_id)) is None:
+        raise ReleaseError(f"MLflow has no run {mlflow_run_id}, which trained the challenger", "trigger a new run")
+    return training.tags
 
 
 def _golden(spec: ModelSpec, rows: Rows, pipeline: "Pipeline") -> dict[str, object]:

@@ -7,7 +7,7 @@ from perennial.adapters.state import StateStore
 from perennial.adapters.templates import format_instant, render
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Champion, RegisteredVersion
+from perennial.contracts import Champion, Force, RegisteredVersion
 from perennial.steps.release_view import (
     ReleaseEvidence,
     RolledBack,
@@ -30,6 +30,7 @@ def read_release_evidence(version: RegisteredVersion, *, settings: Settings) -> 
             decision=state.read_decision(version.model, row.dag_run_id) if row else None,
             stages=tuple(stage for stage in stages if stage.dag_run_id == stages[-1].dag_run_id),
             champion=state.read_champion(version.model),
+            force=Force(by=row.forced_by, reason=row.forced_reason) if row and row.forced_by else None,
         )
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from perennial.adapters.templates import format_instant
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Champion, Decision, RegisteredVersion, Stage
+from perennial.contracts import Champion, Decision, Force, RegisteredVersion, Stage
 from perennial.steps.report_links import Link, dag_run_link, mlflow_run_link
 from perennial.steps.report_view import compare_metrics
 from perennial.steps.stage_view import title_stage, view_stages
@@ -17,12 +17,16 @@ _OUTCOMES = {"reject": "rejected", "approve": "approved"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseEvidence:
-    """What is recorded of a version on its way: why it was accepted, what its stages measured, who serves meanwhile."""
+    """What is recorded of a version on its way: why it was accepted, what its stages measured, who serves meanwhile.
+
+    `force` is a person's word, where it needed one.
+    """
 
     version: RegisteredVersion
     decision: Decision | None
     stages: tuple[Stage, ...]
     champion: Champion | None
+    force: Force | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +72,7 @@ def build_release_values(
         "note": "",
         "action": None,
         "links": links,
-        "decision_note": describe_decision(decision),
+        "decision_note": describe_decision(decision, evidence.force),
         "comparisons": compare_metrics(decision, {}) if decision else [],
         "stage_views": view_stages(stage for stage in evidence.stages if stage.stage != "check"),
         "ids": [
@@ -80,11 +84,11 @@ def build_release_values(
     }
 
 
-def describe_decision(decision: Decision | None) -> str:
-    """Why a challenger was accepted, in a sentence or two."""
+def describe_decision(decision: Decision | None, force: Force | None = None) -> str:
+    """Why a challenger was accepted, in a sentence or two, and who forced it."""
+    forced = f" Forced by {force.by}: {force.reason.rstrip('.')}." if force else ""
     if decision is None:
-        return "No decision is recorded for this version."
-    forced = f" A person forced it: {decision.forced_reason}." if decision.forced_reason else ""
+        return f"No decision is recorded for this version.{forced}"
     rival = f"champion v{decision.champion_version}" if decision.champion_version is not None else "nobody: there was no champion"
     return f"{decision.candidate} was {decision.outcome} on a holdout it had not seen, judged against {rival}.{forced}"
 

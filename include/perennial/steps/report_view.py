@@ -114,13 +114,16 @@ def name_metrics(text: str) -> str:
 def describe_next_step(spec: ModelSpec, run: Run, evidence: Evidence) -> str:
     """What happens now, in one sentence."""
     decision = evidence.decision
+    if run.mode == "backfill":
+        named = f"Version {evidence.version.model_version}" if evidence.version else "What it registered"
+        return f"{named} was made by a backfill: callers stay where they are, unless a person forces its release."
     if decision.outcome == "rejected":
         stays = decision.champion_version
         return (
             "No model serves yet; the next retraining tries again." if stays is None else f"Version {stays} stays the champion."
         )
     named = f"version {evidence.version.model_version}" if evidence.version else "the challenger"
-    if run.mode == "live" and spec.release.automatic:
+    if spec.release.automatic:
         return f"release__{spec.model} now checks {named} and, where it holds, makes it the champion."
     return f"{named.capitalize()} waits until a person starts release__{spec.model}."
 

@@ -176,9 +176,11 @@ def _request_of(content: Mapping[str, Any]) -> LoggedRequest:
 
 def _identities_of(content: Mapping[str, Any], n_rows: int) -> tuple[list[str], list[datetime | None]]:
     """Of each row whom it is about and when; nothing in a line that does not say it, as none did once."""
-    entities = [str(entity) for entity in content.get("entities") or ()]
-    event_at = [None if instant is None else _read_instant(instant) for instant in content.get("event_at") or ()]
-    if len(entities) != len(event_at) or len(entities) not in (0, n_rows):
+    if "entities" not in content:
+        return [], []
+    entities = [str(entity) for entity in content["entities"]]
+    event_at = [None if instant is None else _read_instant(instant) for instant in content["event_at"]]
+    if not len(entities) == len(event_at) == n_rows:
         raise ValueError(f"{n_rows} rows with {len(entities)} entities and {len(event_at)} event times")
     return entities, event_at
 

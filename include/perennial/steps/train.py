@@ -14,7 +14,8 @@ from perennial.config.spec import ModelSpec
 from perennial.contracts import Run, Snapshot, TrainedCandidate
 from perennial.errors import ConfigurationError, RetryableError, TrainingError
 from perennial.steps.candidate_training import CandidateTraining, log_training
-from perennial.steps.modelling import feature_types, limited_threads, provenance_tags, read_rows, run_tags, write_json
+from perennial.steps.modelling import feature_types, limited_threads, read_rows, write_json
+from perennial.steps.provenance import provenance_tags, run_tags
 from perennial.steps.workspace import run_folder
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def open_parent_run(spec: ModelSpec, run: Run, snapshot: Snapshot, *, settings: 
     registry = Registry(settings.mlflow_tracking_url)
     tags = run_tags(run, task=_PARENT_TASK)
     wanted = {name: tags[name] for name in ("dag_run_id", "task")}
-    provenance = provenance_tags(run, snapshot, settings=settings)
+    provenance = provenance_tags(spec, run, snapshot, settings=settings)
     if found := registry.find_runs(spec.model, wanted):
         _logger.info("MLflow run %s of this Dag run is there already", found[0].mlflow_run_id)
         registry.log(found[0].mlflow_run_id, tags=provenance)
@@ -66,7 +67,7 @@ def train_candidate(
     record = _record(run, name, settings=settings)
     tags = {
         **run_tags(run, task="train_candidate"),
-        **provenance_tags(run, snapshot, settings=settings),
+        **provenance_tags(spec, run, snapshot, settings=settings),
         "candidate": name,
         "training_digest": _training_digest(spec, snapshot, name),
     }
@@ -83,7 +84,8 @@ def train_candidate(
         registry.finish_run(run_id, status="FAILED", tags={"error": str(error)[:500]})
         algorithm = spec.candidates[name].algorithm
         return TrainedCandidate(name=name, algorithm=algorithm, mlflow_run_id=run_id, error=f"{type(error).__name__}: {error}")
-    registry.finish_run(run_id)
+    # As JSON: MLflow's own parameters are text, and what was a number there nobody can tell.
+    registry.finish_run(run_id, tags={"params": json.dumps(trained.params)})
     return trained
 
 

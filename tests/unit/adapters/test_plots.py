@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from perennial.adapters.plots import draw_curves, draw_distributions, draw_history, draw_season
+from perennial.adapters.plots import draw_curves, draw_distributions, draw_history, draw_intervals, draw_season
 from perennial.contracts.pictures import Distribution, SeasonPoint, WindowPoint
 
 LINE = [(0.0, 0.0), (0.2, 0.6), (1.0, 1.0)]
@@ -112,3 +112,17 @@ def test_where_nothing_is_known_nothing_is_drawn():
     assert draw_history([window(1, holdout=0.7, model_version=1)], label="ROC AUC") is None
     assert draw_season([], lag=LAG) is None
     assert draw_season([SeasonPoint(start=month(1), end=month(2))], lag=LAG) is None
+
+
+def test_a_metric_over_intervals_is_one_picture_also_where_most_of_it_is_unknown():
+    months = [datetime(2013, month, 1, tzinfo=UTC) for month in (3, 4, 5)]
+    lines = {
+        "challenger": [(at, 0.6 + at.month / 100) for at in months],
+        "champion of then": [(at, None) for at in months],
+        "present champion": [(months[2], 0.64)],
+    }
+    png = draw_intervals("ROC AUC", lines)
+    assert size(png)[0] > 900
+    assert len(png) < 40_000
+    assert png == draw_intervals("ROC AUC", lines)
+    assert size(draw_intervals("ROC AUC", {"challenger": [(months[0], None)]}))

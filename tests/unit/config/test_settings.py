@@ -65,6 +65,26 @@ def test_passwords_are_escaped_in_urls(tmp_path: Path) -> None:
     assert settings.state_url == "postgresql://perennial:a%2Fb%40c@127.0.0.1:5433/perennial"
 
 
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({"PERENNIAL_WAREHOUSE_URL": "postgresql://r@there/db"}, "PERENNIAL_WAREHOUSE_WRITER_URL is empty"),
+        ({"PERENNIAL_WAREHOUSE_WRITER_URL": "postgresql://w@there/db"}, "PERENNIAL_WAREHOUSE_URL is empty"),
+    ],
+)
+def test_scores_need_both_urls_of_a_warehouse_or_none(given: dict[str, str], missing: str) -> None:
+    with pytest.raises(ConfigurationError, match=missing):
+        _ = Settings.load(given).warehouse_scorer_url
+
+
+def test_scores_are_written_by_the_role_that_was_named(tmp_path: Path) -> None:
+    both = {"PERENNIAL_WAREHOUSE_URL": "postgresql://r@there/db", "PERENNIAL_WAREHOUSE_WRITER_URL": "postgresql://w@there/db"}
+    assert Settings.load(both).warehouse_scorer_url == "postgresql://w@there/db"
+    (tmp_path / "scorer_password").write_text("secret")
+    url = Settings.load({"PERENNIAL_SECRETS": str(tmp_path)}).warehouse_scorer_url
+    assert url == "postgresql://scorer:secret@127.0.0.1:5433/warehouse"
+
+
 def test_a_broken_line_is_named(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("# fine\nPERENNIAL_VAR\n")
     with pytest.raises(ConfigurationError, match=r"\.env:2"):

@@ -77,6 +77,18 @@ def test_the_example_is_right() -> None:
             "training.holdout (36 hours) must be longer than label.delay",
         ),
         ("columns: [carrier]", "columns: [carier]", "gates.slices.columns.0", "slice column 'carier' is not a feature"),
+        ("table: scores.flight_delay", "table: scores", "scoring.table", "found 'scores', expected schema.table"),
+        ("table: scores.flight_delay", "table: scores.Late-1", "scoring.table", "found 'scores.Late-1', expected schema.table"),
+        (
+            'cron: "0 6 * * *", ', 'cron: "0 6 * * *", timetable: trigger, ', "scoring.schedule",
+            "expected timetable: interval; a run that has an instant only",
+        ),
+        (
+            'scoring:\n  schedule: {cron: "0 6 * * *", start: 2013-04-02}\n  table: scores.flight_delay',
+            "monitoring: {source: scores}",
+            "monitoring.source", "the section `scoring` is missing",
+        ),
+        ("entity_key: [flight_id]", "entity_key: [features]", "source.entity_key", "key 'features' has the name of a column"),
         ("roc_auc: 0.6", "auc: 0.6", "gates.floors.auc", "found 'auc', allowed: roc_auc, average_precision"),
     ],
 )  # fmt: skip

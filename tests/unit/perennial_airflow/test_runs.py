@@ -9,7 +9,7 @@ from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.errors import ConfigurationError
-from perennial_airflow.runs import resolve_run
+from perennial_airflow.runs import resolve_as_of, resolve_run
 
 APRIL = datetime(2013, 4, 1, tzinfo=UTC)
 MAY = datetime(2013, 5, 1, tzinfo=UTC)
@@ -20,8 +20,14 @@ def spec() -> ModelSpec:
     return load_spec(spec_path(Settings.load(), "flight_delay"))
 
 
-def dag_run(run_type: str, interval_end: datetime | None = None) -> SimpleNamespace:
-    return SimpleNamespace(dag_id="retrain__flight_delay", run_id="a", run_type=run_type, data_interval_end=interval_end)
+def dag_run(run_type: str, ends_at: datetime | None = None, *, run_id: str = "a", user: str | None = "ann") -> SimpleNamespace:
+    return SimpleNamespace(
+        dag_id="retrain__flight_delay",
+        run_id=run_id,
+        run_type=run_type,
+        data_interval_end=ends_at,
+        triggering_user_name=user,
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,6 +52,35 @@ def test_the_window_and_candidates_of_a_manual_run(spec: ModelSpec) -> None:
     params = {"as_of": "2013-05-01", "window": "60 days", "force": "board demo", "candidates": ["lightgbm"]}
     run = resolve_run(spec, dag_run("manual"), params)
     assert (run.start, run.force_reason, run.candidates) == (MAY - timedelta(days=60), "board demo", ("lightgbm",))
+    assert run.forced_by == "ann"
+
+
+def test_a_force_is_a_persons(spec: ModelSpec) -> None:
+    with pytest.raises(ConfigurationError, match="nobody is named as who started this run"):
+        resolve_run(spec, dag_run("operator_triggered", user=None), {"as_of": "2013-05-01", "force": "why not"})
+    assert resolve_run(spec, dag_run("manual", user=None), {"as_of": "2013-05-01"}).forced_by == ""
+
+
+def test_a_backfill_that_does_a_scheduled_run_over_leaves_its_record_alone(spec: ModelSpec) -> None:
+    reprocessed = dag_run("backfill", APRIL)
+    reprocessed.run_id = "scheduled__2013-04-01T00:00:00+00:00"
+    assert resolve_run(spec, reprocessed, {}).dag_run_id == f"backfill__{reprocessed.run_id}"
+    assert resolve_run(spec, dag_run("backfill", APRIL), {}).dag_run_id == "backfill__a"
+
+
+@pytest.mark.parametrize(
+    ("run_type", "run_id", "user", "cause"),
+    [
+        ("scheduled", "scheduled__2013-04-01", None, "schedule"),
+        ("backfill", "backfill__2013-04-01", "ann", "backfill"),
+        ("manual", "request__17", "airflow", "request 17"),
+        ("operator_triggered", "request__17", None, "request 17"),
+        ("manual", "a", "ann", "by hand: ann"),
+        ("manual", "a", None, "by hand"),
+    ],
+)
+def test_what_started_a_run(spec: ModelSpec, run_type: str, run_id: str, user: str | None, cause: str) -> None:
+    assert resolve_run(spec, dag_run(run_type, APRIL, run_id=run_id, user=user), {"as_of": "2013-04-01"}).cause == cause
 
 
 def test_all_candidates_unless_told(spec: ModelSpec) -> None:
@@ -72,3 +107,10 @@ def test_an_interval_in_another_zone_becomes_utc(spec: ModelSpec) -> None:
 def test_a_wrong_param_is_refused_by_name(spec: ModelSpec, params: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         resolve_run(spec, dag_run("manual"), params)
+
+
+def test_what_only_needs_an_instant_gets_one_or_says_so() -> None:
+    assert resolve_as_of(dag_run("scheduled", APRIL), {"as_of": "2013-05-01"}) == APRIL
+    assert resolve_as_of(dag_run("manual"), {"as_of": "2013-05-01"}) == MAY
+    with pytest.raises(ConfigurationError, match="neither an as_of param"):
+        resolve_as_of(dag_run("manual"), {})

@@ -1,5 +1,6 @@
 """The mails of a release: what they say, in both forms."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from html_checks import check_html
 from perennial.adapters.mail import Mail, build_message
 from perennial.config.settings import Settings
+from perennial.contracts import Force
 from perennial.steps.release_report import build_rejection_mail, build_release_mail, build_request_mail, build_rollback_mail
 from perennial.steps.release_view import RolledBack
 from release_records import DAG_RUN_ID, MODEL, build_release_evidence
@@ -93,3 +95,11 @@ def test_a_second_rollback_to_the_same_version_is_news() -> None:
     later = RolledBack(**{name: getattr(DONE, name) for name in RolledBack.__dataclass_fields__} | {"valid_from": DEADLINE})
     keys = {build_rollback_mail(SPEC, done, dag_run_id="", settings=SETTINGS).key for done in (DONE, DONE, later)}
     assert len(keys) == 2
+
+
+def test_a_force_is_named_wherever_the_decision_is():
+    forced = replace(build_release_evidence(), force=Force(by="ann", reason="May's feed was broken."))
+    mail = build_release_mail(SPEC, forced, predecessor=3, dag_run_id=DAG_RUN_ID, settings=SETTINGS)
+    for form in (mail.text, mail.html):
+        assert "Forced by ann: May" in form
+    assert "Forced by" not in mails()["release"].text

@@ -84,7 +84,7 @@ def test_the_next_step_depends_on_outcome_and_release():
 
 def test_the_next_step_of_a_backfill_is_a_persons():
     backfill = replace(RUN, mode="backfill")
-    said = "Version 4 waits until a person starts release__flight_delay."
+    said = "Version 4 was made by a backfill: callers stay where they are, unless a person forces its release."
     assert describe_next_step(SPEC, backfill, build_evidence(champion=True)) == said
 
 

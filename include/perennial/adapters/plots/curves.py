@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Points = Sequence[tuple[float, float]]
 
 # Line styles repeat what the colours say.
-_STYLES: Mapping[str, Mapping[str, object]] = {
+STYLES: Mapping[str, Mapping[str, object]] = {
     "challenger": {"color": BLUE, "linestyle": "-", "linewidth": 1.8, "zorder": 3},
     "champion": {"color": ORANGE, "linestyle": "--", "linewidth": 1.6, "zorder": 2},
     "baseline": {"color": "#8a8f98", "linestyle": ":", "linewidth": 1.4, "zorder": 1},
@@ -52,7 +52,7 @@ def draw_curves(curves: Mapping[str, Mapping[str, Points]]) -> dict[str, bytes]:
     """
     pictures = {}
     for kind in _AXES:
-        lines = {who: curves[who][kind] for who in _STYLES if curves.get(who, {}).get(kind)}
+        lines = {who: curves[who][kind] for who in STYLES if curves.get(who, {}).get(kind)}
         if lines:
             pictures[kind] = to_png(_draw(kind, lines))
     return pictures
@@ -65,7 +65,7 @@ def _draw(kind: str, lines: Mapping[str, Points]) -> "Figure":
     axes = figure.subplots()
     for who, points in lines.items():
         (line,) = axes.plot(*zip(*points, strict=True), label=who)
-        line.set(**_STYLES[who], **_MARKS[kind])
+        line.set(**STYLES[who], **_MARKS[kind])
     if kind != "precision_recall":
         axes.plot([0, 1], [0, 1], color=LINE, linewidth=0.8, zorder=0)
     _label(axes, kind)

@@ -25,11 +25,13 @@ _LONGEST_PARAM = 6000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackedRun:
-    """One run in MLflow; `status` is MLflow's."""
+    """One run in MLflow; `status` is MLflow's. Parameters are text there, whatever they were."""
 
     mlflow_run_id: str
     status: str
     tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,12 @@ class Registry:
                 return []
             conditions = " AND ".join(f"tags.`{tag_name(name)}` = {_quote(value)}" for name, value in tags.items())
             return [_tracked(run) for run in self._client.search_runs([found.experiment_id], conditions)]
+
+    def read_run(self, run_id: str) -> TrackedRun | None:
+        """One run; None where MLflow answers that there is none."""
+        with self._translated():
+            found = self._or_none(lambda: self._client.get_run(run_id))
+        return None if found is None else _tracked(found)
 
     def start_run(self, experiment: str, name: str, *, tags: Mapping[str, str], parent_run_id: str = "") -> str:
         """Open a run and return its id. A missing experiment is created."""
@@ -158,6 +166,17 @@ class Registry:
             found = self._or_none(lambda: self._client.get_model_version(model, str(model_version)))
         return None if found is None else _version(found)
 
+    def list_versions(self, model: str) -> list[int]:
+        """Numbers of all versions, in order."""
+        with self._translated():
+            return sorted(int(each.version) for each in self._client.search_model_versions(f"name = {_quote(model)}"))
+
+    def tag_version(self, model: str, model_version: int, tags: Mapping[str, str]) -> None:
+        """Put tags on a version; doing so again changes nothing."""
+        with self._translated():
+            for name, value in to_prefixed(tags).items():
+                self._client.set_model_version_tag(model, str(model_version), name, value)
+
     def read_alias(self, model: str, alias: str) -> int | None:
         """The version an alias points at; None where the registry answers that there is none."""
         with self._translated():
@@ -232,7 +251,13 @@ def _quote(value: str) -> str:
 
 
 def _tracked(run: "MlflowRun") -> TrackedRun:
-    return TrackedRun(mlflow_run_id=run.info.run_id, status=run.info.status, tags=from_prefixed(run.data.tags))
+    return TrackedRun(
+        mlflow_run_id=run.info.run_id,
+        status=run.info.status,
+        tags=from_prefixed(run.data.tags),
+        params=run.data.params,
+        metrics=run.data.metrics,
+    )
 
 
 def _version(version: "MlflowVersion") -> ModelVersion:

@@ -1,10 +1,13 @@
 """Who serves, and who did: the table `champion`."""
 
+from datetime import datetime
+
+import psycopg2
 from psycopg2.extras import RealDictCursor
 
 from perennial.adapters.state.audit import insert_audit
 from perennial.adapters.state.connection import Connection
-from perennial.adapters.state.releases import lock_releases, move_release_in, read_under_way_in
+from perennial.adapters.state.releases import lock_releases, move_release_in, read_under_way_in, refused
 from perennial.adapters.state.stages import end_open_stages_in, stop_release_in
 from perennial.contracts import UNDER_WAY, Champion, Rollback
 from perennial.errors import ReleaseError
@@ -24,6 +27,15 @@ class ChampionTable(Connection):
         """All who serve or served, the latest first."""
         sql = "SELECT model, model_version, valid_from FROM champion WHERE model = %s ORDER BY valid_from DESC"
         return [Champion(**row) for row in self._fetch(sql, (model,))]
+
+    def read_champion_at(self, model: str, at: datetime) -> Champion | None:
+        """Who served at an instant; None where nobody did."""
+        rows = self._fetch(
+            """SELECT model, model_version, valid_from FROM champion
+               WHERE model = %s AND valid_from <= %s AND (valid_to IS NULL OR valid_to > %s)""",
+            (model, at, at),
+        )
+        return Champion(**rows[0]) if rows else None
 
     def read_champion_run(self, model: str) -> str:
         """Id of the Dag run that made the present champion; empty where there is none."""
@@ -66,7 +78,7 @@ class ChampionTable(Connection):
         Raises
         ------
         ReleaseError
-            As `check_promotion`.
+            As `check_promotion`; and where the database's promotion guard refuses it, whatever else was checked.
         """
         with self._transaction() as cursor:
             lock_releases(cursor, model)
@@ -147,8 +159,11 @@ def _replace_champion(
         (model,),
     )
     begins_at = row["valid_to"] if (row := cursor.fetchone()) else None
-    cursor.execute(
-        """INSERT INTO champion (model, model_version, valid_from, dag_run_id, reason, by_rollback)
-           VALUES (%s, %s, coalesce(%s, clock_timestamp()), %s, %s, %s)""",
-        (model, model_version, begins_at, dag_run_id, reason, by_rollback),
-    )
+    try:
+        cursor.execute(
+            """INSERT INTO champion (model, model_version, valid_from, dag_run_id, reason, by_rollback)
+               VALUES (%s, %s, coalesce(%s, clock_timestamp()), %s, %s, %s)""",
+            (model, model_version, begins_at, dag_run_id, reason, by_rollback),
+        )
+    except psycopg2.errors.CheckViolation as error:
+        raise refused(error) from error

@@ -42,11 +42,27 @@ class Connection:
 
     @contextmanager
     def _transaction(self) -> Iterator[RealDictCursor]:
+        with self._opened() as opened, opened, opened.cursor(cursor_factory=RealDictCursor) as cursor:
+            yield cursor
+
+    @contextmanager
+    def _no_transaction(self) -> Iterator[RealDictCursor]:
+        """For a statement that can be in none."""
+        with self._opened() as opened:
+            opened.autocommit = True
+            try:
+                with opened.cursor(cursor_factory=RealDictCursor) as cursor:
+                    yield cursor
+            finally:
+                if not opened.closed:
+                    opened.autocommit = False
+
+    @contextmanager
+    def _opened(self) -> Iterator["connection"]:
         if self._connection is None:
             raise PermanentError("the state database is used outside its `with` block")
         try:
-            with self._connection as open_connection, open_connection.cursor(cursor_factory=RealDictCursor) as cursor:
-                yield cursor
+            yield self._connection
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
             raise UnavailableError(f"the state database went away: {describe(error)}", "see: perennial status") from error
 

@@ -6,8 +6,8 @@ import psycopg2
 from psycopg2.extras import RealDictCursor
 
 from perennial.adapters.state.audit import insert_audit
-from perennial.adapters.state.connection import Connection
-from perennial.contracts import UNDER_WAY, RegisteredVersion, ReleaseRow
+from perennial.adapters.state.connection import Connection, describe
+from perennial.contracts import UNDER_WAY, Force, Mode, RegisteredVersion, ReleaseRow
 from perennial.errors import ReleaseError
 
 _COLUMNS = ", ".join(ReleaseRow.__dataclass_fields__)
@@ -17,8 +17,16 @@ _UNCHANGED = {"reason": "", "bento_tag": "", "program": "", "port": None, "traff
 class ReleaseTable(Connection):
     """Reads and writes of the table `release`."""
 
-    def write_release(self, version: RegisteredVersion, dag_run_id: str) -> None:
+    def write_release(
+        self, version: RegisteredVersion, dag_run_id: str, *, mode: Mode = "live", force: Force | None = None
+    ) -> list[int]:
         """Record a registered version as `registered`; the same one again changes nothing.
+
+        In a backfill it takes the place of what the same Dag run registered before: one that waits is `rejected` then.
+
+        Returns
+        -------
+        The versions that this one has superseded, now or before.
 
         Raises
         ------
@@ -27,16 +35,20 @@ class ReleaseTable(Connection):
         """
         values = (
             version.model, version.model_version, dag_run_id, version.snapshot_id, version.mlflow_run_id, version.training_end,
+            mode, force.by if force else "", force.reason if force else "",
         )  # fmt: skip
         with self._transaction() as cursor:
+            if mode == "backfill":
+                _supersede(cursor, version, dag_run_id)
             cursor.execute(
-                """INSERT INTO release (model, model_version, dag_run_id, snapshot_id, mlflow_run_id, training_end)
-                   VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
+                """INSERT INTO release (model, model_version, dag_run_id, snapshot_id, mlflow_run_id, training_end,
+                                        mode, forced_by, forced_reason)
+                   VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
                 values,
             )
             cursor.execute(
                 """SELECT model_version, dag_run_id, mlflow_run_id FROM release
-                   WHERE model = %s AND (model_version = %s OR dag_run_id = %s)
+                   WHERE model = %s AND (model_version = %s OR (dag_run_id = %s AND superseded_by IS NULL))
                        AND (model_version, mlflow_run_id) <> (%s, %s)""",
                 (version.model, version.model_version, dag_run_id, version.model_version, version.mlflow_run_id),
             )
@@ -46,6 +58,26 @@ class ReleaseTable(Connection):
                     f"{other['dag_run_id']} recorded version {other['model_version']} of MLflow run {other['mlflow_run_id']}",
                     "the model registry and the table release disagree; was one of them restored or emptied alone?",
                 )
+            sql = "SELECT model_version FROM release WHERE model = %s AND superseded_by = %s ORDER BY model_version"
+            cursor.execute(sql, (version.model, version.model_version))
+            return [row["model_version"] for row in cursor.fetchall()]
+
+    def force_release(self, model: str, model_version: int, force: Force) -> None:
+        """Record a person's word for a version; the database itself writes it into the audit trail, once.
+
+        Raises
+        ------
+        ReleaseError
+            When there is no such release.
+        """
+        with self._transaction() as cursor:
+            lock_releases(cursor, model)
+            cursor.execute(
+                "UPDATE release SET forced_by = %s, forced_reason = %s WHERE model = %s AND model_version = %s",
+                (force.by, force.reason, model, model_version),
+            )
+            if cursor.rowcount == 0:
+                raise ReleaseError(f"there is no release of {model} version {model_version}")
 
     def read_release(self, model: str, model_version: int) -> ReleaseRow | None:
         """One release, or none."""
@@ -116,6 +148,22 @@ class ReleaseTable(Connection):
             insert_audit(cursor, f"release__{model}", "registered", model, f"version {model_version}", detail)
 
 
+def _supersede(cursor: RealDictCursor, version: RegisteredVersion, dag_run_id: str) -> None:
+    """Give way to a newer version of the same Dag run. One that was released on purpose stays where it is."""
+    cursor.execute(
+        """UPDATE release SET superseded_by = %(by)s,
+               state = CASE state WHEN 'registered' THEN 'rejected' ELSE state END,
+               reason = CASE state WHEN 'registered' THEN %(reason)s ELSE reason END
+           WHERE model = %(model)s AND dag_run_id = %(dag_run_id)s AND superseded_by IS NULL AND model_version < %(by)s""",
+        {
+            "by": version.model_version,
+            "reason": f"superseded by version {version.model_version}: its backfill did this interval over",
+            "model": version.model,
+            "dag_run_id": dag_run_id,
+        },
+    )
+
+
 def lock_releases(cursor: RealDictCursor, model: str) -> None:
     """Let one transaction at a time change what serves a model or is on its way; the others wait until it ends."""
     cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"champion/{model}",))
@@ -128,6 +176,11 @@ def read_under_way_in(cursor: RealDictCursor, model: str, *, but: int) -> Releas
         (model, but, sorted(UNDER_WAY)),
     )
     return ReleaseRow(**row) if (row := cursor.fetchone()) else None
+
+
+def refused(error: psycopg2.errors.CheckViolation) -> ReleaseError:
+    """What the database's own guards say, and the next step they name."""
+    return ReleaseError(describe(error), error.diag.message_hint or "")
 
 
 def move_release_in(
@@ -144,7 +197,7 @@ def move_release_in(
             values,
         )
     except psycopg2.errors.CheckViolation as error:
-        raise ReleaseError(str(error).splitlines()[0]) from error
+        raise refused(error) from error
     except psycopg2.errors.UniqueViolation as error:
         raise ReleaseError(
             f"another version of {model} is on its way to callers, so version {model_version} cannot become {state}",

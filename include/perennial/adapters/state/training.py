@@ -1,15 +1,25 @@
 """What was trained on and what was decided about it: the tables `snapshot` and `decision`."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from psycopg2.extras import Json
 
 from perennial.adapters.state.connection import Connection
-from perennial.contracts import Decision, GateResult, Snapshot, Validation
+from perennial.contracts import Decision, FailedExpectation, GateResult, Snapshot, Validation
 
 _DECISION_COLUMNS = ", ".join(Decision.__dataclass_fields__)
 _SNAPSHOT_COLUMNS = "snapshot_id, model, as_of, window_start AS start, holdout_start, n_rows, digest, sql_digest, dvc_revision"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedSnapshot:
+    """A snapshot, when it was taken, and the results of the suites that its rows passed."""
+
+    snapshot: Snapshot
+    taken_at: datetime
+    validations: tuple[Validation, ...]
 
 
 class TrainingTables(Connection):
@@ -34,6 +44,12 @@ class TrainingTables(Connection):
         rows = self._fetch(f"SELECT {_SNAPSHOT_COLUMNS} FROM snapshot WHERE snapshot_id = %s", (snapshot_id,))
         return Snapshot(**rows[0], path="") if rows else None
 
+    def read_recorded_snapshot(self, snapshot_id: str) -> RecordedSnapshot | None:
+        """One snapshot with what was validated and when it was taken."""
+        columns = f"{_SNAPSHOT_COLUMNS}, validation, created_at"
+        rows = self._fetch(f"SELECT {columns} FROM snapshot WHERE snapshot_id = %s", (snapshot_id,))
+        return _to_recorded(dict(rows[0])) if rows else None
+
     def read_snapshot_row_counts(self, model: str, before: datetime, *, window: timedelta, limit: int = 10) -> list[int]:
         """Rows that the raw suite saw for the latest snapshots of windows as long, with `as_of` before `before`; newest first."""
         rows = self._fetch(
@@ -53,19 +69,19 @@ class TrainingTables(Connection):
             decision.model, decision.dag_run_id, decision.snapshot_id, decision.outcome, decision.candidate,
             decision.mlflow_run_id, decision.champion_version, Json([asdict(gate) for gate in decision.gates]),
             Json(dict(decision.challenger_metrics)), Json(dict(decision.champion_metrics)), Json(dict(decision.slices)),
-            decision.forced_reason,
+            decision.forced_reason, decision.forced_by,
         )  # fmt: skip
         with self._transaction() as cursor:
             cursor.execute(
                 """INSERT INTO decision (model, dag_run_id, snapshot_id, outcome, candidate, mlflow_run_id, champion_version,
-                                         gates, challenger_metrics, champion_metrics, slices, forced_reason)
-                   VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                                         gates, challenger_metrics, champion_metrics, slices, forced_reason, forced_by)
+                   VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
                    ON CONFLICT (model, dag_run_id) DO UPDATE SET
                        snapshot_id = EXCLUDED.snapshot_id, outcome = EXCLUDED.outcome, candidate = EXCLUDED.candidate,
                        mlflow_run_id = EXCLUDED.mlflow_run_id, champion_version = EXCLUDED.champion_version,
                        gates = EXCLUDED.gates, challenger_metrics = EXCLUDED.challenger_metrics,
                        champion_metrics = EXCLUDED.champion_metrics, slices = EXCLUDED.slices,
-                       forced_reason = EXCLUDED.forced_reason, decided_at = now()""",
+                       forced_reason = EXCLUDED.forced_reason, forced_by = EXCLUDED.forced_by, decided_at = now()""",
                 values,
             )
 
@@ -74,3 +90,15 @@ class TrainingTables(Connection):
         sql = f"SELECT {_DECISION_COLUMNS} FROM decision WHERE model = %s AND dag_run_id = %s"
         rows = self._fetch(sql, (model, dag_run_id))
         return Decision(**{**rows[0], "gates": tuple(GateResult(**gate) for gate in rows[0]["gates"])}) if rows else None
+
+
+def _to_recorded(row: dict[str, Any]) -> RecordedSnapshot:
+    taken_at, validations = row.pop("created_at"), row.pop("validation")
+    return RecordedSnapshot(
+        snapshot=Snapshot(**row, path=""), taken_at=taken_at, validations=tuple(_to_validation(each) for each in validations)
+    )
+
+
+def _to_validation(record: dict[str, Any]) -> Validation:
+    failed = tuple(FailedExpectation(**{**each, "sample_keys": tuple(each["sample_keys"])}) for each in record["failed"])
+    return Validation(**{**record, "failed": failed})

@@ -1,45 +1,18 @@
 """The data registry: a plain git and DVC repository, one copy and one commit per content, whole again after a dead writer."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from data_registry import NAME, cached, commits, dvc, keep, run
 from perennial.adapters import snapshots
 from perennial.errors import RetryableError
-
-NAME = "parcels/20130101T000000Z__20130201T000000Z"
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Path:
     return tmp_path / "data-registry"
-
-
-def keep(registry: Path, content: bytes = b"rows", *, name: str = NAME) -> snapshots.Stored:
-    source = registry.parent / "training_set.parquet"
-    source.write_bytes(content)
-    return snapshots.store(registry, name, source, metadata={"n_rows": 4}, message=f"keep {name}")
-
-
-def run(registry: Path, *command: str) -> str:
-    environment = {"PATH": os.environ["PATH"], "HOME": str(registry.parent / "nobody"), "DVC_NO_ANALYTICS": "1"}
-    return subprocess.run(command, cwd=registry, env=environment, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def dvc(registry: Path, *arguments: str) -> str:
-    return run(registry, sys.executable, "-m", "dvc", *arguments)
-
-
-def commits(registry: Path) -> int:
-    return int(run(registry, "git", "rev-list", "--count", "HEAD"))
-
-
-def cached(registry: Path) -> list[bytes]:
-    return sorted(path.read_bytes() for path in (registry / ".dvc" / "cache").rglob("*") if path.is_file())
 
 
 def test_plain_git_and_dvc_understand_it(registry):
@@ -114,6 +87,11 @@ def leave_locks(registry: Path) -> None:
     (registry / f"{NAME}.parquet.dvc").unlink()
 
 
+def leave_half_of_dvcs_lock(registry: Path) -> None:
+    (registry / ".dvc" / "tmp" / "rwlock").write_text('{"write": {"/')
+    (registry / f"{NAME}.parquet.dvc").unlink()
+
+
 def die_before_the_commit(registry: Path) -> None:
     run(registry, "git", "reset", "--quiet", "--mixed", "HEAD~1")
 
@@ -129,7 +107,7 @@ def die_while_copying(registry: Path) -> None:
     "damage",
     [
         lose_the_pointer, empty_the_pointer, halve_the_pointer, lose_the_description, lose_the_cache, leave_locks,
-        die_before_the_commit, die_while_copying,
+        leave_half_of_dvcs_lock, die_before_the_commit, die_while_copying,
     ],
 )  # fmt: skip
 def test_the_next_call_finishes_what_a_dead_writer_left(registry, damage):

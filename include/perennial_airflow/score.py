@@ -1,0 +1,26 @@
+"""The task of `score__<model>`. It calls one step of the library, imported where it runs."""
+
+from typing import Any
+
+from airflow.sdk import get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from perennial_airflow.factory import load_model
+from perennial_airflow.windows import resolve_interval
+from perennial_airflow.xcom import pack
+
+Packed = dict[str, Any]
+
+
+# It keeps a core busy, as a training does.
+@task(pool="training")
+def score(model: str) -> Packed:
+    """Score the interval's rows by the champion and write the predictions to the warehouse."""
+    from perennial.steps.score import score as step
+
+    context = get_current_context()
+    spec, settings = load_model(model)
+    run = resolve_interval(model, context["dag_run"], context["params"])
+    if (scored := step(spec, run, settings=settings)) is None:
+        raise AirflowSkipException(f"nobody serves {model} yet, so nobody can score")
+    return pack(scored)

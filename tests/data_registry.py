@@ -1,0 +1,39 @@
+"""A data registry in a test's folder: filled by our code, looked at with plain git and DVC."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from perennial.adapters import snapshots
+
+NAME = "parcels/20130101T000000Z__20130201T000000Z"
+
+
+def keep(registry: Path, content: bytes = b"rows", *, name: str = NAME) -> snapshots.Stored:
+    source = registry.parent / "training_set.parquet"
+    source.write_bytes(content)
+    return snapshots.store(registry, name, source, metadata={"n_rows": 4}, message=f"keep {name}")
+
+
+def run(folder: Path, *command: str) -> str:
+    """Output of a program that knows nothing of us."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder.parent / "nobody"), "DVC_NO_ANALYTICS": "1"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    return run(folder, sys.executable, "-m", "dvc", *arguments)
+
+
+def commits(registry: Path) -> int:
+    return int(run(registry, "git", "rev-list", "--count", "HEAD"))
+
+
+def contents(folder: Path) -> list[bytes]:
+    """What lies in a cache or a remote."""
+    return sorted(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def cached(registry: Path) -> list[bytes]:
+    return contents(registry / ".dvc" / "cache")
