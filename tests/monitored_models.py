@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from logged_requests import log_requests
 from perennial.adapters.registry import Registry
+from perennial.adapters.scores import ScoredRow, ScoreTable, write_scores
 from perennial.adapters.snapshots import compute_digest, content_path
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
@@ -25,7 +26,6 @@ from perennial.core.frames import features_frame, to_rows
 from perennial.core.identity import entity_texts
 from perennial.steps.monitor import monitor
 from perennial.steps.parquet import write_frame
-from spec_of_rows import small_spec
 
 FEATURES = {
     "carrier": ("category", False), "hour": ("integer", False), "miles": ("float", True), "wind": ("float", True),
@@ -43,17 +43,33 @@ FROM parcels.{model} WHERE at >= :start AND at < :end ORDER BY at, id
 """
 
 
-def parcels_spec(model: str, **monitoring: object) -> ModelSpec:
-    """Windows of a week with 1,500 rows: one bad window is evidence enough, slices are carriers."""
+def parcels_values(model: str, **monitoring: object) -> dict[str, object]:
+    """A spec as YAML holds it. Windows of a week with 1,500 rows: one bad window is evidence enough, slices are carriers."""
     base: dict[str, object] = {"min_rows": 200, "persistence": {"breaches": 1, "windows": 1}}
-    return small_spec(
-        model=model,
-        source={"query": f"{model}.sql", "entity_key": ["id"], "event_time": "at"},
-        training={"window": "60 days", "holdout": "20 days", "min_rows": 100},
-        features={name: {"type": kind, "nullable": nullable} for name, (kind, nullable) in FEATURES.items()},
-        gates={"floors": {"roc_auc": 0.5}, "slices": {"columns": ["carrier"], "min_rows": 100}},
-        monitoring=base | monitoring,
-    )
+    suites = dict.fromkeys(("raw", "clean", "features"), "parcels.yaml")
+    return {
+        "model": model,
+        "description": "Will a parcel be late?",
+        "owner": {"name": "Depot", "email": "depot@example.com"},
+        "task": "binary_classification",
+        "schedule": {"cron": "0 6 1 * *", "start": TRAINED_FROM.date(), "end": TRAINED_FROM.date()},
+        "source": {"query": f"{model}.sql", "entity_key": ["id"], "event_time": "at"},
+        "label": {"column": "is_late", "delay": "1 day", "min_mature_ratio": 0.9},
+        "training": {"window": "60 days", "holdout": "20 days", "min_rows": 100},
+        "features": {name: {"type": kind, "nullable": nullable} for name, (kind, nullable) in FEATURES.items()},
+        "expectations": suites | {"freshness": "2 days"},
+        "budget": {"trials": 1, "seconds": 10, "rows": 1000, "folds": 2},
+        "candidates": {"logistic": {"algorithm": "logistic_regression"}},
+        "metric": "roc_auc",
+        "gates": {"floors": {"roc_auc": 0.5}, "slices": {"columns": ["carrier"], "min_rows": 100}},
+        "release": {"automatic": False},
+        "monitoring": base | monitoring,
+        "recipients": ["depot@example.com"],
+    }
+
+
+def parcels_spec(model: str, **monitoring: object) -> ModelSpec:
+    return ModelSpec.model_validate(parcels_values(model, **monitoring))
 
 
 def make_parcels(
@@ -140,6 +156,21 @@ class Monitored:
             milliseconds=milliseconds,
         )  # fmt: skip
 
+    def score(self, frame: pd.DataFrame) -> None:
+        """Write what the champion says of these rows into the table of scores."""
+        inputs = features_frame(frame, FEATURES)
+        rows = [
+            ScoredRow(key=[key], event_at=at.to_pydatetime(), arrived_at=None, prediction=prediction, features=features)
+            for key, at, prediction, features in zip(
+                frame["id"], frame["at"], predict(self.pipeline, inputs), to_rows(inputs, FEATURES), strict=True
+            )
+        ]
+        table = ScoreTable(name="parcels.scores", model=self.spec.model, key={"id": "text"})
+        write_scores(
+            self.settings.database_url("warehouse"), table, [rows], model_version=self.version, scored_at=rows[-1].event_at,
+            dag_run_id="scored",
+        )  # fmt: skip
+
     def fail(self, n: int, *, at: datetime) -> None:
         """So many requests that were answered 500."""
         log_requests(
@@ -172,6 +203,8 @@ def make_monitored(settings: Settings, spec: ModelSpec, project: Path) -> Monito
     ----------
     project
         Gets the source query; the settings of the model lead there.
+
+    The warehouse has what it was trained on, too: a retraining finds it.
     """
     settings = settings.model_copy(update={"project": project})
     (project / "sql" / "models").mkdir(parents=True, exist_ok=True)
@@ -183,7 +216,9 @@ def make_monitored(settings: Settings, spec: ModelSpec, project: Path) -> Monito
     with StateStore(settings.state_url) as state:
         state.move_release(spec.model, version.model_version, state="checked")
         state.promote(spec.model, version.model_version, dag_run_id="first", reason="first", actor="test")
-    return Monitored(spec=spec, settings=settings, pipeline=pipeline, version=version.model_version)
+    monitored = Monitored(spec=spec, settings=settings, pipeline=pipeline, version=version.model_version)
+    monitored.deliver(history)
+    return monitored
 
 
 def _create_table(settings: Settings, model: str) -> None:
@@ -194,6 +229,7 @@ def _create_table(settings: Settings, model: str) -> None:
                 CREATE TABLE parcels.{model} (id text, at timestamptz, labelled_at timestamptz, is_late integer, carrier text,
                                               hour integer, miles double precision, wind double precision);
                 GRANT USAGE ON SCHEMA parcels TO warehouse_reader;
+                ALTER DEFAULT PRIVILEGES IN SCHEMA parcels GRANT SELECT ON TABLES TO warehouse_reader;
                 GRANT SELECT ON parcels.{model} TO warehouse_reader"""
         )
     connection.close()

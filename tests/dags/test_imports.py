@@ -35,7 +35,7 @@ def test_our_airflow_side_imports_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import airflow.sdk, sys; before = set(sys.modules);"
         "import perennial_airflow.factory, perennial_airflow.retrain, perennial_airflow.release;"
-        "import perennial_airflow.score, perennial_airflow.housekeeping;"
+        "import perennial_airflow.score, perennial_airflow.housekeeping, perennial_airflow.monitor;"
         "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
     )
     environ = os.environ | {"AIRFLOW_HOME": str(tmp_path)}

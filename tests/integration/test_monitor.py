@@ -8,8 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitored_models import DAY, TRAINED_UNTIL, WEEK, Monitored, breached, make_monitored, make_parcels, parcels_spec, value_of
+from monitored_models import (
+    DAY,
+    TRAINED_UNTIL,
+    WEEK,
+    Monitored,
+    breached,
+    make_monitored,
+    make_parcels,
+    parcels_spec,
+    parcels_values,
+    value_of,
+)
 from perennial.adapters.state import StateStore
+from perennial.config.spec import ModelSpec
 from perennial.contracts.monitoring import Verdict
 
 if TYPE_CHECKING:
@@ -40,6 +52,7 @@ def ordinary(model: Monitored, number: int) -> tuple[datetime, datetime]:
     return start, end
 
 
+SCORING = {"schedule": {"cron": "0 6 * * *", "start": TRAINED_UNTIL.date()}, "table": "parcels.scores"}
 MEASURED = {
     "quality": {"rows", "volume", "duplicates", "missing", "out_of_range"},
     "drift": {"importance", "psi", "unseen", "mean_prediction", "target", "positive_ratio"},
@@ -106,7 +119,7 @@ def test_rows_that_were_sent_twice_are_a_data_fault(model: Monitored) -> None:
 
 def test_a_new_carrier_is_drift(model: Monitored) -> None:
     start, end = ordinary(model, 7)
-    model.happen(start, end, seed=15, rows=lambda rows: rows.assign(carrier=rows["carrier"].mask(every(rows, 5), "ZZ")))
+    model.happen(start, end, seed=15, rows=with_new_carrier)
     verdict = model.monitor(start, end)
     assert (verdict.outcome, verdict.is_persistent) == ("drift", True)
     assert {("drift", "unseen", "carrier"), ("drift", "psi", "carrier")} <= breached(verdict)
@@ -213,6 +226,22 @@ def test_a_new_champion_is_compared_with_its_training_set_until_it_has_windows_o
     verdict = model.monitor(start, end, spec=parcels_spec("watched", reference="previous", previous_windows=1))
     assert verdict.outcome == "healthy"
     assert "this version answered no row of the performance window" not in verdict.findings[0].reason
+
+
+def test_scores_of_a_table_are_watched_like_predictions(model: Monitored) -> None:
+    start, end = week(26)
+    model.deliver(make_parcels(start - WEEK, end, seed=90))
+    model.score(make_parcels(start - WEEK, start, seed=90))
+    model.score(with_new_carrier(make_parcels(start, end, seed=91)))
+    spec = ModelSpec.model_validate(parcels_values("watched", source="scores") | {"scoring": SCORING})
+    verdict = model.monitor(start, end, spec=spec)
+    assert (verdict.outcome, verdict.model_version, verdict.n_rows) == ("drift", model.version, 1500)
+    assert ("drift", "unseen", "carrier") in breached(verdict)
+    assert {each.aspect for each in verdict.findings} == {"quality", "drift", "performance", "estimate"}
+
+
+def with_new_carrier(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(carrier=rows["carrier"].mask(every(rows, 5), "ZZ"))
 
 
 def every(rows: pd.DataFrame, n: int) -> "np.ndarray":

@@ -4,7 +4,6 @@ import getpass
 import json
 import mailbox
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -30,6 +29,7 @@ from perennial.contracts import RegisteredVersion
 from perennial.steps.approval import Answer, record_answer
 from served_models import ROW, accept
 from served_models import register as register_model
+from stack_projects import PROJECT, make_project
 from waiting import wait_for
 
 pytestmark = [
@@ -38,7 +38,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
 
-PROJECT = Path(__file__).parents[2]
 QUICK = {"shadow": None, "canary": None, "drain_seconds": 0.1}
 ASKED = {**QUICK, "approval": "required"}
 MODELS = {
@@ -98,13 +97,8 @@ class Airflow:
 @pytest.fixture(scope="module")
 def stack(make_stack, tmp_path_factory):
     """A stack on a project of its own, with a model for each kind of approval."""
-    project = tmp_path_factory.mktemp("project")
-    for name in (".env", "airflow.cfg"):
-        shutil.copy(PROJECT / name, project / name)
-    for name in ("bentos", "dags", "include/expectations", "plugins", "sql"):
-        shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    project = make_project(tmp_path_factory.mktemp("project"))
     spec = yaml.safe_load((PROJECT / "include/models/flight_delay.yaml").read_text())
-    (project / "include" / "models").mkdir()
     for model, release in MODELS.items():
         (project / "include" / "models" / f"{model}.yaml").write_text(
             yaml.safe_dump({**spec, "model": model, "release": release})

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from perennial.adapters.scores import ScoreSample, read_scores
 from perennial.adapters.state import StateStore
 from perennial.adapters.state.windows import VersionCounts
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
+from perennial.steps.score import scoring_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,9 +125,58 @@ def _served(rows: VersionCounts, start: datetime, end: datetime) -> tuple[dateti
     return (start, end) if start <= first and last < end else (first, last + _SECOND)
 
 
+@dataclass(frozen=True, slots=True)
+class BatchScores:
+    """The table of scores that `score__<model>` fills. An entity is there once for each event, so that none is repeated."""
+
+    spec: ModelSpec
+    settings: Settings
+
+    def count(self, start: datetime, end: datetime) -> Seen:
+        found = self._read(start, end)
+        if not found.n_rows:
+            return Seen(served_from=start, served_until=end)
+        version = int(found.rows["model_version"].iloc[-1])
+        # Of a sample, the shares of the versions are those of all.
+        n_rows = round(found.n_rows * float((found.rows["model_version"] == version).mean()))
+        return Seen(
+            served_from=start,
+            served_until=end,
+            model_version=version,
+            n_rows=n_rows,
+            n_others=found.n_rows - n_rows,
+            n_keyed=n_rows,
+            newest_event_at=found.rows["event_at"].iloc[-1].to_pydatetime(),
+        )
+
+    def read(self, model_version: int, start: datetime, end: datetime) -> Observed:
+        found = self._read(start, end)
+        is_own = (found.rows["model_version"] == model_version).to_numpy()
+        rows = found.rows[is_own].reset_index(drop=True)
+        return Observed(
+            features=found.features[is_own].reset_index(drop=True),
+            scores=rows["prediction"].to_numpy(),
+            entities=rows["entity"],
+            event_at=rows["event_at"],
+        )
+
+    def read_traffic(self, model_version: int, seen: Seen) -> None:
+        """Nobody calls a table."""
+
+    def _read(self, start: datetime, end: datetime) -> ScoreSample:
+        return read_scores(
+            self.settings.warehouse_reader_url,
+            scoring_of(self.spec).table,
+            self.spec.source.entity_key,
+            start=start,
+            end=end,
+            max_rows=self.spec.monitoring.sample_rows,
+        )
+
+
 def open_source(spec: ModelSpec, *, settings: Settings) -> WindowSource:
     """The source that the spec names."""
     return _SOURCES[spec.monitoring.source](spec, settings)
 
 
-_SOURCES: Mapping[str, Callable[[ModelSpec, Settings], WindowSource]] = {"predictions": LoggedPredictions}
+_SOURCES: Mapping[str, Callable[[ModelSpec, Settings], WindowSource]] = {"predictions": LoggedPredictions, "scores": BatchScores}
