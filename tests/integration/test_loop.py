@@ -16,7 +16,7 @@ import pytest
 from loop import AS_OF, MODEL, MONITOR, RETRAIN, Loop, text_of
 from perennial.adapters.airflow_api import DagRunState
 from perennial.adapters.registry import Registry
-from perennial.adapters.scores import read_scores
+from perennial.adapters.scores.reading import count_scores, read_scores
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.core.frames import features_frame, to_rows
 from perennial.steps.modelling import feature_types
@@ -97,13 +97,14 @@ def test_the_champion_scores_a_day_in_a_batch_as_it_answers_callers(loop: Loop, 
     for dag_run_id in ("scored", "scored again"):
         assert loop.finish(loop.api.trigger(f"score__{MODEL}", dag_run_id, day)) == "success"
     window = {name: datetime.fromisoformat(value).replace(tzinfo=UTC) for name, value in day.items()}
-    scores = read_scores(loop.settings.warehouse_reader_url, spec.scoring.table, spec.source.entity_key, **window)
-    assert scores.n_rows > 800
-    types = feature_types(spec)
+    table = loop.settings.warehouse_reader_url, spec.scoring.table, spec.source.entity_key
+    [counts] = count_scores(*table, **window)
+    assert counts.n_rows > 800
+    scores, types = read_scores(*table, counts.model_version, **window, max_rows=1000), feature_types(spec)
     answer = loop.predict({"rows": to_rows(features_frame(scores.features, types), types)})
     served = [each["probability"] for each in answer.json()["predictions"]]
     assert scores.rows["prediction"].tolist() == pytest.approx(served, abs=spec.release.parity_tolerance)
-    assert set(scores.rows["model_version"]) == {answer.json()["version"]}
+    assert answer.json()["version"] == counts.model_version
     with psycopg2.connect(loop.settings.warehouse_reader_url) as connection, connection.cursor() as cursor:
         cursor.execute(f"SELECT DISTINCT dag_run_id, scored_at FROM {spec.scoring.table}")
         assert cursor.fetchall() == [("scored", window["end"])]
