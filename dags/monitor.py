@@ -3,7 +3,7 @@
 from airflow.sdk import DAG
 
 from perennial_airflow import monitor as tasks
-from perennial_airflow.factory import ModelSpec, loop_dag, monitor_options, monitor_params, specs_to_parse
+from perennial_airflow.factory import ModelSpec, loop_dag, monitor_options, specs_to_parse, window_params
 
 DOC = """Compares a window of predictions with the reference that the spec names: is the data whole, are inputs and predictions
 what they were, is the model as good as on its holdout, does the service hold. The verdict is recorded and mailed. Where it is bad
@@ -12,7 +12,7 @@ nothing else."""
 
 
 def build_dag(spec: ModelSpec) -> DAG:
-    with loop_dag("monitor", spec, doc=DOC, params=monitor_params(), **monitor_options(spec)) as dag:
+    with loop_dag("monitor", spec, doc=DOC, params=window_params(), **monitor_options(spec)) as dag:
         asked = tasks.ask_gatekeeper()
         tasks.plan(spec.model) >> tasks.measure() >> asked >> [tasks.trigger_retraining(spec.model), tasks.report()]
     return dag

@@ -16,7 +16,7 @@ from perennial.contracts import Champion, Decision
 from waiting import wait_for
 
 MODEL = "flight_delay"
-RETRAIN, RELEASE = f"retrain__{MODEL}", f"release__{MODEL}"
+RETRAIN, RELEASE, MONITOR = f"retrain__{MODEL}", f"release__{MODEL}", f"monitor__{MODEL}"
 AS_OF = "2013-04-01"
 ENDED = ("success", "failed")
 

@@ -32,14 +32,13 @@ __all__ = [
     "load_model",
     "loop_dag",
     "monitor_options",
-    "monitor_params",
     "nightly_dag",
     "release_params",
     "retrain_params",
     "rollback_params",
     "schedule_options",
-    "score_params",
     "specs_to_parse",
+    "window_params",
 ]
 
 # A retry helps against what was away or killed, never against wrong data or a wrong spec.
@@ -149,8 +148,7 @@ def monitor_options(spec: ModelSpec) -> Mapping[str, Any]:
     schedule = spec.monitoring.schedule
     if schedule is None:
         return {"schedule": None, "max_active_runs": 1}
-    own = {"catchup": schedule.catchup, "is_paused_upon_creation": schedule.paused, "max_active_runs": 1}
-    return {**schedule_options(schedule), **own}
+    return {**schedule_options(schedule), "max_active_runs": 1}
 
 
 def retrain_params(spec: ModelSpec) -> dict[str, Param]:
@@ -165,8 +163,8 @@ def retrain_params(spec: ModelSpec) -> dict[str, Param]:
     }
 
 
-def monitor_params() -> dict[str, Param]:
-    """What a person may say when having a window looked at by hand."""
+def window_params() -> dict[str, Param]:
+    """What a person may say when having a window looked at, or scored, by hand."""
     return {
         "start": _optional("string", "Begin of the window, a date or time; UTC unless it says otherwise."),
         "end": _optional("string", "End of the window; it is not part of it."),
@@ -194,14 +192,6 @@ def rollback_params() -> dict[str, Param]:
 def housekeeping_params() -> dict[str, Param]:
     """What a person may say when starting housekeeping by hand."""
     return {"as_of": _optional("string", "Remove what had outlived its time by this date or time; not in the future.")}
-
-
-def score_params() -> dict[str, Param]:
-    """What a person may say when starting a batch scoring by hand."""
-    return {
-        "start": _optional("string", "First instant of the events to score, with `end`; UTC unless it says otherwise."),
-        "end": _optional("string", "End of the events to score, which is left out; rows are seen as they were known then."),
-    }
 
 
 def _optional(json_type: str, description: str, **schema: Any) -> Param:

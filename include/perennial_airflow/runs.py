@@ -62,6 +62,24 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
     )
 
 
+def resolve_as_of(dag_run: Any, params: Any) -> datetime:
+    """The instant that bounds a run: its param `as_of` where it was triggered, else the end of its data interval.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is neither: the clock is never asked.
+    """
+    triggered = dag_run.run_type not in ("scheduled", "backfill")
+    as_of = read_instant("as_of", params.get("as_of")) if triggered else None
+    as_of = as_of or dag_run.data_interval_end
+    if as_of is None:
+        raise ConfigurationError(
+            "this run has neither an as_of param nor a data interval", "trigger it again with as_of, e.g. 2013-04-01"
+        )
+    return as_of.astimezone(UTC)
+
+
 def _read_cause(dag_run: Any) -> str:
     """What started the run: the run's kind, the request in the id of one that a request started, a person's name."""
     if dag_run.run_type in ("scheduled", "backfill"):
@@ -98,24 +116,6 @@ def name_person(dag_run: Any) -> str:
         "param force is a person's word, and nobody is named as who started this run",
         "start it in Airflow's UI, or through its API with a login",
     )
-
-
-def resolve_as_of(dag_run: Any, params: Any) -> datetime:
-    """The instant that bounds a run: its param `as_of` where it was triggered, else the end of its data interval.
-
-    Raises
-    ------
-    ConfigurationError
-        When there is neither: the clock is never asked.
-    """
-    triggered = dag_run.run_type not in ("scheduled", "backfill")
-    as_of = read_instant("as_of", params.get("as_of")) if triggered else None
-    as_of = as_of or dag_run.data_interval_end
-    if as_of is None:
-        raise ConfigurationError(
-            "this run has neither an as_of param nor a data interval", "trigger it again with as_of, e.g. 2013-04-01"
-        )
-    return as_of.astimezone(UTC)
 
 
 def read_instant(name: str, value: str | None) -> datetime | None:

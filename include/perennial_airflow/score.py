@@ -6,7 +6,7 @@ from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from perennial_airflow.factory import load_model
-from perennial_airflow.windows import resolve_interval
+from perennial_airflow.windows import resolve_window
 from perennial_airflow.xcom import pack
 
 Packed = dict[str, Any]
@@ -20,7 +20,7 @@ def score(model: str) -> Packed:
 
     context = get_current_context()
     spec, settings = load_model(model)
-    run = resolve_interval(model, context["dag_run"], context["params"])
-    if (scored := step(spec, run, settings=settings)) is None:
+    window = resolve_window(spec, context["dag_run"], context["params"])
+    if (scored := step(spec, window, settings=settings)) is None:
         raise AirflowSkipException(f"nobody serves {model} yet, so nobody can score")
     return pack(scored)

@@ -1,13 +1,12 @@
-"""Which interval one run of `monitor__<model>` or `score__<model>` is about, read from Airflow's view of the run."""
+"""Which window a run of `monitor__<model>` or `score__<model>` is about, and what it may see, from Airflow's view of it."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Run
 from perennial.contracts.monitoring import Window
 from perennial.errors import ConfigurationError
-from perennial_airflow.factory import monitor_params
+from perennial_airflow.factory import window_params
 from perennial_airflow.runs import read_instant
 
 
@@ -29,41 +28,9 @@ def resolve_window(spec: ModelSpec, dag_run: Any, params: Any) -> Window:
         When there is no window, it has no width, or a param is wrong.
     """
     given = params if dag_run.run_type not in ("scheduled", "backfill") else {}
-    if unknown := sorted(set(given) - set(monitor_params())):
-        raise ConfigurationError(f"there is no param {unknown[0]!r}", f"params: {', '.join(monitor_params())}")
-    start, end = _resolve_bounds(dag_run, given)
-    as_of = read_instant("as_of", given.get("as_of")) or end
-    if as_of < end:
-        raise ConfigurationError(f"as_of {as_of.isoformat()} lies before the window's end, {end.isoformat()}", "leave as_of out")
-    return Window(
-        model=spec.model,
-        start=start,
-        end=end,
-        as_of=as_of.astimezone(UTC),
-        dag_id=dag_run.dag_id,
-        dag_run_id=dag_run.run_id,
-        mode="backfill" if dag_run.run_type == "backfill" else "live",
-    )
-
-
-def resolve_interval(model: str, dag_run: Any, params: Any) -> Run:
-    """Fix the interval of a batch run by the same rule; its `as_of` is the interval's end. Raises as `resolve_window` does."""
-    start, end = _resolve_bounds(dag_run, params if dag_run.run_type not in ("scheduled", "backfill") else {})
-    return Run(
-        model=model,
-        dag_id=dag_run.dag_id,
-        dag_run_id=dag_run.run_id,
-        as_of=end,
-        start=start,
-        mode="backfill" if dag_run.run_type == "backfill" else "live",
-    )
-
-
-def _resolve_bounds(dag_run: Any, given: Any) -> tuple[datetime, datetime]:
-    start, end = (read_instant(name, given.get(name)) for name in ("start", "end"))
-    if (start is None) != (end is None):
-        raise ConfigurationError("a window needs a start and an end, and one of them is missing", "give both or none")
-    start, end = start or dag_run.data_interval_start, end or dag_run.data_interval_end
+    if unknown := sorted(set(given) - set(window_params())):
+        raise ConfigurationError(f"there is no param {unknown[0]!r}", f"params: {', '.join(window_params())}")
+    start, end = _read_interval(given) or (dag_run.data_interval_start, dag_run.data_interval_end)
     if start is None or end is None:
         raise ConfigurationError(
             "this run has neither a window nor a data interval",
@@ -73,4 +40,24 @@ def _resolve_bounds(dag_run: Any, given: Any) -> tuple[datetime, datetime]:
         raise ConfigurationError(
             f"the window from {start.isoformat()} to {end.isoformat()} has no width", "give a start before the end"
         )
-    return start.astimezone(UTC), end.astimezone(UTC)
+    as_of = read_instant("as_of", given.get("as_of")) or end
+    if as_of < end:
+        raise ConfigurationError(f"as_of {as_of.isoformat()} lies before the window's end, {end.isoformat()}", "leave as_of out")
+    return Window(
+        model=spec.model,
+        start=start.astimezone(UTC),
+        end=end.astimezone(UTC),
+        as_of=as_of.astimezone(UTC),
+        dag_id=dag_run.dag_id,
+        dag_run_id=dag_run.run_id,
+        mode="backfill" if dag_run.run_type == "backfill" else "live",
+    )
+
+
+def _read_interval(params: Any) -> tuple[datetime, datetime] | None:
+    start, end = (read_instant(name, params.get(name)) for name in ("start", "end"))
+    if start is None and end is None:
+        return None
+    if start is None or end is None:
+        raise ConfigurationError("a window needs a start and an end, and one of them is missing", "give both or none")
+    return start, end

@@ -28,7 +28,7 @@ def test_a_model_is_scored_by_its_own_schedule_not_by_that_of_its_retraining() -
 
 def test_a_scoring_started_by_hand_may_name_its_interval() -> None:
     params = with_schedule().params
-    assert (set(params), params["start"], params["end"]) == ({"start", "end"}, None, None)
+    assert {name: params[name] for name in params} == {"start": None, "end": None, "as_of": None}
 
 
 def test_the_example_has_one_and_a_model_without_the_section_has_none(monkeypatch) -> None:

@@ -14,8 +14,9 @@ import psycopg2
 import pytest
 from mlflow import MlflowClient
 
-from perennial.adapters import bentos, data_cache, folders
+from perennial.adapters import bentos, folders
 from perennial.adapters.registry import Registry
+from perennial.adapters.snapshots import contents
 from perennial.adapters.state import StateStore
 from perennial.adapters.state.predictions import PredictionStore
 from perennial.config.settings import Settings
@@ -240,8 +241,8 @@ def test_what_a_kept_version_needs_is_there_afterwards(world):
     settings = world.settings
     world.remove(world.find())
     assert Registry(settings.mlflow_tracking_url).load_model(MODEL, 2) is not None
-    contents = {content.digest for content in data_cache.list_contents(settings.paths.registry)}
-    assert contents & set(world.digests.values()) == {world.digests[2], world.digests[4]}
+    left = {content.digest for content in contents.list_contents(settings.paths.registry)}
+    assert left & set(world.digests.values()) == {world.digests[2], world.digests[4]}
     assert [bentos.bento_path(settings, MODEL, number).exists() for number in (1, 2, 3, 4)] == [False, True, False, True]
     pages = [settings.paths.reports / "data_docs" / MODEL / f"run {number}" / "raw.html" for number in (1, 2, 3, 4)]
     assert [page.exists() for page in pages] == [False, True, False, True]

@@ -2,14 +2,18 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
 
-from loop import AS_OF, MODEL, RETRAIN, Loop, text_of
+from loop import AS_OF, MODEL, MONITOR, RETRAIN, Loop, text_of
 from perennial.adapters.airflow_api import DagRunState
 from perennial.adapters.registry import Registry
 from perennial.adapters.scores import read_scores
@@ -162,3 +166,43 @@ def _rename_column(loop: Loop, column: str, name: str) -> None:
     with connection, connection.cursor() as cursor:
         cursor.execute(f'ALTER TABLE flights.flights RENAME COLUMN "{column}" TO "{name}"')
     connection.close()
+
+
+def test_a_replayed_period_is_monitored_step_by_step_and_sent_once(loop: Loop, first: DagRunState) -> None:
+    before = loop.champion()
+    assert before is not None
+    replay = run_replay("2013-04-02", "2013-04-04")
+    assert [step["sent"]["n_rows"] for step in replay["steps"]] == [count_flights(loop, day) for day in ("02", "03")]
+    assert [step["sent"]["n_failed"] for step in replay["steps"]] == [0, 0]
+    ids = ["replay__20130402T0000__20130403T0000", "replay__20130403T0000__20130404T0000"]
+    assert [loop.api.read_dag_run(MONITOR, each).state for each in ids] == ["success", "success"]
+    [april] = replay["months"]
+    assert april["n_labelled"] > 1_500
+    if april["versions"] == [before.model_version]:
+        assert april["live"]["roc_auc"] == pytest.approx(april["frozen"]["roc_auc"])
+    assert april["bound"]["roc_auc"] > 0.6
+    folder = loop.settings.paths.reports / "replays" / MODEL / "2013-04-02__2013-04-04"
+    assert {"replay.html", "replay.png", "months.md"} <= {path.name for path in folder.iterdir()}
+
+    again = run_replay("2013-04-02", "2013-04-04")
+    assert [step["sent"]["n_before"] for step in again["steps"]] == [step["sent"]["n_requests"] for step in again["steps"]]
+    assert again["months"] == replay["months"]
+
+
+def run_replay(start: str, end: str) -> dict[str, Any]:
+    """What the command prints; it has to end well."""
+    command = [str(Path(sys.executable).parent / "perennial")]
+    arguments = ["replay", MODEL, "--from", start, "--to", end, "--every", "day", "--json"]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def count_flights(loop: Loop, day: str) -> int:
+    connection = psycopg2.connect(loop.settings.database_url("warehouse"))
+    with connection, connection.cursor() as cursor:
+        sql = "SELECT count(*) FROM flights.flights WHERE (scheduled_departure_at AT TIME ZONE 'UTC')::date = %s"
+        cursor.execute(sql, (f"2013-04-{day}",))
+        [(n_flights,)] = cursor.fetchall()
+    connection.close()
+    return int(n_flights)

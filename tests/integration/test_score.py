@@ -17,7 +17,7 @@ from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_schedule import Schedule
 from perennial.config.spec_scoring import Scoring
-from perennial.contracts import Run
+from perennial.contracts.monitoring import Window
 from perennial.contracts.scoring import Scored
 from perennial.core.candidates import predict
 from perennial.core.frames import features_frame
@@ -91,12 +91,12 @@ def make_champion(settings: Settings, spec: ModelSpec, *, seed: int) -> int:
     return version.model_version
 
 
-def run_of(spec: ModelSpec, *, start: datetime = DAY, end: datetime = DAY + A_DAY, dag_run_id: str = "day 1") -> Run:
-    return Run(model=spec.model, dag_id=f"score__{spec.model}", dag_run_id=dag_run_id, as_of=end, start=start)
+def window_of(spec: ModelSpec, *, start: datetime = DAY, end: datetime = DAY + A_DAY, dag_run_id: str = "day 1") -> Window:
+    return Window(model=spec.model, start=start, end=end, as_of=end, dag_id=f"score__{spec.model}", dag_run_id=dag_run_id)
 
 
-def score(settings: Settings, spec: ModelSpec, run: Run) -> Scored:
-    scored = step.score(spec, run, settings=settings)
+def score(settings: Settings, spec: ModelSpec, window: Window) -> Scored:
+    scored = step.score(spec, window, settings=settings)
     assert scored is not None
     return scored
 
@@ -118,7 +118,7 @@ def is_there(settings: Settings, spec: ModelSpec) -> bool:
 
 
 def test_each_row_of_the_interval_gets_the_champions_prediction(settings, spec, version):
-    assert counts(score(settings, spec, run_of(spec))) == (144, 144, 0)
+    assert counts(score(settings, spec, window_of(spec))) == (144, 144, 0)
     columns = "id, depot, event_at, prediction, model_version, scored_at, dag_run_id, features"
     rows = read(settings, spec, columns)
     assert [row[0] for row in rows] == list(range(144))
@@ -131,26 +131,26 @@ def test_each_row_of_the_interval_gets_the_champions_prediction(settings, spec, 
 
 
 def test_the_same_interval_again_changes_nothing(settings, spec):
-    score(settings, spec, run_of(spec))
+    score(settings, spec, window_of(spec))
     before = read(settings, spec, "xmin::text, *")
-    assert counts(score(settings, spec, run_of(spec))) == (144, 0, 0)
-    assert counts(score(settings, spec, replace(run_of(spec), dag_run_id="again", mode="backfill"))) == (144, 0, 0)
+    assert counts(score(settings, spec, window_of(spec))) == (144, 0, 0)
+    assert counts(score(settings, spec, replace(window_of(spec), dag_run_id="again", mode="backfill"))) == (144, 0, 0)
     assert read(settings, spec, "xmin::text, *") == before
 
 
 def test_a_later_look_at_the_same_events_replaces_what_differs(settings, spec):
-    score(settings, spec, run_of(spec))
+    score(settings, spec, window_of(spec))
     # The wind of the first day is taken back by the eighth; parcels of the other days are new.
-    assert counts(score(settings, spec, run_of(spec, end=DAY + 7 * A_DAY, dag_run_id="week"))) == (1001, 857, 144)
+    assert counts(score(settings, spec, window_of(spec, end=DAY + 7 * A_DAY, dag_run_id="week"))) == (1001, 857, 144)
     assert {row[0] for row in read(settings, spec, "features ->> 'wind'")} == {None}
 
 
 def test_another_champion_scores_the_interval_anew(settings, spec):
     spec = spec.model_copy(update={"model": "scored_by_two"})
     make_champion(settings, spec, seed=1)
-    score(settings, spec, run_of(spec))
+    score(settings, spec, window_of(spec))
     second = make_champion(settings, spec, seed=2)
-    assert counts(score(settings, spec, run_of(spec, dag_run_id="backfill"))) == (144, 0, 144)
+    assert counts(score(settings, spec, window_of(spec, dag_run_id="backfill"))) == (144, 0, 144)
     assert set(read(settings, spec, "model_version, dag_run_id")) == {(second, "backfill")}
 
 
@@ -159,18 +159,18 @@ def test_of_rows_that_repeat_a_key_the_last_to_arrive_counts(settings, spec):
     first = "SELECT 1 AS id, 'a' AS depot, :start AS at, :start AS known_at, 'UA' AS carrier, 1 AS miles"
     late = repeated.format(arrived=":start + interval '2 hours'", miles=3) + repeated.format(arrived="NULL", miles=4)
     write_query(settings, f"{first}, NULL::double precision AS wind, :end < :as_of AS unused{late}")
-    assert counts(score(settings, spec, run_of(spec))) == (3, 1, 0)
+    assert counts(score(settings, spec, window_of(spec))) == (3, 1, 0)
     assert read(settings, spec, "features ->> 'miles'") == [("3",)]
 
 
 def test_an_interval_without_rows_writes_none(settings, spec):
-    assert counts(score(settings, spec, run_of(spec, start=DAY - A_DAY, end=DAY))) == (0, 0, 0)
+    assert counts(score(settings, spec, window_of(spec, start=DAY - A_DAY, end=DAY))) == (0, 0, 0)
     assert read(settings, spec) == []
 
 
 def test_nobody_who_serves_is_nobody_to_ask(settings, spec):
     spec = spec.model_copy(update={"model": "scored_by_nobody"})
-    assert step.score(spec, run_of(spec), settings=settings) is None
+    assert step.score(spec, window_of(spec), settings=settings) is None
     assert not is_there(settings, spec)
 
 
@@ -198,9 +198,9 @@ def test_a_run_that_dies_half_way_leaves_nothing_and_the_next_one_does_it_all(se
     with monkeypatch.context() as patch:
         patch.setattr("perennial.core.candidates.predict", at_the_second_chunk(die))
         with pytest.raises(Died):
-            score(settings, spec, run_of(spec))
+            score(settings, spec, window_of(spec))
     assert read(settings, spec) == []
-    assert counts(score(settings, spec, run_of(spec))) == (144, 144, 0)
+    assert counts(score(settings, spec, window_of(spec))) == (144, 144, 0)
 
 
 def test_a_warehouse_that_goes_away_half_way_may_be_tried_again(settings, spec, monkeypatch):
@@ -211,14 +211,16 @@ def test_a_warehouse_that_goes_away_half_way_may_be_tried_again(settings, spec, 
     with monkeypatch.context() as patch:
         patch.setattr("perennial.core.candidates.predict", at_the_second_chunk(end_the_sessions_of_the_scorer))
         with pytest.raises(UnavailableError, match="warehouse does not answer"):
-            score(settings, spec, run_of(spec))
+            score(settings, spec, window_of(spec))
     assert read(settings, spec) == []
-    assert counts(score(settings, spec, run_of(spec))) == (144, 144, 0)
+    assert counts(score(settings, spec, window_of(spec))) == (144, 144, 0)
 
 
 def test_intervals_that_overlap_may_be_scored_at_once(settings, spec):
-    runs = [run_of(spec, start=DAY + n * A_DAY / 2, end=DAY + (n + 2) * A_DAY / 2, dag_run_id=f"half day {n}") for n in range(4)]
-    threads = [threading.Thread(target=step.score, args=(spec, run), kwargs={"settings": settings}) for run in runs]
+    windows = [
+        window_of(spec, start=DAY + n * A_DAY / 2, end=DAY + (n + 2) * A_DAY / 2, dag_run_id=f"half day {n}") for n in range(4)
+    ]
+    threads = [threading.Thread(target=step.score, args=(spec, window), kwargs={"settings": settings}) for window in windows]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -239,7 +241,7 @@ def test_rows_that_cannot_be_scored_are_refused_by_name(settings, spec, change: 
     assert change[0] in ROWS
     write_query(settings, ROWS.replace(*change))
     with pytest.raises((DataFault, ConfigurationError), match=message):
-        score(settings, spec, run_of(spec))
+        score(settings, spec, window_of(spec))
 
 
 # rights and tables
@@ -248,7 +250,7 @@ def test_rows_that_cannot_be_scored_are_refused_by_name(settings, spec, change: 
 def test_a_role_that_may_only_read_is_refused(settings, spec):
     reader = settings.warehouse_reader_url
     reading = settings.model_copy(update={"warehouse_url": reader, "warehouse_writer_url": reader})
-    for attempt, given in ((step.score, run_of(spec)), (step.check_scoring, COLUMNS)):
+    for attempt, given in ((step.score, window_of(spec)), (step.check_scoring, COLUMNS)):
         with pytest.raises(ConfigurationError, match="role warehouse_reader may not write") as caught:
             attempt(spec, given, settings=reading)
         assert "PERENNIAL_WAREHOUSE_WRITER_URL" in caught.value.next_step
@@ -259,7 +261,7 @@ def test_a_wrong_password_needs_a_person(settings, spec):
     url = settings.warehouse_scorer_url.replace(settings.secret("scorer_password"), "wrong")
     wrong = settings.model_copy(update={"warehouse_url": settings.warehouse_reader_url, "warehouse_writer_url": url})
     with pytest.raises(ConfigurationError, match="lets nobody in"):
-        score(wrong, spec, run_of(spec))
+        score(wrong, spec, window_of(spec))
 
 
 @pytest.fixture
@@ -279,34 +281,34 @@ def other_table(settings) -> Iterator[Callable[[str], None]]:
 def test_a_table_that_is_something_else_is_left_alone(settings, spec, other_table):
     other_table(f"CREATE TABLE {spec.scoring.table} AS SELECT 1 AS id")
     with pytest.raises(ConfigurationError, match="is there and no table of scores"):
-        score(settings, spec, run_of(spec))
+        score(settings, spec, window_of(spec))
     assert read(settings, spec, order="id") == [(1,)]
 
 
 def test_a_key_of_another_type_is_refused_by_name(settings, spec):
-    score(settings, spec, run_of(spec))
+    score(settings, spec, window_of(spec))
     write_query(settings, ROWS.replace("n AS id", "n::text AS id"))
     with pytest.raises(ConfigurationError, match="id is integer, expected text"):
-        score(settings, spec, run_of(spec))
+        score(settings, spec, window_of(spec))
 
 
 def test_the_check_changes_nothing(settings, spec):
     assert step.check_scoring(spec, COLUMNS, settings=settings) == f"{spec.scoring.table}: made by the first run"
     assert not is_there(settings, spec)
-    score(settings, spec, run_of(spec))
+    score(settings, spec, window_of(spec))
     assert step.check_scoring(spec, COLUMNS, settings=settings) == f"{spec.scoring.table}: can be written"
 
 
 def test_a_model_without_the_section_is_refused(settings, spec):
     with pytest.raises(ConfigurationError, match="has no section scoring"):
-        step.score(spec.model_copy(update={"scoring": None}), run_of(spec), settings=settings)
+        step.score(spec.model_copy(update={"scoring": None}), window_of(spec), settings=settings)
 
 
 # reading them again
 
 
 def test_scores_of_a_window_are_read_as_the_prediction_log_is(settings, spec, version):
-    score(settings, spec, run_of(spec))
+    score(settings, spec, window_of(spec))
     window = {"start": DAY + timedelta(hours=1), "end": DAY + timedelta(hours=2)}
     found = read_scores(settings.warehouse_reader_url, spec.scoring.table, spec.source.entity_key, **window)
     assert found.n_rows == len(found.rows) == len(found.features) == 6
@@ -318,7 +320,7 @@ def test_scores_of_a_window_are_read_as_the_prediction_log_is(settings, spec, ve
 
 
 def test_of_many_scores_the_same_part_is_read_each_time(settings, spec):
-    score(settings, spec, run_of(spec))
+    score(settings, spec, window_of(spec))
     read_some = {"start": DAY, "end": DAY + A_DAY, "max_rows": 20}
     url, key = settings.warehouse_reader_url, spec.source.entity_key
     first, again = (read_scores(url, spec.scoring.table, key, **read_some) for _ in range(2))

@@ -43,6 +43,7 @@ COMMANDS = {
     "lineage": Entry("lineage", "Tell what a version was made from, what was decided about it, and whom it answered."),
     "reproduce": Entry("reproduce", "Train a version again from its snapshot, commit and lock, and compare."),
     "keys": Entry("keys", "Make, list and revoke the keys of the gateway's callers."),
+    "replay": Entry("replay", "Send a past period's rows through the gateway, monitored and retrained step by step."),
     "housekeeping": Entry("housekeeping", "Find, and remove, what has outlived its time and nobody needs."),
     "load-flights": Entry("load_flights", "Fill the example warehouse with the flights that left New York in 2013."),
     "check": Entry("check", "Check all model specs, their SQL, their suites and the connections."),

@@ -21,7 +21,7 @@ CURABLE: frozenset[VerdictOutcome] = frozenset({"drift", "performance"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """One monitored interval, half-open. Nothing later than `as_of`, which is its end or after it, is seen."""
+    """One interval that is monitored or scored, half-open. Nothing later than `as_of`, which is its end or after it, is seen."""
 
     model: str
     start: datetime

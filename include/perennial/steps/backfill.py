@@ -102,7 +102,7 @@ def _write_page(
     spec: ModelSpec, backfill: Backfill, runs: list[DagInterval], known: list[BackfillInterval], *, settings: Settings
 ) -> Path:
     values = build_summary_values(spec, backfill, runs, known, settings=settings)
-    picture = b64encode(draw_intervals(METRICS[spec.metric][0], draw_lines(known))).decode()
+    picture = b64encode(draw_intervals(METRICS[spec.metric][0], draw_lines(runs, known))).decode()
     name = name_summary(spec.model, backfill)
     write_text(settings.paths.reports / name, render("backfill.html", {**values, "picture": picture}))
     _logger.info("%s: %s", values["headline"], reports_link(name, settings=settings))

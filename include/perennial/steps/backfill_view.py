@@ -155,10 +155,12 @@ def _beside(spec: ModelSpec, rival: Rival) -> Beside:
     )
 
 
-def draw_lines(known: Sequence[BackfillInterval]) -> dict[str, list[tuple[datetime, float | None]]]:
+def draw_lines(runs: Sequence[DagInterval], known: Sequence[BackfillInterval]) -> dict[str, list[tuple[datetime, float | None]]]:
     """The lines of the plot: the challenger on the whole holdout, the champions on what they had not learned from."""
+    by_run = {each.dag_run_id: each for each in known}
+    found = [(run.as_of, by_run.get(run.dag_run_id)) for run in runs]
     return {
-        "challenger": [(each.as_of, each.score) for each in known],
-        "champion of then": [(each.as_of, each.then.champion) for each in known],
-        "present champion": [(each.as_of, each.present.champion) for each in known],
+        "challenger": [(as_of, each.score if each else None) for as_of, each in found],
+        "champion of then": [(as_of, each.then.champion if each else None) for as_of, each in found],
+        "present champion": [(as_of, each.present.champion if each else None) for as_of, each in found],
     }

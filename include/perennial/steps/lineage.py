@@ -220,8 +220,23 @@ def _psql(sql: str) -> str:
 
 def _run_link(recorded: Recorded, settings: Settings) -> str:
     tags = recorded.tags
-    known = {"dag_id", "dag_run_id"} <= tags.keys()
-    return dag_run_link(tags["dag_id"], tags["dag_run_id"], settings=settings) if known else ""
+    if not {"dag_id", "dag_run_id"} <= tags.keys():
+        return ""
+    return dag_run_link(tags["dag_id"], to_airflow_id(tags["dag_run_id"]), settings=settings)
+
+
+def to_airflow_id(dag_run_id: str) -> str:
+    """The id in Airflow of a run as it was recorded: what a backfill does over has one of its own here, and keeps its id there.
+
+    Examples
+    --------
+    >>> to_airflow_id("backfill__scheduled__2013-04-01T06:00:00+00:00")
+    'scheduled__2013-04-01T06:00:00+00:00'
+    >>> to_airflow_id("backfill__2013-04-01T06:00:00+00:00")
+    'backfill__2013-04-01T06:00:00+00:00'
+    """
+    done_over = dag_run_id.removeprefix("backfill__")
+    return done_over if "__" in done_over else dag_run_id
 
 
 def _from_json(text: str | None) -> object:

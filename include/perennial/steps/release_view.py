@@ -86,11 +86,16 @@ def build_release_values(
 
 def describe_decision(decision: Decision | None, force: Force | None = None) -> str:
     """Why a challenger was accepted, in a sentence or two, and who forced it."""
-    forced = f" Forced by {force.by}: {force.reason.rstrip('.')}." if force else ""
+    forced = f" {describe_force(force)}" if force else ""
     if decision is None:
         return f"No decision is recorded for this version.{forced}"
     rival = f"champion v{decision.champion_version}" if decision.champion_version is not None else "nobody: there was no champion"
     return f"{decision.candidate} was {decision.outcome} on a holdout it had not seen, judged against {rival}.{forced}"
+
+
+def describe_force(force: Force) -> str:
+    """Who let a version through against the guard, in a sentence."""
+    return f"Forced by {force.by}: {force.reason.rstrip('.')}."
 
 
 def describe_request(spec: ModelSpec, evidence: ReleaseEvidence) -> list[str]:
@@ -113,7 +118,8 @@ def describe_way(spec: ModelSpec, evidence: ReleaseEvidence, predecessor: int | 
     place = "as the model's first champion" if predecessor is None else f"in place of version {predecessor}"
     passed = [title_stage(stage) for stage in evidence.stages if stage.outcome == "passed" and stage.stage != "check"]
     way = [f"It passed {', then '.join(_lower(name) for name in passed)}."] if passed else []
-    return [f"Version {number} of {spec.model} answers all callers, {place}.", *way]
+    forced = [describe_force(evidence.force)] if evidence.force else []
+    return [f"Version {number} of {spec.model} answers all callers, {place}.", *way, *forced]
 
 
 def _lower(name: str) -> str:

@@ -14,11 +14,10 @@ from perennial.adapters.warehouse import Parameters, Query, describe_columns, re
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_scoring import Scoring
-from perennial.contracts import Run
+from perennial.contracts.monitoring import Window
 from perennial.contracts.scoring import Scored
 from perennial.errors import ConfigurationError, DataFault
 from perennial.steps.champion_model import ChampionModel, read_champion_model
-from perennial.steps.extract import query_parameters
 from perennial.steps.modelling import limited_threads
 from perennial.steps.workspace import run_folder
 
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 
-def score(spec: ModelSpec, run: Run, *, settings: Settings) -> Scored | None:
-    """Score the rows with an event in `[run.start, run.as_of)`, as they were known at `run.as_of`, by the present champion.
+def score(spec: ModelSpec, window: Window, *, settings: Settings) -> Scored | None:
+    """Score the rows with an event in the window, as they were known at its `as_of`, by the present champion.
 
     Returns
     -------
@@ -53,27 +52,28 @@ def score(spec: ModelSpec, run: Run, *, settings: Settings) -> Scored | None:
     scoring, registry = scoring_of(spec), Registry(settings.mlflow_tracking_url)
     champion = read_champion_model(spec.model, registry=registry, settings=settings)
     if champion is None:
-        _logger.warning("nobody serves %s yet; once somebody does, score %s to %s again", spec.model, run.start, run.as_of)
+        _logger.warning("nobody serves %s yet; once somebody does, score %s to %s again", spec.model, window.start, window.end)
         return None
     started = time.perf_counter()
-    query, parameters = read_query(settings.project, scoring.query or spec.source.query), query_parameters(run)
+    query = read_query(settings.project, scoring.query or spec.source.query)
+    parameters = {"start": window.start, "end": window.end, "as_of": window.as_of}
     table = _describe_table(spec, describe_columns(settings.warehouse_reader_url, query, parameters=parameters))
-    with _extracted(run, query, parameters, settings=settings) as path, limited_threads(settings):
+    with _extracted(window, query, parameters, settings=settings) as path, limited_threads(settings):
         batch = _Batch(spec=spec, scoring=scoring, champion=champion, pipeline=_load(champion, registry))
         written = write_scores(
             settings.warehouse_scorer_url,
             table,
             batch.score(path),
             model_version=champion.model_version,
-            scored_at=run.as_of,
-            dag_run_id=run.dag_run_id,
+            scored_at=window.as_of,
+            dag_run_id=window.dag_run_id,
         )
     scored = Scored(
         model=spec.model,
         model_version=champion.model_version,
         table=table.name,
-        start=run.start,
-        end=run.as_of,
+        start=window.start,
+        end=window.end,
         n_rows=written.n_rows,
         n_new=written.n_new,
         n_changed=written.n_changed,
@@ -118,12 +118,12 @@ def check_scoring(spec: ModelSpec, columns: Mapping[str, str], *, settings: Sett
 
 
 @contextmanager
-def _extracted(run: Run, query: Query, parameters: Parameters, *, settings: Settings) -> Iterator[Path]:
+def _extracted(window: Window, query: Query, parameters: Parameters, *, settings: Settings) -> Iterator[Path]:
     """The rows as a file of the run's folder, gone afterwards: nobody holds a query open in the warehouse meanwhile."""
-    path = run_folder(settings, run) / "to_score.parquet"
+    path = run_folder(settings, window) / "to_score.parquet"
     try:
         n_rows = stream_to_parquet(settings.warehouse_reader_url, query, path, parameters=parameters)
-        _logger.info("read %s rows of %s from %s to %s", f"{n_rows:,}", run.model, run.start, run.as_of)
+        _logger.info("read %s rows of %s from %s to %s", f"{n_rows:,}", window.model, window.start, window.end)
         yield path
     finally:
         path.unlink(missing_ok=True)

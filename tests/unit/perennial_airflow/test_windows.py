@@ -9,7 +9,7 @@ from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.errors import ConfigurationError
-from perennial_airflow.windows import resolve_interval, resolve_window
+from perennial_airflow.windows import resolve_window
 
 APRIL, MAY, JUNE = (datetime(2013, month, 1, tzinfo=UTC) for month in (4, 5, 6))
 
@@ -61,48 +61,3 @@ def test_a_window_and_what_it_may_see(spec: ModelSpec, run_type, interval, param
 def test_what_is_no_window_is_refused(spec: ModelSpec, interval, params, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         resolve_window(spec, dag_run("manual", *interval), params)
-
-
-def batch_run(run_type: str, *, has_interval: bool = True, start: datetime = APRIL) -> SimpleNamespace:
-    interval = (start, MAY) if has_interval else (None, None)
-    return SimpleNamespace(
-        dag_id="score__flight_delay", run_id="b", run_type=run_type,
-        data_interval_start=interval[0], data_interval_end=interval[1],
-    )  # fmt: skip
-
-
-GIVEN = {"start": "2013-04-02", "end": "2013-04-03T02:00:00+02:00"}
-NAMED = (datetime(2013, 4, 2, tzinfo=UTC), datetime(2013, 4, 3, tzinfo=UTC))
-
-
-@pytest.mark.parametrize(
-    ("run_type", "params", "interval"),
-    [
-        ("scheduled", {}, (APRIL, MAY)),
-        ("scheduled", GIVEN, (APRIL, MAY)),  # a param cannot bend a scheduled run
-        ("backfill", GIVEN, (APRIL, MAY)),
-        ("manual", {"start": None, "end": None}, (APRIL, MAY)),
-        ("manual", GIVEN, NAMED),
-        ("operator_triggered", GIVEN, NAMED),
-    ],
-)
-def test_the_interval_of_a_batch(run_type: str, params: dict[str, str | None], interval: tuple[datetime, datetime]) -> None:
-    run = resolve_interval("flight_delay", batch_run(run_type), params)
-    assert (run.start, run.as_of) == interval
-    assert run.mode == ("backfill" if run_type == "backfill" else "live")
-
-
-@pytest.mark.parametrize(
-    ("batch", "params", "message"),
-    [
-        (batch_run("manual", has_interval=False), {}, "nor a data interval"),
-        (batch_run("manual"), {"start": "2013-04-02"}, "one of them is missing"),
-        (batch_run("manual"), {"start": "2013-04-02", "end": "2013-04-02"}, "has no width"),
-        (batch_run("manual"), {"start": "2013-04-02", "end": "2013-04-01"}, "has no width"),
-        (batch_run("manual"), {"start": "soon", "end": "2013-04-01"}, "param start='soon'"),
-        (batch_run("scheduled", start=MAY), {}, "has no width"),  # of a timetable that knows instants only
-    ],
-)
-def test_no_batch_without_an_interval(batch: SimpleNamespace, params: dict[str, str], message: str) -> None:
-    with pytest.raises(ConfigurationError, match=message):
-        resolve_interval("flight_delay", batch, params)

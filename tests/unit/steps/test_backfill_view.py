@@ -89,9 +89,11 @@ def test_the_page_stands_alone_and_shows_whatever_it_is_given():
 
 
 def test_the_lines_of_the_plot_leave_out_what_is_not_known():
-    assert draw_lines([found(APRIL)]) == {
-        "challenger": [(APRIL, 0.68)], "champion of then": [(APRIL, None)], "present champion": [(APRIL, 0.7)],
-    }  # fmt: skip
+    assert draw_lines([run(APRIL), run(MAY, "running")], [found(APRIL)]) == {
+        "challenger": [(APRIL, 0.68), (MAY, None)],
+        "champion of then": [(APRIL, None), (MAY, None)],
+        "present champion": [(APRIL, 0.7), (MAY, None)],
+    }
 
 
 def test_every_backfill_has_a_page_of_its_own():

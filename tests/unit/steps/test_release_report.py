@@ -97,9 +97,11 @@ def test_a_second_rollback_to_the_same_version_is_news() -> None:
     assert len(keys) == 2
 
 
-def test_a_force_is_named_wherever_the_decision_is():
-    forced = replace(build_release_evidence(), force=Force(by="ann", reason="May's feed was broken."))
-    mail = build_release_mail(SPEC, forced, predecessor=3, dag_run_id=DAG_RUN_ID, settings=SETTINGS)
-    for form in (mail.text, mail.html):
-        assert "Forced by ann: May" in form
+def test_who_forced_it_is_named_where_a_word_is_asked_and_where_it_serves():
+    forced = replace(build_release_evidence(), force=Force(by="ann", reason="the feed of May was broken."))
+    known = {"dag_run_id": DAG_RUN_ID, "settings": SETTINGS}
+    promoted = build_release_mail(SPEC, forced, predecessor=3, **known)
+    asked = build_request_mail(SPEC, forced, task_id="approve", deadline=DEADLINE, **known)
+    for form in (promoted.text, promoted.html, asked.text, asked.html):
+        assert "Forced by ann: the feed of May was broken." in " ".join(form.split())
     assert "Forced by" not in mails()["release"].text

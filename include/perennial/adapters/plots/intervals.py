@@ -20,7 +20,8 @@ def draw_intervals(metric: str, lines: Mapping[str, Sequence[tuple[datetime, flo
     Parameters
     ----------
     lines
-        By label: instants with the metric there, None where it is not known. A label without any value is left out.
+        By label: instants with the metric there, None where it is not known. A label without any value is left out;
+        the axis reaches over all instants.
     """
     from matplotlib.dates import date2num
     from matplotlib.figure import Figure
@@ -32,8 +33,15 @@ def draw_intervals(metric: str, lines: Mapping[str, Sequence[tuple[datetime, flo
         if known:
             (line,) = axes.plot(*zip(*known, strict=True), label=label, marker="o", markersize=3)
             line.set(**style)
+    _reach(axes, [at for points in lines.values() for at, _ in points])
     _dress(axes, metric)
     return to_png(figure)
+
+
+def _reach(axes: "Axes", instants: Sequence[datetime]) -> None:
+    first, last = min(instants), max(instants)
+    if first < last:
+        axes.set_xlim(first - (last - first) / 40, last + (last - first) / 40)  # type: ignore[arg-type]
 
 
 def _dress(axes: "Axes", metric: str) -> None:

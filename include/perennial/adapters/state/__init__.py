@@ -7,6 +7,7 @@ from perennial.adapters.state.history import HistoryTable
 from perennial.adapters.state.keys import KeyTable
 from perennial.adapters.state.observations import ObservationTable
 from perennial.adapters.state.releases import ReleaseTable
+from perennial.adapters.state.replays import ReplayTable
 from perennial.adapters.state.requests import RequestTable
 from perennial.adapters.state.retention import RetentionTable
 from perennial.adapters.state.stages import StageTable
@@ -23,6 +24,7 @@ class StateStore(
     ChampionTable,
     ObservationTable,
     WindowTable,
+    ReplayTable,
     VerdictTable,
     RequestTable,
     HistoryTable,

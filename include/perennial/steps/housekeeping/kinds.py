@@ -7,8 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from perennial.adapters import airflow_command, bentos, data_cache, folders
+from perennial.adapters import airflow_command, bentos, folders
 from perennial.adapters.registry.unregistered import UnregisteredRun, find_unregistered_runs, remove_run
+from perennial.adapters.snapshots import contents
 from perennial.contracts.housekeeping import Item, Kind, Version
 from perennial.core.retention import last_of_use, needs_bento
 from perennial.steps.housekeeping.scope import Scope
@@ -147,17 +148,16 @@ class Snapshots:
         return self.scope.settings.paths.registry
 
     def measure(self) -> int:
-        return sum(content.n_bytes for content in data_cache.list_contents(self._registry))
+        return sum(content.n_bytes for content in contents.list_contents(self._registry))
 
     def find(self) -> tuple[Item, ...]:
         kept = {version.snapshot_id for version in self.scope.kept_versions}
         recorded = self.scope.state.read_recorded_snapshots()
         needed = {snapshot.digest for snapshot in recorded if snapshot.snapshot_id in kept}
         taken_at = {snapshot.digest: snapshot.taken_at for snapshot in recorded}
-        contents = data_cache.list_contents(self._registry)
         items = [
             Item(name=each.digest, at=max(each.written_at, taken_at.get(each.digest, each.written_at)), n_bytes=each.n_bytes)
-            for each in contents
+            for each in contents.list_contents(self._registry)
         ]
         return self.scope.removable(self.kind, items, needed=needed, may_be_under_way=True)
 
@@ -166,7 +166,7 @@ class Snapshots:
             with self.scope.state.lock(REGISTRY_LOCK):
                 # A run may have taken the same rows again meanwhile.
                 if item.name in {each.name for each in self.find()}:
-                    data_cache.remove_content(self._registry, item.name)
+                    contents.remove_content(self._registry, item.name)
                     yield item
 
 

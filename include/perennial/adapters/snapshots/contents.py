@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from perennial.adapters.snapshots.reading import content_path
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedContent:
@@ -21,7 +23,8 @@ class CachedContent:
 def list_contents(registry: Path) -> list[CachedContent]:
     """Everything that the registry has of data; also what only a working file is left of."""
     links = _find_links(registry)
-    found = {path.parent.name + path.name: path for path in _cache(registry).glob("[0-9a-f][0-9a-f]/*") if path.is_file()}
+    cached = content_path(registry, "").glob("[0-9a-f][0-9a-f]/*")
+    found = {path.parent.name + path.name: path for path in cached if path.is_file()}
     return [_describe(digest, found.get(digest), links.get(digest, [])) for digest in sorted({*found, *links})]
 
 
@@ -29,11 +32,7 @@ def remove_content(registry: Path, digest: str) -> None:
     """Remove a content: the files that people see first, then what they are links to. Pointers and descriptions stay in git."""
     for link in _find_links(registry).get(digest, []):
         link.unlink(missing_ok=True)
-    (_cache(registry) / digest[:2] / digest[2:]).unlink(missing_ok=True)
-
-
-def _cache(registry: Path) -> Path:
-    return registry / ".dvc" / "cache" / "files" / "md5"
+    content_path(registry, digest).unlink(missing_ok=True)
 
 
 def _find_links(registry: Path) -> dict[str, list[Path]]:

@@ -1,0 +1,119 @@
+"""The Dag runs that a step of a replay sets off: the window's monitor, the retraining it was granted, its release."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from perennial.adapters.airflow_api import AirflowApi, DagRunState
+from perennial.adapters.state import StateStore
+from perennial.config.settings import Settings
+from perennial.contracts import Decision
+from perennial.contracts.monitoring import RetrainRequest, Verdict
+from perennial.contracts.replay import Interval, ReleaseOutcome, RetrainingOutcome
+from perennial.errors import StackError, UnavailableError
+
+Tell = Callable[[str], None]
+
+_POLL_SECONDS = 1.0
+_SILENCE_SECONDS = 300.0
+_START_SECONDS = 120.0
+_RUN_SECONDS = 2 * 3600.0
+_ENDED = ("success", "failed")
+_WAITING = ("running", "deferred", "up_for_retry", "queued", "awaiting_input")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aftermath:
+    """What a window's verdict set off. Empty outcomes mean that it did not come to that."""
+
+    verdict: Verdict
+    request: RetrainRequest | None = None
+    retraining: RetrainingOutcome = ""
+    decision: Decision | None = None
+    release: ReleaseOutcome = ""
+
+
+class StepRuns:
+    """Starts a window's monitor and follows what it sets off to its end. `tell` hears what is being waited for."""
+
+    def __init__(self, model: str, *, api: AirflowApi, settings: Settings, tell: Tell) -> None:
+        self._model = model
+        self._api = api
+        self._settings = settings
+        self._tell = tell
+
+    def follow(self, interval: Interval) -> Aftermath:
+        """Monitor a window, then wait for the retraining and the release that come of it.
+
+        Dag run ids are deterministic: a run that is there already is waited for, not started again.
+
+        Raises
+        ------
+        StackError
+            When the monitor's run failed, or a run has not ended after two hours.
+        UnavailableError
+            When Airflow is silent for five minutes.
+        """
+        run = self._api.trigger(
+            f"monitor__{self._model}",
+            f"replay__{interval.start:%Y%m%dT%H%M}__{interval.end:%Y%m%dT%H%M}",
+            {"start": interval.start.isoformat(), "end": interval.end.isoformat()},
+        )
+        if self._finish(run.dag_id, run.dag_run_id) != "success":
+            raise StackError(f"{run.dag_id} run {run.dag_run_id} failed", f"clear its red task at {self._link(run)}, then again")
+        with StateStore(self._settings.state_url) as state:
+            verdict = state.read_verdict(self._model, start=interval.start, end=interval.end)
+            requests = state.read_requests(self._model, before=interval.end)
+        if verdict is None:
+            raise StackError(f"{run.dag_run_id} left no verdict", f"look at {self._link(run)}")
+        own = [each for each in requests if each.as_of == interval.end and each.source == "monitor"]
+        if not own or own[0].outcome != "granted":
+            return Aftermath(verdict=verdict, request=own[0] if own else None)
+        return self._follow_retraining(verdict, own[0])
+
+    def _follow_retraining(self, verdict: Verdict, request: RetrainRequest) -> Aftermath:
+        dag_id = f"retrain__{self._model}"
+        ended = self._finish(dag_id, request.dag_run_id)
+        with StateStore(self._settings.state_url) as state:
+            decision = state.read_decision(self._model, request.dag_run_id)
+        if decision is None or ended != "success":
+            return Aftermath(verdict=verdict, request=request, retraining="failed", decision=decision)
+        release: ReleaseOutcome = self._follow_release(dag_id, request.dag_run_id) if decision.outcome == "accepted" else ""
+        return Aftermath(verdict=verdict, request=request, retraining=decision.outcome, decision=decision, release=release)
+
+    def _follow_release(self, dag_id: str, dag_run_id: str) -> ReleaseOutcome:
+        """Whether the challenger of a retraining became the champion."""
+        deadline = time.monotonic() + _START_SECONDS
+        while not (triggered := self._api.find_triggered(dag_id, dag_run_id)):
+            if time.monotonic() > deadline:
+                raise StackError(f"the challenger of {dag_run_id} started no release", "look at Airflow's Assets page")
+            time.sleep(_POLL_SECONDS)
+        for run in triggered:
+            self._finish(run.dag_id, run.dag_run_id)
+        with StateStore(self._settings.state_url) as state:
+            promoted_by = state.read_champion_run(self._model)
+        return "promoted" if promoted_by in {run.dag_run_id for run in triggered} else "stopped"
+
+    def _finish(self, dag_id: str, dag_run_id: str) -> str:
+        """Final state of a Dag run. Airflow may be away for a while: it comes back by itself."""
+        deadline, heard_at = time.monotonic() + _RUN_SECONDS, time.monotonic()
+        while time.monotonic() < deadline:
+            try:
+                found = self._api.find_dag_runs(dag_id, dag_run_id=dag_run_id)
+                if found and found[0].state in _ENDED:
+                    return found[0].state
+                self._tell(self._describe(dag_id, found))
+                heard_at = time.monotonic()
+            except UnavailableError:
+                if time.monotonic() > heard_at + _SILENCE_SECONDS:
+                    raise
+            time.sleep(_POLL_SECONDS)
+        raise StackError(f"{dag_id} run {dag_run_id} has not ended after two hours", "look at it in Airflow's UI")
+
+    def _describe(self, dag_id: str, found: Sequence[DagRunState]) -> str:
+        tasks = [task for run in found for task in self._api.read_tasks(dag_id, run.dag_run_id)]
+        active = [f"{each.task_id} {each.map_name}".rstrip() for each in tasks if each.state in _WAITING]
+        return f"{dag_id}: {', '.join(active) or 'between tasks'}"
+
+    def _link(self, run: DagRunState) -> str:
+        return f"{self._settings.airflow_link}/dags/{run.dag_id}/runs/{run.dag_run_id}"

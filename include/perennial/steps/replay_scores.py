@@ -1,0 +1,137 @@
+"""Score a replayed period once its labels are mature: the frozen champion, the live answers, a model retrained monthly."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from perennial.adapters import warehouse
+from perennial.adapters.registry import Registry
+from perennial.adapters.state import StateStore
+from perennial.adapters.state.replays import Replayed
+from perennial.config.settings import Settings
+from perennial.config.spec import ModelSpec
+from perennial.contracts import Run
+from perennial.contracts.replay import Interval, ReplayMonth, ReplayStep
+from perennial.errors import DataFault, ImmatureLabels, TrainingError
+from perennial.steps.champion_model import ChampionModel, read_version_model
+from perennial.steps.clean import clean
+from perennial.steps.extract import extract
+from perennial.steps.features import build_features
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from perennial.core.metrics import Scores
+
+Tell = Callable[[str], None]
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scored:
+    """The period's rows that callers were answered, each with its label where it has one, and the frozen champion's pipeline."""
+
+    frame: "pd.DataFrame"
+    frozen: ChampionModel
+    pipeline: Any
+
+
+def score_months(
+    spec: ModelSpec,
+    replayed: Replayed,
+    months: Sequence[Interval],
+    steps: Sequence[ReplayStep],
+    *,
+    frozen_version: int,
+    settings: Settings,
+    tell: Tell,
+) -> Iterator[ReplayMonth]:
+    """Measure month after month, as of the period's end plus the label delay.
+
+    The three models are measured on the same rows: those with a label that were answered live.
+
+    Raises
+    ------
+    TrainingError
+        When the frozen champion is not in the model registry.
+    UnavailableError
+        When the registry, the warehouse or the state database does not answer.
+    """
+    tell("the frozen champion")
+    scored = _score(spec, replayed, frozen_version=frozen_version, settings=settings)
+    for month in months:
+        tell(f"a model retrained for {month.start:%Y-%m}")
+        yield _measure(spec, scored, month, steps, settings=settings)
+
+
+def _score(spec: ModelSpec, replayed: Replayed, *, frozen_version: int, settings: Settings) -> _Scored:
+    from perennial.core.identity import entity_texts
+
+    registry = Registry(settings.mlflow_tracking_url)
+    query = warehouse.read_query(settings.project, spec.source.query)
+    known_at = replayed.end + spec.label.delay
+    parameters = {"start": replayed.start, "end": replayed.end, "as_of": known_at}
+    rows = warehouse.read_frame(settings.warehouse_reader_url, query, parameters=parameters)
+    rows = rows.assign(entity=entity_texts(rows, spec.source.entity_key)).drop_duplicates("entity", keep="last")
+    with StateStore(settings.state_url) as state:
+        answers = state.read_replayed_rows(replayed)
+        release = state.read_release(spec.model, frozen_version)
+    if release is None:
+        raise TrainingError(f"there is no release of {spec.model} version {frozen_version}, which answered the first row")
+    frozen = read_version_model(release, registry=registry)
+    frame = rows.merge(answers[["entity", "model_version", "prediction"]].drop_duplicates("entity"), on="entity")
+    return _Scored(frame=frame, frozen=frozen, pipeline=frozen.load(registry=registry))
+
+
+def _measure(
+    spec: ModelSpec, scored: _Scored, month: Interval, steps: Sequence[ReplayStep], *, settings: Settings
+) -> ReplayMonth:
+    from perennial.core.replay_months import MonthRows, build_month
+
+    times = scored.frame[spec.source.event_time]
+    rows = scored.frame[(times >= month.start) & (times < month.end)]
+    labelled = rows[rows[spec.label.column].notna()]
+    scores = {"live": labelled["prediction"].to_numpy(dtype="float64")}
+    if len(labelled):
+        scores["frozen"] = _predict(scored.pipeline, scored.frozen, labelled)
+        bound = _fit_bound(spec, scored, as_of=month.start, settings=settings)
+        scores |= {} if bound is None else {"bound": _predict(bound, scored.frozen, labelled)}
+    month_rows = MonthRows(
+        interval=month,
+        n_rows=len(rows),
+        labels=labelled[spec.label.column].to_numpy().astype("int8"),
+        versions=labelled["model_version"].to_numpy(dtype="int64"),
+        scores=scores,
+    )
+    return build_month(month_rows, steps)
+
+
+def _predict(pipeline: Any, model: ChampionModel, rows: "pd.DataFrame") -> "Scores":
+    from perennial.core.candidates import predict
+    from perennial.core.frames import features_frame
+
+    return predict(pipeline, features_frame(rows, model.features))
+
+
+def _fit_bound(spec: ModelSpec, scored: _Scored, *, as_of: datetime, settings: Settings) -> Any:
+    """The frozen champion's pipeline with its parameters, fitted on all labels of the window that were mature then, the
+    holdout's too: nobody could judge it before it serves. None where the data allow no training."""
+    import pandas as pd
+    from sklearn.base import clone
+
+    from perennial.core.candidates import fit
+    from perennial.core.frames import features_frame
+
+    start, _ = spec.window_at(as_of)
+    run = Run(model=spec.model, dag_id="replay", dag_run_id=f"replay-bound-{as_of:%Y%m%d}", as_of=as_of, start=start)
+    try:
+        cleaned = clean(spec, run, extract(spec, run, settings=settings), settings=settings)
+        frame = pd.read_parquet(build_features(spec, run, cleaned, settings=settings).path)
+    except (DataFault, ImmatureLabels) as error:
+        _logger.warning("no model can be trained as of %s: %s", as_of, error.what)
+        return None
+    labels = frame[spec.label.column].to_numpy().astype("int8")
+    return fit(clone(scored.pipeline), features_frame(frame, scored.frozen.features), labels)
