@@ -143,7 +143,7 @@ def _judge(spec: ModelSpec, window: Window, seen: Seen, measured: Measured, *, s
         outcome=judged.outcome,
         reasons=judged.reasons,
         findings=measured.findings,
-        diagnosis=measured.diagnosis,
+        diagnosis="" if judged.labels_waiting else measured.diagnosis,
         is_persistent=judged.is_persistent,
         labels_waiting=judged.labels_waiting,
         n_rows=seen.n_rows,
