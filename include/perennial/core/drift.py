@@ -17,6 +17,9 @@ from perennial.core.stage_statistics import bounds, least_difference
 PREDICTION = "prediction"
 """Subject of the finding about what the model answered."""
 
+TARGET = "target"
+"""Measure of the finding about the labels."""
+
 # Two-sided 95 %, for an interval that somebody reads.
 _Z_SHOWN = 1.96
 
@@ -73,7 +76,7 @@ def judge_target(reference: Labels, current: Labels, limits: DriftLimits) -> Fin
     psi = compute_psi(reference, current)
     if psi.value is None:
         return Finding(
-            aspect="drift", measure="target", threshold=limits.psi, reason=f"the label cannot be compared: {psi.undefined}"
+            aspect="drift", measure=TARGET, threshold=limits.psi, reason=f"the label cannot be compared: {psi.undefined}"
         )
     before, after = float(reference.mean()), float(current.mean())
     low, high = bounds(int(current.sum()), len(current), z=_Z_SHOWN)
@@ -83,7 +86,7 @@ def judge_target(reference: Labels, current: Labels, limits: DriftLimits) -> Fin
         f"reference: {_describe(psi.value, limits.psi, is_sure=p_value < limits.significance)}"
     )
     is_breached = psi.value >= limits.psi and p_value < limits.significance
-    return Finding(aspect="drift", measure="target", reason=reason, breached=is_breached, value=psi.value, threshold=limits.psi)
+    return Finding(aspect="drift", measure=TARGET, reason=reason, breached=is_breached, value=psi.value, threshold=limits.psi)
 
 
 def normalise(importances: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
