@@ -39,7 +39,7 @@ def request_for_window(spec: ModelSpec, window: Window, *, settings: Settings) -
     evidence = {"window_start": window.start.isoformat(), "window_end": window.end.isoformat(), "dag_run_id": window.dag_run_id}
     wish = RetrainRequest(
         model=spec.model,
-        request_key=window_key(window),
+        request_key=window_key(window.start, window.end),
         source="monitor",
         actor=window.dag_id,
         as_of=window.as_of,
@@ -49,9 +49,9 @@ def request_for_window(spec: ModelSpec, window: Window, *, settings: Settings) -
     return request_retraining(spec, wish, settings=settings)
 
 
-def window_key(window: Window) -> str:
+def window_key(start: datetime, end: datetime) -> str:
     """Key of the one wish that a window can lead to."""
-    return f"window {window.start.isoformat()} {window.end.isoformat()}"
+    return f"window {start.isoformat()} {end.isoformat()}"
 
 
 def _why_retrain(spec: ModelSpec, window: Window, verdict: Verdict | None, trained_at: datetime | None) -> str:
