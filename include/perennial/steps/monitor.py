@@ -35,7 +35,7 @@ class Measured:
 def monitor(spec: ModelSpec, window: Window, *, settings: Settings) -> Verdict:
     """Measure a window, judge it and record the verdict.
 
-    It is about the version of the window's latest event; without traffic, about the champion.
+    It is about the champion of the window's latest event; without traffic, about the champion of now.
 
     Raises
     ------
