@@ -28,7 +28,7 @@ class Seen:
     Parameters
     ----------
     model_version
-        The version of the latest event, which the window is about; None without rows.
+        The champion of the latest event, which the window is about; None without rows.
     n_rows, n_keyed, n_repeated
         Rows of that version, those that say which entity they are about, and of these the ones that repeat one.
     n_others
@@ -84,7 +84,8 @@ class LoggedPredictions:
     def count(self, start: datetime, end: datetime) -> Seen:
         with StateStore(self.settings.state_url) as state:
             counts = state.read_window(self.spec.model, start=start, end=end)
-        latest = counts.latest
+            champions = {each.model_version for each in state.read_champions(self.spec.model)}
+        latest = counts.find_latest(champions)
         if latest is None:
             return Seen(served_from=start, served_until=end)
         served_from, served_until = _served(latest, start, end)
@@ -116,7 +117,13 @@ class LoggedPredictions:
 
         with StateStore(self.settings.state_url) as state:
             counts = state.read_service(self.spec.model, model_version, start=seen.served_from, end=seen.served_until)
-        return Traffic(n_requests=counts.n_requests, n_failed=counts.n_failed, n_refused=counts.n_refused)
+        return Traffic(
+            n_requests=counts.n_requests,
+            n_failed=counts.n_failed,
+            n_refused=counts.n_refused,
+            n_rows=counts.n_rows,
+            n_refused_rows=counts.n_refused_rows,
+        )
 
 
 def _served(rows: VersionCounts, start: datetime, end: datetime) -> tuple[datetime, datetime]:
