@@ -84,8 +84,8 @@ def _read_cause(dag_run: Any) -> str:
     """What started the run: the run's kind, the request in the id of one that a request started, a person's name."""
     if dag_run.run_type in ("scheduled", "backfill"):
         return {"scheduled": "schedule", "backfill": "backfill"}[dag_run.run_type]
-    if dag_run.run_id.startswith(REQUEST_PREFIX):
-        return f"request {dag_run.run_id.removeprefix(REQUEST_PREFIX)}"
+    if (number := dag_run.run_id.removeprefix(REQUEST_PREFIX)) != dag_run.run_id and number.isdecimal():
+        return f"request {number}"
     user = dag_run.triggering_user_name
     return f"by hand: {user}" if user else "by hand"
 

@@ -16,6 +16,7 @@ from perennial.errors import ConfigurationError
 from perennial.steps.history import find_served, read_history
 from perennial.steps.start import record_start
 from report_records import build_decision
+from state_tables import change_past
 
 pytestmark = pytest.mark.integration
 
@@ -84,10 +85,8 @@ def move_to_beginnings(settings: Settings) -> None:
         found = [row[0] for row in cursor.fetchall()]
         ends = [*BEGINNINGS[1:], None]
         for was, begins, ends_at in zip(found, BEGINNINGS, ends, strict=True):
-            cursor.execute(
-                "UPDATE champion SET valid_from = %s, valid_to = %s WHERE model = %s AND valid_from = %s",
-                (begins, ends_at, MODEL, was),
-            )
+            sql = "UPDATE champion SET valid_from = %s, valid_to = %s WHERE model = %s AND valid_from = %s"
+            change_past(settings, sql, begins, ends_at, MODEL, was)
         # The audit trail cannot be changed, so its rows are written again where the tenures are now.
         cursor.execute(
             "SELECT actor, action, subject, detail FROM audit WHERE model = %s AND action IN ('promote', 'rollback')"

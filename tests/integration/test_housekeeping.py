@@ -29,6 +29,7 @@ from perennial.steps.housekeeping import kinds
 from perennial.steps.housekeeping.scope import read_scope
 from prediction_tables import query
 from served_models import register, small_spec
+from state_tables import change_past
 
 pytestmark = [
     pytest.mark.integration,
@@ -88,30 +89,23 @@ def world(settings) -> World:
             state.move_release(MODEL, number, state="rejected")
     digests = {number: keep_content(settings, f"{MODEL}/rows {number}", number) for number in versions}
     for number, digest in digests.items():
-        age(settings, "UPDATE snapshot SET digest = %s WHERE snapshot_id = %s", digest, versions[number].snapshot_id)
+        change_past(settings, "UPDATE snapshot SET digest = %s WHERE snapshot_id = %s", digest, versions[number].snapshot_id)
         write_bento(settings, number)
         write_report(settings, number)
         docs = json.dumps([{"point": "raw", "data_docs": f"data_docs/{MODEL}/run {number}/raw.html"}])
-        age(settings, "UPDATE snapshot SET validation = %s WHERE snapshot_id = %s", docs, versions[number].snapshot_id)
+        change_past(settings, "UPDATE snapshot SET validation = %s WHERE snapshot_id = %s", docs, versions[number].snapshot_id)
     for number in (1, 2, 3):
         years = 2 if number != 3 else 1
         before = now() - years * YEAR_AGO
-        age(settings, "UPDATE release SET created_at = %s, updated_at = %s WHERE model = %s AND model_version = %s",
+        change_past(settings, "UPDATE release SET created_at = %s, updated_at = %s WHERE model = %s AND model_version = %s",
             before, before, MODEL, number)  # fmt: skip
-        age(settings, "UPDATE snapshot SET created_at = %s WHERE snapshot_id = %s", before, versions[number].snapshot_id)
+        change_past(settings, "UPDATE snapshot SET created_at = %s WHERE snapshot_id = %s", before, versions[number].snapshot_id)
     a_year_ago = now() - YEAR_AGO
-    age(settings, "UPDATE champion SET valid_from = %s, valid_to = %s WHERE model = %s AND model_version = 1",
+    change_past(settings, "UPDATE champion SET valid_from = %s, valid_to = %s WHERE model = %s AND model_version = 1",
         a_year_ago - YEAR_AGO, a_year_ago, MODEL)  # fmt: skip
-    age(settings, "UPDATE champion SET valid_from = %s WHERE model = %s AND model_version = 2", a_year_ago, MODEL)
-    age(settings, "UPDATE champion SET by_rollback = true WHERE model = %s", MODEL)  # so that none is the way back
+    change_past(settings, "UPDATE champion SET valid_from = %s WHERE model = %s AND model_version = 2", a_year_ago, MODEL)
+    change_past(settings, "UPDATE champion SET by_rollback = true WHERE model = %s", MODEL)  # so that none is the way back
     return World(settings=settings, mlflow_run_ids=open_runs(settings, versions[2].mlflow_run_id), digests=digests)
-
-
-def age(settings: Settings, sql: str, *values: object) -> None:
-    """Change the past, which the tables' own rules forbid."""
-    with connect(settings, "perennial") as opened, opened.cursor() as cursor:
-        cursor.execute("SET session_replication_role = replica")
-        cursor.execute(sql, values)
 
 
 def touch(path: Path, at: datetime) -> None:

@@ -15,11 +15,14 @@ import pytest
 
 from loop import AS_OF, MODEL, MONITOR, RETRAIN, Loop, text_of
 from perennial.adapters.airflow_api import DagRunState
+from perennial.adapters.code import DIRTY, read_commit
 from perennial.adapters.registry import Registry
 from perennial.adapters.scores.reading import count_scores, read_scores
+from perennial.adapters.state import StateStore
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.core.frames import features_frame, to_rows
 from perennial.steps.modelling import feature_types
+from perennial.steps.reproduce import reproduce
 
 pytestmark = pytest.mark.integration
 
@@ -109,6 +112,18 @@ def test_the_champion_scores_a_day_in_a_batch_as_it_answers_callers(loop: Loop, 
         cursor.execute(f"SELECT DISTINCT dag_run_id, scored_at FROM {spec.scoring.table}")
         assert cursor.fetchall() == [("scored", window["end"])]
     connection.close()
+
+
+def test_its_version_tells_what_caused_it_and_can_be_built_again(loop: Loop, first: DagRunState) -> None:
+    with StateStore(loop.settings.state_url) as state:
+        [recorded] = state.read_decisions(MODEL, dag_run_id=first.dag_run_id)
+    assert recorded.model_version is not None
+    assert recorded.cause == "by hand: admin"
+    done = reproduce(MODEL, recorded.model_version, settings=loop.settings, tell=lambda _: None)
+    if read_commit(loop.settings.project).endswith(DIRTY):
+        assert [link.name for link in done.links if not link.holds] == ["commit"]
+    else:
+        assert done.outcome == "identical", done
 
 
 def test_the_same_interval_again_makes_nothing_twice(loop: Loop, first: DagRunState) -> None:

@@ -2,20 +2,20 @@
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import psycopg2
 import pytest
 
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
-from perennial.contracts import Force, RegisteredVersion, Snapshot
+from perennial.contracts import Force
 from perennial.errors import ReleaseError
 from perennial.steps.admission import why_not_release
+from state_tables import APRIL, forget, made, promote, register
 
 pytestmark = pytest.mark.integration
 
-APRIL = datetime(2013, 4, 1, tzinfo=UTC)
 MARCH, MAY = APRIL - timedelta(days=31), APRIL + timedelta(days=30)
 FORCE = Force(by="ann", reason="April's data is broken")
 OLDER, BACKFILL = "learned from data until 2013-03-01, the champion", "registered by a backfill"
@@ -42,35 +42,10 @@ def cursor(settings) -> Iterator[psycopg2.extensions.cursor]:
 
 
 @pytest.fixture
-def model(request: pytest.FixtureRequest, cursor) -> Iterator[str]:
+def model(request: pytest.FixtureRequest, settings) -> Iterator[str]:
     """A model of the test's own, as the stack is shared; gone after it."""
-    name = request.node.name
-    yield name
-    for table in ("champion", "release", "snapshot"):
-        cursor.execute(f"DELETE FROM {table} WHERE model = %s", (name,))
-
-
-def register(
-    state: StateStore, model: str, version: int, *, until: datetime = APRIL, mode: str = "live", run: str = ""
-) -> list[int]:
-    snapshot = Snapshot(
-        snapshot_id=f"{model}-s", model=model, as_of=MAY, start=MAY - timedelta(days=90), holdout_start=APRIL, n_rows=100,
-        digest="d", sql_digest="s", dvc_revision="r", path="",
-    )  # fmt: skip
-    state.write_snapshot(snapshot, ())
-    return state.write_release(made(model, version, until=until), run or f"retrain{version}", mode=mode)
-
-
-def made(model: str, version: int, *, until: datetime = APRIL) -> RegisteredVersion:
-    return RegisteredVersion(
-        model=model, model_version=version, mlflow_run_id=f"m{version}", model_uri="u", snapshot_id=f"{model}-s",
-        training_end=until,
-    )  # fmt: skip
-
-
-def promote(state: StateStore, model: str, version: int) -> None:
-    state.move_release(model, version, state="checked")
-    state.promote(model, version, dag_run_id=f"run{version}", reason="better", actor="test")
+    yield request.node.name
+    forget(settings, request.node.name)
 
 
 @pytest.fixture
@@ -115,9 +90,26 @@ def test_a_rollback_that_is_none_is_refused(cursor, state, model, champion):
     cursor.execute("UPDATE champion SET valid_to = now() WHERE model = %s", (model,))
     with pytest.raises(psycopg2.errors.CheckViolation, match="version 2 never served"):
         cursor.execute(INSERT.format(more=", by_rollback", values=", true"), (model, 2))
-    for change in ("model_version = 2", "valid_to = NULL", "by_rollback = true"):
-        with pytest.raises(psycopg2.errors.CheckViolation, match="a matter of record"):
-            cursor.execute(f"UPDATE champion SET {change} WHERE model = %s", (model,))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE champion SET model_version = 2 WHERE model = %s",
+        "UPDATE champion SET by_rollback = true WHERE model = %s",
+        "UPDATE champion SET valid_from = valid_from - interval '1 day' WHERE model = %s",
+        "UPDATE champion SET valid_to = NULL WHERE model = %s",
+        "UPDATE champion SET valid_to = valid_to + interval '1 day' WHERE model = %s",
+        "DELETE FROM champion WHERE model = %s",
+        "DELETE FROM release WHERE model = %s AND model_version = 2",
+    ],
+)
+def test_who_served_and_what_was_registered_stays_as_it_was(cursor, state, model, champion, statement):
+    """Else a challenger would be held against an older champion, against none, or under other facts."""
+    register(state, model, 2, until=MARCH)
+    cursor.execute("UPDATE champion SET valid_to = now() WHERE model = %s", (model,))
+    with pytest.raises(psycopg2.errors.CheckViolation, match="a matter of record"):
+        cursor.execute(statement, (model,))
 
 
 @pytest.mark.parametrize("change", ["training_end = now()", "mode = 'live'", "snapshot_id = 'x'", "mlflow_run_id = 'x'"])
@@ -127,7 +119,9 @@ def test_what_a_version_learned_from_cannot_be_rewritten(cursor, state, model, c
         cursor.execute(f"UPDATE release SET {change} WHERE model = %s", (model,))
 
 
-@pytest.mark.parametrize(("by", "reason"), [("ann", ""), ("", "because"), (" ", "because"), ("ann", " ")])
+@pytest.mark.parametrize(
+    ("by", "reason"), [("ann", ""), ("", "because"), (" ", "because"), ("ann", " "), (" ", ""), ("\t", "\n")]
+)
 def test_a_force_has_a_name_and_a_reason(cursor, state, model, by, reason):
     register(state, model, 1)
     with pytest.raises(psycopg2.errors.CheckViolation, match="release_force"):

@@ -19,6 +19,7 @@ from perennial.steps import canary, release, rollback, serving
 from perennial.steps.approval import Answer, record_answer
 from perennial.steps.rollback_report import roll_back_and_tell
 from served_models import ROW, package_and_check, predict_path, register, release_version, short_canary, small_spec
+from state_tables import forget
 from waiting import wait_for
 
 pytestmark = [
@@ -84,9 +85,7 @@ def line(stack, request: pytest.FixtureRequest) -> Iterator[Line]:
     yield line
     for version in line.states():
         supervisor.remove_program(settings, serving.program_name(spec.model, version))
-    execute(settings, "DELETE FROM champion WHERE model = %s", spec.model)
-    execute(settings, "DELETE FROM release_stage WHERE model = %s", spec.model)
-    execute(settings, "DELETE FROM release WHERE model = %s", spec.model)
+    forget(settings, spec.model)
 
 
 def execute(settings: Settings, sql: str, *values: object) -> list[tuple]:

@@ -34,6 +34,7 @@ from served_models import (
     short_shadow,
     small_spec,
 )
+from state_tables import change_past
 from waiting import wait_for
 
 pytestmark = [
@@ -135,7 +136,7 @@ def released(pair: Released) -> Released:
     model, number = pair.spec.model, pair.challenger.model_version
     for table in ("release_stage", "prediction", "traffic"):
         execute(pair.settings, f"DELETE FROM {table} WHERE model = %s", model)
-    execute(pair.settings, "DELETE FROM release WHERE model = %s AND model_version = %s", model, number)
+    change_past(pair.settings, "DELETE FROM release WHERE model = %s AND model_version = %s", model, number)
     with StateStore(pair.settings.state_url) as state:
         state.write_release(pair.challenger, pair.row.dag_run_id)
         row = pair.row
@@ -481,14 +482,8 @@ def test_a_release_left_half_way_gives_way_to_the_next_one(released):
 
 def test_a_challenger_that_may_not_serve_is_not_shown_to_callers(released):
     spec = released.asking(shadow=short_shadow(1, requests=1), canary=short_canary(1))
-    # What a version learned from is a matter of record, which the database holds: it has to look away for this.
-    execute(
-        released.settings,
-        """ALTER TABLE release DISABLE TRIGGER release_unforced;
-           UPDATE release SET training_end = '2013-01-01' WHERE model = %s AND model_version = 2;
-           ALTER TABLE release ENABLE TRIGGER release_unforced""",
-        spec.model,
-    )
+    sql = "UPDATE release SET training_end = '2013-01-01' WHERE model = %s AND model_version = 2"
+    change_past(released.settings, sql, spec.model)
     for step in (released.shadow, released.canary):
         with pytest.raises(ReleaseError, match="learned from data until 2013-01-01"):
             step(spec)

@@ -11,8 +11,9 @@ import pytest
 from logged_requests import log_requests
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
-from perennial.contracts import Measure, RegisteredVersion, Rollback, Snapshot
+from perennial.contracts import Measure, Rollback
 from perennial.errors import ReleaseError
+from state_tables import forget, make_champion, register, take_snapshot
 
 pytestmark = pytest.mark.integration
 
@@ -27,7 +28,6 @@ MOVES = {
     "rejected": {"registered", "champion"},
     "rolled_back": {"registered", "champion"},
 }
-APRIL = datetime(2013, 4, 1, tzinfo=UTC)
 SLOW = Measure(measure="latency", passed=False, reason="too slow", value=90.0, threshold=25.0, champion=5.0)
 
 
@@ -52,32 +52,15 @@ def cursor(settings) -> Iterator[psycopg2.extensions.cursor]:
 
 
 @pytest.fixture
-def model(request: pytest.FixtureRequest, cursor) -> Iterator[str]:
+def model(request: pytest.FixtureRequest, settings) -> Iterator[str]:
     """A model of the test's own, as the stack is shared; gone after it, so that no other test serves it."""
-    name = request.node.name
-    yield name
-    for table in ("release_stage", "champion", "release", "snapshot", "prediction", "traffic"):
-        cursor.execute(f"DELETE FROM {table} WHERE model = %s", (name,))
-
-
-def release(state: StateStore, model: str, version: int) -> None:
-    """A release as retraining leaves it."""
-    snapshot = Snapshot(
-        snapshot_id=f"{model}-s", model=model, as_of=APRIL, start=APRIL - timedelta(days=90),
-        holdout_start=APRIL - timedelta(days=14), n_rows=100, digest="d", sql_digest="s", dvc_revision="r", path="",
-    )  # fmt: skip
-    registered = RegisteredVersion(
-        model=model, model_version=version, mlflow_run_id=f"m{version}", model_uri="u", snapshot_id=snapshot.snapshot_id,
-        training_end=APRIL,
-    )  # fmt: skip
-    state.write_snapshot(snapshot, ())
-    state.write_release(registered, f"retrain{version}")
+    yield request.node.name
+    forget(settings, request.node.name)
 
 
 def insert(cursor, state: StateStore, model: str, version: int, release_state: str, *, served: bool = False) -> None:
     """A release in any state, as if it had come there."""
-    release(state, model, version)
-    cursor.execute("DELETE FROM release WHERE model = %s AND model_version = %s", (model, version))
+    take_snapshot(state, model)
     cursor.execute(
         """INSERT INTO release (model, model_version, state, dag_run_id, snapshot_id, mlflow_run_id, training_end)
            VALUES (%s, %s, %s, %s, %s, 'm', now())""",
@@ -86,12 +69,6 @@ def insert(cursor, state: StateStore, model: str, version: int, release_state: s
     if served:
         sql = "INSERT INTO champion (model, model_version, valid_to, dag_run_id, reason) VALUES (%s, %s, %s, 'r', 'r')"
         cursor.execute(sql, (model, version, datetime.now(UTC) + timedelta(seconds=1)))
-
-
-def make_champion(state: StateStore, model: str, version: int) -> None:
-    release(state, model, version)
-    state.move_release(model, version, state="checked")
-    state.promote(model, version, dag_run_id=f"run{version}", reason="better", actor="test")
 
 
 def states(state: StateStore, model: str) -> dict[int, str]:
@@ -119,7 +96,7 @@ def test_who_was_stopped_before_it_served_cannot_be_brought_back(cursor, state, 
 
 def test_one_release_of_a_model_is_on_its_way(state, model):
     for version in (1, 2):
-        release(state, model, version)
+        register(state, model, version)
     state.move_release(model, 1, state="checked")
     with pytest.raises(ReleaseError, match="another version"):
         state.move_release(model, 2, state="checked")
@@ -137,7 +114,7 @@ def end(state: StateStore, stage, outcome: str, *, to: str = "", measures: tuple
 
 
 def test_a_stage_and_the_state_of_its_release_are_one(state, model):
-    release(state, model, 1)
+    register(state, model, 1)
     check = start(state, model, "check", percent=0)
     assert states(state, model) == {1: "registered"}
     end(state, check, "passed", to="checked")
@@ -157,7 +134,7 @@ def test_a_stage_and_the_state_of_its_release_are_one(state, model):
 
 
 def test_a_stage_begun_or_ended_twice_is_as_it_was_the_first_time(state, model):
-    release(state, model, 1)
+    register(state, model, 1)
     state.move_release(model, 1, state="checked")
     first = start(state, model, "shadow", percent=50)
     assert start(state, model, "shadow", percent=70) == first
@@ -167,7 +144,7 @@ def test_a_stage_begun_or_ended_twice_is_as_it_was_the_first_time(state, model):
 
 
 def test_a_move_that_is_not_allowed_begins_no_stage(state, model):
-    release(state, model, 1)
+    register(state, model, 1)
     with pytest.raises(ReleaseError, match="shadow cannot follow registered"):
         start(state, model, "shadow")
     assert state.read_stages(model, 1) == []
@@ -175,7 +152,7 @@ def test_a_move_that_is_not_allowed_begins_no_stage(state, model):
 
 @pytest.mark.parametrize(("stage", "expected"), [("shadow", "rejected"), ("canary", "rolled_back")])
 def test_a_release_that_is_stopped_leaves_no_stage_open(state, model, stage, expected):
-    release(state, model, 1)
+    register(state, model, 1)
     state.move_release(model, 1, state="checked")
     start(state, model, stage)
     for _ in range(2):
@@ -184,7 +161,7 @@ def test_a_release_that_is_stopped_leaves_no_stage_open(state, model, stage, exp
 
 
 def test_a_release_taken_up_again_keeps_the_record_of_before(state, model):
-    release(state, model, 1)
+    register(state, model, 1)
     end(state, start(state, model, "check", percent=0), "breached", to="rejected", measures=(SLOW,))
     state.reopen_release(model, 1, dag_run_id="run")
     again = start(state, model, "check", percent=0)
@@ -198,7 +175,7 @@ def test_a_release_taken_up_again_keeps_the_record_of_before(state, model):
 def test_a_rollback_is_one_transaction(state, model):
     for version in (1, 2):
         make_champion(state, model, version)
-    release(state, model, 3)
+    register(state, model, 3)
     state.move_release(model, 3, state="checked")
     state.start_stage(model, 3, dag_run_id="run3", stage="canary", step=1, percent=5)
     assert state.roll_back(model, to=1, dag_run_id="back", reason="wrong", actor="ann").before == 2

@@ -1,11 +1,16 @@
 """Folders and files that come and go: how large they are, when they were last written, and removing them whole."""
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from perennial.errors import StackError
+
+log = logging.getLogger(__name__)
 
 # What is about to be removed has this name for a moment. Whatever has it longer was left by somebody who died.
 _LEAVING = ".leaving-"
@@ -61,8 +66,20 @@ def list_groups(root: Path, *, depth: int) -> list[str]:
 
 
 def remove(path: Path) -> None:
-    """Remove a folder or a file so that from one moment on it is gone as a whole; one that is gone stays so."""
-    leaving = path.with_name(f"{_LEAVING}{path.name}")
+    """Remove a folder or a file so that from one moment on it is gone as a whole; one that is gone stays so.
+
+    Raises
+    ------
+    StackError
+        When the file system does not let it go: it is somebody else's, or read-only.
+    """
+    try:
+        _remove(path, path.with_name(f"{_LEAVING}{path.name}"))
+    except OSError as error:
+        raise StackError(f"cannot remove {path}: {error}", "see whose it is, and remove it by hand") from error
+
+
+def _remove(path: Path, leaving: Path) -> None:
     try:
         path.rename(leaving)
     except FileNotFoundError:
@@ -77,7 +94,10 @@ def remove(path: Path) -> None:
 def remove_leftovers(root: Path) -> None:
     """Complete removals below a folder that were begun by somebody who died."""
     for leaving in list(root.rglob(f"{_LEAVING}*")):
-        _delete(leaving)
+        try:
+            _delete(leaving)
+        except OSError as error:
+            log.warning("%s stays, it cannot be removed: %s", leaving, error)
 
 
 def _delete(path: Path) -> None:

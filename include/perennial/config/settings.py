@@ -1,6 +1,7 @@
 """Settings of the whole system. Names, defaults and their documentation are in `.env` at the project's root."""
 
 import os
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ _PREFIX = "PERENNIAL_"
 _PROJECT_VARIABLE = f"{_PREFIX}PROJECT"
 # Kinds of storage that the data registry's remote can be, besides a folder.
 _REMOTES = ("s3", "gs", "azure", "ssh")
+_PASSWORD = re.compile(r"(?<=://)([^/@\s]*?):[^/\s]*@")
 _REPOSITORY = Path(__file__).resolve().parents[3]
 
 
@@ -72,6 +74,9 @@ class Settings(BaseModel):
         kind, has_kind, _ = value.partition("://")
         if has_kind and kind not in _REMOTES:
             raise ValueError(f"expected a folder's path, or a URL of {', '.join(f'{each}://' for each in _REMOTES)}")
+        if _PASSWORD.search(value):
+            # It would be committed, and named in logs.
+            raise ValueError("a password does not belong here, but into the registry's .dvc/config.local: see docs/snapshots.md")
         return value
 
     @field_validator("bento_ports")
@@ -104,7 +109,11 @@ class Settings(BaseModel):
             fault = error.errors()[0]
             name = _PREFIX + str(fault["loc"][0]).upper()
             # What is missing has no value, and pydantic would show all settings in its place.
-            what = f"{name} is missing" if fault["type"] == "missing" else f"{name}={fault['input']!r}: {fault['msg']}"
+            what = (
+                f"{name} is missing"
+                if fault["type"] == "missing"
+                else f"{name}={_hide_password(repr(fault['input']))}: {fault['msg']}"
+            )
             raise ConfigurationError(f"setting {what}", f"see {project / '.env'}") from error
 
     @cached_property
@@ -218,6 +227,11 @@ class Paths:
         self.reports = var / "reports"
         self.predictions = var / "predictions"
         self.monitoring = var / "monitoring"
+
+
+def _hide_password(text: str) -> str:
+    """A text in which no URL says its password."""
+    return _PASSWORD.sub(r"\1:…@", text)
 
 
 def read_env_file(path: Path) -> dict[str, str]:

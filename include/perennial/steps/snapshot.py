@@ -73,6 +73,7 @@ def _keep(
     registry, path, name = settings.paths.registry, Path(snapshot.path), registry_name(snapshot)
     recorded = store.read_snapshot(snapshot.snapshot_id)
     if recorded and _is_kept(registry, recorded, path):
+        snapshots.mark_used(registry, recorded.digest)
         log.info("The same %s rows are snapshot %s already", f"{snapshot.n_rows:,}", recorded.snapshot_id)
         # Where the holdout starts is the spec's say, not the rows': it may have changed since.
         return replace(recorded, path=snapshot.path, holdout_start=snapshot.holdout_start)

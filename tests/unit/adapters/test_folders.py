@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from perennial.adapters import folders
+from perennial.errors import StackError
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -47,6 +48,18 @@ def test_removing_again_changes_nothing(tmp_path: Path, name: str) -> None:
     folders.remove(path)
     folders.remove(path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_removed_is_named_and_stops_no_other_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "not yours", str(path))
+
+    write(tmp_path / "run" / "x")
+    (tmp_path / ".leaving-other").mkdir()
+    monkeypatch.setattr(folders, "_delete", refuse)
+    with pytest.raises(StackError, match=f"cannot remove {tmp_path / 'run'}"):
+        folders.remove(tmp_path / "run")
+    folders.remove_leftovers(tmp_path)
 
 
 def test_a_removal_that_died_is_no_group_and_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

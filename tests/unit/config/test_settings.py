@@ -85,6 +85,18 @@ def test_scores_are_written_by_the_role_that_was_named(tmp_path: Path) -> None:
     assert url == "postgresql://scorer:secret@127.0.0.1:5433/warehouse"
 
 
+@pytest.mark.parametrize("url", ["ssh://ann:secret@there/data", "http://ann:secret@there/data"])
+def test_a_password_in_a_remote_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"PERENNIAL_DATA_REMOTE='(ssh|http)://ann:…@there/data'") as refused:
+        Settings.load({"PERENNIAL_DATA_REMOTE": url})
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["ssh://ann@there:22/data", "ssh://there:22/data", "s3://bucket/a:b@c"])
+def test_a_remote_without_a_password_is_taken(url: str) -> None:
+    assert Settings.load({"PERENNIAL_DATA_REMOTE": url}).data_remote_url == url
+
+
 def test_a_broken_line_is_named(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("# fine\nPERENNIAL_VAR\n")
     with pytest.raises(ConfigurationError, match=r"\.env:2"):

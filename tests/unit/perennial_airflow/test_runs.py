@@ -75,6 +75,7 @@ def test_a_backfill_that_does_a_scheduled_run_over_leaves_its_record_alone(spec:
         ("backfill", "backfill__2013-04-01", "ann", "backfill"),
         ("manual", "request__17", "airflow", "request 17"),
         ("operator_triggered", "request__17", None, "request 17"),
+        ("manual", "request__of_ann", "ann", "by hand: ann"),
         ("manual", "a", "ann", "by hand: ann"),
         ("manual", "a", None, "by hand"),
     ],

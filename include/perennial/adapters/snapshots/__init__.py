@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from perennial.adapters.snapshots.contents import mark_used
 from perennial.adapters.snapshots.reading import (
     compute_digest,
     content_path,
@@ -34,6 +35,7 @@ __all__ = [
     "has_content",
     "has_revision",
     "is_pushed",
+    "mark_used",
     "push",
     "read_description",
     "set_remote",

@@ -35,6 +35,11 @@ def remove_content(registry: Path, digest: str) -> None:
     content_path(registry, digest).unlink(missing_ok=True)
 
 
+def mark_used(registry: Path, digest: str) -> None:
+    """A content that is taken again is as young as a new one: nobody removes it as old before its version is on record."""
+    os.utime(content_path(registry, digest))
+
+
 def _find_links(registry: Path) -> dict[str, list[Path]]:
     """Working files by the content that their pointers name."""
     found: dict[str, list[Path]] = {}

@@ -74,7 +74,8 @@ def push(registry: Path, url: str) -> int:
 
 def is_pushed(registry: Path, url: str, revision: str) -> bool:
     """Whether the data of a revision was brought to the remote."""
-    return git(registry, "merge-base", "--is-ancestor", revision, _mark(url), check=False).returncode == 0
+    is_there = (registry / ".git").is_dir()
+    return is_there and git(registry, "merge-base", "--is-ancestor", revision, _mark(url), check=False).returncode == 0
 
 
 def _committed_since(registry: Path, pushed: str) -> list[str]:

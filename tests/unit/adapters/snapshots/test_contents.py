@@ -1,5 +1,7 @@
 """Contents that go: the disk gets their bytes back, git and DVC go on, and the same rows can be kept again."""
 
+import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,17 @@ def test_half_of_a_removal_is_found_again(registry, is_cached: bool):
     assert sizes(registry) == {stored.digest: 4}
     remove_content(registry, stored.digest)
     assert sizes(registry) == {}
+
+
+def test_a_content_that_is_taken_again_is_as_young_as_a_new_one(registry):
+    stored = keep(registry)
+    os.utime(snapshots.content_path(registry, stored.digest), (0, 0))
+    os.utime(registry / f"{NAME}.parquet", (0, 0))
+    began = datetime.now(UTC) - timedelta(seconds=1)
+    snapshots.mark_used(registry, stored.digest)
+    (content,) = list_contents(registry)
+    assert content.written_at > began
+    assert dvc(registry, "status") == "Data and pipelines are up to date."
 
 
 def test_a_remote_gets_what_is_still_there(registry, tmp_path):

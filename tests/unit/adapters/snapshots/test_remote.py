@@ -35,6 +35,10 @@ def test_every_content_gets_there_once(registry, remote):
     assert run(registry, "git", "status", "--porcelain") == ""
 
 
+def test_a_registry_that_is_gone_has_brought_nothing_there(registry, remote):
+    assert not snapshots.is_pushed(registry, str(remote), "0" * 40)
+
+
 def test_what_was_kept_while_it_was_away_follows(registry, remote):
     snapshots.set_remote(registry, str(remote))
     remote.write_text("no folder can be here")
