@@ -7,24 +7,22 @@ which Dag run, and the features that it was made from.
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
-import psycopg2
-import psycopg2.errors
 from psycopg2 import sql
 
-from perennial.errors import ConfigurationError, PerennialError, QueryError, UnavailableError
+from perennial.adapters.scores.connection import ROLE_HELP, connected, listed
+from perennial.adapters.scores.reading import ScoreSample, read_scores
+from perennial.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from psycopg2.extensions import connection, cursor
+    from psycopg2.extensions import cursor
 
-_OPTIONS = "-c timezone=UTC"
-_ROLE = "docs/scoring.md says what the role of PERENNIAL_WAREHOUSE_WRITER_URL needs; the embedded one: perennial up"
+__all__ = ["ScoreSample", "ScoreTable", "ScoredRow", "Written", "check_table", "read_scores", "write_scores"]
+
 _VALUES = {
     "event_at": "timestamp with time zone",
     "prediction": "double precision",
@@ -88,19 +86,6 @@ class Written:
     n_changed: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreSample:
-    """Scores of a window in the order of event time: all `n_rows` of them, or a sample chosen by entity.
-
-    `rows` has the columns entity (its key as JSON text, as in the prediction log), event_at, prediction and model_version;
-    `features` is as long and has a column per feature, none where there are no rows.
-    """
-
-    rows: "pd.DataFrame"
-    features: "pd.DataFrame"
-    n_rows: int
-
-
 def check_table(url: str, table: ScoreTable) -> bool:
     """Check that scores can be written; whether the table is there already. Nothing is changed.
 
@@ -111,7 +96,7 @@ def check_table(url: str, table: ScoreTable) -> bool:
     UnavailableError
         When the warehouse does not answer.
     """
-    with _connected(url, table.name) as connection, connection.cursor() as cursor:
+    with connected(url, table.name) as connection, connection.cursor() as cursor:
         return _check(cursor, table)
 
 
@@ -137,7 +122,7 @@ def write_scores(
     UnavailableError
         When the warehouse is away or goes away; nothing is written then.
     """
-    with _connected(url, table.name) as connection:
+    with connected(url, table.name) as connection:
         with connection, connection.cursor() as cursor:
             _lock(cursor, table)
             if not _check(cursor, table):
@@ -151,39 +136,6 @@ def write_scores(
             cursor.execute(_statement(_MERGE, table), values)
             n_new, n_changed = cursor.fetchone() or (0, 0)
     return Written(n_rows=n_rows, n_new=n_new, n_changed=n_changed)
-
-
-def read_scores(
-    url: str, name: str, key: Sequence[str], *, start: datetime, end: datetime, max_rows: int = 100_000
-) -> ScoreSample:
-    """Scores of events in `[start, end)` by their time; of more than `max_rows`, the same part each time.
-
-    A table that is not there yet holds none.
-
-    Raises
-    ------
-    QueryError
-        When Postgres refuses: the role may not read the table, or it is no table of scores.
-    UnavailableError
-        When the warehouse does not answer.
-    """
-    with _connected(url, name) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass(%s) IS NULL", (name,))
-        if cursor.fetchone() == (True,):
-            return _to_sample([])
-        names = {"table": sql.Identifier(*name.split(".")), "key": _listed(key)}
-        cursor.execute(sql.SQL(_SAMPLE).format(**names), {"start": start, "end": end, "max_rows": max_rows})
-        return _to_sample(cursor.fetchall())
-
-
-def _to_sample(found: Sequence[tuple[Any, ...]]) -> ScoreSample:
-    import pandas as pd
-
-    rows = pd.DataFrame([row[:4] for row in found], columns=["entity", "event_at", "prediction", "model_version"])
-    rows = rows.astype({"prediction": "float64", "model_version": "int64"})
-    rows["event_at"] = pd.to_datetime(rows["event_at"], utc=True)
-    features = pd.DataFrame.from_records([row[4] for row in found])
-    return ScoreSample(rows=rows, features=features, n_rows=found[0][5] if found else 0)
 
 
 _CREATE = """
@@ -212,13 +164,6 @@ _MERGE = """
         RETURNING xmax = 0 AS is_new)
     SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new) FROM written
 """
-_SAMPLE = """
-    WITH window_rows AS (
-        SELECT jsonb_build_array({key})::text AS entity, event_at, prediction, model_version, features, count(*) OVER () AS n_rows
-        FROM {table} WHERE event_at >= %(start)s AND event_at < %(end)s),
-    chosen AS (SELECT * FROM window_rows ORDER BY hashtextextended(entity, 0), entity, event_at LIMIT %(max_rows)s)
-    SELECT * FROM chosen ORDER BY event_at, entity
-"""
 
 
 def _check(cursor: "cursor", table: ScoreTable) -> bool:
@@ -232,7 +177,7 @@ def _check(cursor: "cursor", table: ScoreTable) -> bool:
         what = f"{table.name} has other columns than the spec and its query: {_describe_difference(columns, table.columns)}"
         raise ConfigurationError(what, "rename or drop the table and backfill score__<model>, or name another one: scoring.table")
     if not may_write:
-        raise ConfigurationError(f"role {role} may not write {table.name} in the warehouse, or only read there", _ROLE)
+        raise ConfigurationError(f"role {role} may not write {table.name} in the warehouse, or only read there", ROLE_HELP)
     return columns is not None
 
 
@@ -253,14 +198,10 @@ def _statement(text: str, table: ScoreTable) -> sql.Composed:
     columns = [sql.SQL("{} {} NOT NULL").format(sql.Identifier(name), sql.SQL(kind)) for name, kind in table.columns.items()]
     return sql.SQL(text).format(
         table=sql.Identifier(*table.name.split(".")),
-        key=_listed(table.key),
+        key=listed(table.key),
         columns=sql.SQL(", ").join(columns),
         comment=sql.Literal(table.comment),
     )
-
-
-def _listed(names: Iterable[str]) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, names))
 
 
 def _lock(cursor: "cursor", table: ScoreTable) -> None:
@@ -290,27 +231,3 @@ def _values(rows: Sequence[ScoredRow], *, first: int) -> Iterator[list[object]]:
             row.prediction,
             features,
         ]
-
-
-@contextmanager
-def _connected(url: str, name: str) -> Iterator["connection"]:
-    """A connection whose errors are ours; one `with` block of it is one transaction."""
-    try:
-        with closing(psycopg2.connect(url, connect_timeout=10, application_name="perennial", options=_OPTIONS)) as connection:
-            yield connection
-    except psycopg2.Error as error:
-        raise _translate(error, name) from error
-
-
-def _translate(error: psycopg2.Error, name: str) -> PerennialError:
-    # In one line, without its DETAIL: that quotes rows, and rows hold personal data.
-    said = error.diag.message_primary or str(error).strip().partition("\n")[0]
-    if isinstance(error, psycopg2.errors.InsufficientPrivilege | psycopg2.errors.ReadOnlySqlTransaction):
-        return ConfigurationError(f"the warehouse does not let {name} be written: {said}", _ROLE)
-    if "authentication failed" in said:
-        return ConfigurationError(f"the warehouse lets nobody in for {name}: {said}", _ROLE)
-    if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
-        return UnavailableError(f"the warehouse does not answer for {name}: {said}", "see: perennial status")
-    return QueryError(
-        f"the warehouse refused scores for {name}: {said}", "compare the query with the table, then: perennial check"
-    )
