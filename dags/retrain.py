@@ -3,6 +3,7 @@
 from airflow.sdk import DAG, TaskGroup
 
 from perennial_airflow import retrain as tasks
+from perennial_airflow import retrain_ends
 from perennial_airflow.factory import ModelSpec, loop_dag, retrain_params, schedule_options, specs_to_parse
 
 DOC = """Ingests the window before `as_of`, validates it at three points, snapshots the training set, trains the
@@ -29,7 +30,7 @@ def build_dag(spec: ModelSpec) -> DAG:
 
         plan >> ingest >> prepare >> train
         told = [tasks.announce_challenger(spec.model), tasks.report()]
-        ends = [tasks.end_request(spec.model), tasks.summarize_backfill(spec.model)]
+        ends = [retrain_ends.end_request(spec.model), retrain_ends.summarize_backfill(spec.model)]
         tasks.evaluate(trained) >> tasks.register() >> told
         for end in ends:
             told >> end

@@ -12,7 +12,7 @@ from perennial.adapters.state import StateStore
 from perennial.adapters.templates import render
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import BackfillInterval
+from perennial.contracts.backfills import BackfillInterval
 from perennial.steps.backfill_interval import BackfillRun, Found, describe_failure, describe_interval
 from perennial.steps.backfill_view import build_summary_values, draw_lines, name_summary
 from perennial.steps.modelling import write_text

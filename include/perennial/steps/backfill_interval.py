@@ -8,7 +8,8 @@ from perennial.adapters.registry import Registry
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import BackfillInterval, Decision, GateResult, RegisteredVersion, ReleaseRow, Rival, Run, Snapshot
+from perennial.contracts import Decision, GateResult, RegisteredVersion, ReleaseRow, Run, Snapshot
+from perennial.contracts.backfills import BackfillInterval, Rival
 from perennial.errors import TrainingError
 from perennial.steps.champion_model import read_version_model
 from perennial.steps.judgement import Challenger, find_opponent

@@ -8,7 +8,7 @@ from perennial.adapters.airflow_api import Backfill, DagInterval
 from perennial.adapters.templates import format_number, format_signed
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import BackfillInterval, Rival
+from perennial.contracts.backfills import BackfillInterval, Rival
 from perennial.steps.report_links import Link, dag_run_link, mlflow_model_link, reports_link
 from perennial.steps.report_view import METRICS
 

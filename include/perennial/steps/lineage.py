@@ -9,6 +9,7 @@ from datetime import datetime
 from perennial.adapters import code, snapshots
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
+from perennial.contracts import Stage
 from perennial.steps.provenance import LOCK_FILE
 from perennial.steps.recorded import Recorded, read_recorded
 from perennial.steps.report_links import dag_run_link, data_docs_link, mlflow_model_link, mlflow_run_link
@@ -162,12 +163,23 @@ def _tell_release(recorded: Recorded, settings: Settings) -> Iterator[Fact]:
     yield Fact(name="bento_tag", value=tag or "none built yet", follow=bento)
     if release.superseded_by:
         yield Fact(name="superseded_by", value=release.superseded_by)
-    for stage in recorded.stages:
-        name = f"stage_{stage.stage}_{stage.step}"
-        link = dag_run_link(f"release__{version.model}", stage.dag_run_id, settings=settings)
-        yield Fact(name=name, value=f"{stage.started_at:%Y-%m-%d %H:%M:%S} {stage.outcome}: {stage.reason}", follow=link)
+    yield from tell_stages(version.model, recorded.stages, settings=settings)
     tenures = [[each.valid_from, each.valid_to] for each in recorded.tenures]
     yield Fact(name="served", value=tenures, follow=f"perennial history {version.model}")
+
+
+def tell_stages(model: str, stages: Sequence[Stage], *, settings: Settings) -> Iterator[Fact]:
+    """The stages of a version's releases in order of time. Where it was tried again, names say at which attempt."""
+    attempts = list(dict.fromkeys(stage.dag_run_id for stage in stages))
+    for stage in stages:
+        attempt = attempts.index(stage.dag_run_id) + 1
+        # A release that its own run took up again keeps the stages of before under the run's id and until when.
+        link = dag_run_link(f"release__{model}", stage.dag_run_id.partition(" until ")[0], settings=settings)
+        yield Fact(
+            name=f"stage_{stage.stage}_{stage.step}{f'_attempt_{attempt}' if attempt > 1 else ''}",
+            value=f"{stage.started_at:%Y-%m-%d %H:%M:%S} {stage.outcome}: {stage.reason}",
+            follow=link,
+        )
 
 
 def _tell_predictions(recorded: Recorded) -> Iterator[Fact]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -148,7 +149,9 @@ def _compare(recorded: Recorded, answer: Answer, links: tuple[Link, ...], *, row
     metrics = _compare_metrics(recorded, answer)
     off = [each.metric for each in metrics if each.again is None or each.again != each.recorded]
     far = [each.metric for each in metrics if each.again is None or abs(each.again - each.recorded) > TOLERANCE]
-    outcome, reason = _judge(largest, off=off, far=far, elsewhere=is_other_machine(recorded))
+    outcome, reason = judge(
+        largest, off=off, far=far, elsewhere=is_other_machine(recorded), python=recorded.tags.get("python", "")
+    )
     return Reproduction(
         model=recorded.version.model,
         model_version=recorded.version.model_version,
@@ -162,13 +165,27 @@ def _compare(recorded: Recorded, answer: Answer, links: tuple[Link, ...], *, row
     )
 
 
-def _judge(largest: float, *, off: list[str], far: list[str], elsewhere: bool) -> tuple[Outcome, str]:
+def judge(largest: float, *, off: list[str], far: list[str], elsewhere: bool, python: str) -> tuple[Outcome, str]:
+    """What it means that predictions and metrics came out so, and why.
+
+    Parameters
+    ----------
+    largest
+        The largest difference between two predictions of one row; NaN counts as different.
+    off, far
+        Metrics that are not the same, and those that are off by more than the tolerance.
+    elsewhere
+        Whether another kind of machine trained it.
+    python
+        The version of Python that trained it; empty where it is not recorded.
+    """
     if largest == 0 and not off:
         return "identical", "every prediction on the holdout and every metric is the same to the last bit"
     found = f"predictions differ by up to {largest:.3g}; metrics that differ: {', '.join(off) or 'none'}"
     if largest <= TOLERANCE and not far and elsewhere:
         return "within tolerance", f"{found}; another kind of machine trained it, for which {TOLERANCE:g} is allowed"
-    return "different", found
+    here = platform.python_version()
+    return "different", found if python in ("", here) else f"{found}; Python {python} trained it, this is {here}"
 
 
 def _predict_registered(recorded: Recorded, answer: Answer, *, rows: Path, settings: Settings) -> "Scores":

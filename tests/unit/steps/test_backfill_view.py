@@ -10,7 +10,7 @@ from perennial.adapters.airflow_api import Backfill, DagInterval
 from perennial.adapters.templates import render
 from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, spec_path
-from perennial.contracts import BackfillInterval, Rival
+from perennial.contracts.backfills import BackfillInterval, Rival
 from perennial.steps.backfill_view import build_summary_values, draw_lines, name_summary
 
 SETTINGS = Settings.load({})

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from psycopg2.extras import Json
 
 from perennial.adapters.state.connection import Connection
-from perennial.contracts import BackfillInterval, Rival
+from perennial.contracts.backfills import BackfillInterval, Rival
 
 _COLUMNS = {
     name: {"then": "then_champion", "present": "present_champion"}.get(name, name)
