@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from logged_requests import log_requests
 from perennial.adapters.registry import Registry
 from perennial.adapters.scores import ScoredRow, ScoreTable, write_scores
-from perennial.adapters.snapshots import compute_digest, content_path
+from perennial.adapters.snapshots import Stored, store
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
@@ -242,10 +243,10 @@ def _fit(history: pd.DataFrame) -> Pipeline:
 
 
 def _register(settings: Settings, spec: ModelSpec, history: pd.DataFrame, pipeline: Pipeline) -> RegisteredVersion:
-    digest = _keep(settings, history)
+    kept = _keep(settings, spec.model, history)
     snapshot = Snapshot(
         snapshot_id=f"{spec.model}-s", model=spec.model, as_of=TRAINED_UNTIL, start=TRAINED_FROM, holdout_start=HOLDOUT_START,
-        n_rows=len(history), digest=digest, sql_digest="s", dvc_revision="r", path="",
+        n_rows=len(history), digest=kept.digest, sql_digest="s", dvc_revision=kept.revision, path="",
     )  # fmt: skip
     registry = Registry(settings.mlflow_tracking_url)
     run_id = registry.start_run(spec.model, "first", tags={})
@@ -264,16 +265,12 @@ def _register(settings: Settings, spec: ModelSpec, history: pd.DataFrame, pipeli
     return version
 
 
-def _keep(settings: Settings, history: pd.DataFrame) -> str:
-    """Put the training set where the data registry has its content."""
-    settings.paths.registry.mkdir(parents=True, exist_ok=True)
-    path = settings.paths.registry / "history.parquet"
-    write_frame(history[["id", "at", *FEATURES, "is_late"]], path)
-    digest = compute_digest(path)
-    kept = content_path(settings.paths.registry, digest)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    path.replace(kept)
-    return digest
+def _keep(settings: Settings, model: str, history: pd.DataFrame) -> Stored:
+    """Put the training set into the data registry."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "history.parquet"
+        write_frame(history[["id", "at", *FEATURES, "is_late"]], path)
+        return store(settings.paths.registry, f"{model}/history", path, metadata={}, message=f"{model} history")
 
 
 def breached(verdict: Verdict) -> set[tuple[str, str, str]]:

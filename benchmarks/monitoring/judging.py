@@ -82,11 +82,10 @@ def judge(champion: Champion, rows: Rows, *, n_rows: int, usual_rows: int) -> Se
     )
     quality = judge_quality(champion.sample.features, current.features, intake, quality_limits)
     drift = judge_drift(champion.sample, current, drift_limits, importances=champion.importances)
-    performance = judge_performance(
-        METRIC, champion.holdout, scored, PerformanceLimits(**Performance().model_dump()), slice_columns=["origin"]
-    )
+    limits = PerformanceLimits(**Performance().model_dump())
+    performance = judge_performance(METRIC, champion.holdout, scored, limits, slice_columns=["origin"])
     diagnosis = diagnose(performance, drift, judge_estimate(METRIC, champion.holdout, current.scores))
-    target = judge_target(champion.reference.labels, rows.labels, drift_limits)
+    target = judge_target(champion.reference.labels, rows.labels, drift_limits, min_labels=limits.min_labels)
     findings = (*quality, *drift, target, *performance)
     judged = decide_verdict(Evidence(n_rows=n_rows, min_rows=500, findings=findings, diagnosis=diagnosis), breaches=2, windows=3)
     alarms = [each for each in findings if each.breached]

@@ -123,7 +123,7 @@ def test_a_right_model_is_right_but_what_is_away_is_skipped(settings):
         ("include/models/flight_delay.yaml", "seed: 2013", "sead: 2013", "spec", "sead: unknown key"),
         (
             "include/models/flight_delay.yaml", "table: scores.flight_delay", "table: flights.scores", "scoring",
-            "the warehouse does not let flights.scores be written: permission denied for schema flights",
+            "no access to flights.scores in the warehouse: permission denied for schema flights",
         ),
         (
             "include/models/flight_delay.yaml", "table: scores.flight_delay",

@@ -15,11 +15,14 @@ import pytest
 
 from loop import AS_OF, MODEL, MONITOR, RETRAIN, Loop, text_of
 from perennial.adapters.airflow_api import DagRunState
+from perennial.adapters.code import DIRTY, read_commit
 from perennial.adapters.registry import Registry
-from perennial.adapters.scores import read_scores
+from perennial.adapters.scores.reading import count_scores, read_scores
+from perennial.adapters.state import StateStore
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.core.frames import features_frame, to_rows
 from perennial.steps.modelling import feature_types
+from perennial.steps.reproduce import reproduce
 
 pytestmark = pytest.mark.integration
 
@@ -97,17 +100,30 @@ def test_the_champion_scores_a_day_in_a_batch_as_it_answers_callers(loop: Loop, 
     for dag_run_id in ("scored", "scored again"):
         assert loop.finish(loop.api.trigger(f"score__{MODEL}", dag_run_id, day)) == "success"
     window = {name: datetime.fromisoformat(value).replace(tzinfo=UTC) for name, value in day.items()}
-    scores = read_scores(loop.settings.warehouse_reader_url, spec.scoring.table, spec.source.entity_key, **window)
-    assert scores.n_rows > 800
-    types = feature_types(spec)
+    table = loop.settings.warehouse_reader_url, spec.scoring.table, spec.source.entity_key
+    [counts] = count_scores(*table, **window)
+    assert counts.n_rows > 800
+    scores, types = read_scores(*table, counts.model_version, **window, max_rows=1000), feature_types(spec)
     answer = loop.predict({"rows": to_rows(features_frame(scores.features, types), types)})
     served = [each["probability"] for each in answer.json()["predictions"]]
     assert scores.rows["prediction"].tolist() == pytest.approx(served, abs=spec.release.parity_tolerance)
-    assert set(scores.rows["model_version"]) == {answer.json()["version"]}
+    assert answer.json()["version"] == counts.model_version
     with psycopg2.connect(loop.settings.warehouse_reader_url) as connection, connection.cursor() as cursor:
         cursor.execute(f"SELECT DISTINCT dag_run_id, scored_at FROM {spec.scoring.table}")
         assert cursor.fetchall() == [("scored", window["end"])]
     connection.close()
+
+
+def test_its_version_tells_what_caused_it_and_can_be_built_again(loop: Loop, first: DagRunState) -> None:
+    with StateStore(loop.settings.state_url) as state:
+        [recorded] = state.read_decisions(MODEL, dag_run_id=first.dag_run_id)
+    assert recorded.model_version is not None
+    assert recorded.cause == "by hand: admin"
+    done = reproduce(MODEL, recorded.model_version, settings=loop.settings, tell=lambda _: None)
+    if read_commit(loop.settings.project).endswith(DIRTY):
+        assert [link.name for link in done.links if not link.holds] == ["commit"]
+    else:
+        assert done.outcome == "identical", done
 
 
 def test_the_same_interval_again_makes_nothing_twice(loop: Loop, first: DagRunState) -> None:

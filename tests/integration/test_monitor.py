@@ -58,7 +58,7 @@ MEASURED = {
     "drift": {"importance", "psi", "unseen", "mean_prediction", "target", "positive_ratio"},
     "performance": {"labels", "roc_auc", "average_precision", "log_loss", "brier", "calibration_error"},
     "estimate": {"roc_auc", "roc_auc_error"},
-    "service": {"requests", "error_ratio", "refused_ratio", "p50_ms", "p95_ms", "p99_ms"},
+    "service": {"requests", "error_ratio", "refused_ratio", "refused_row_ratio", "p50_ms", "p95_ms", "p99_ms"},
 }
 
 

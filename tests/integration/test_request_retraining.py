@@ -36,7 +36,8 @@ class FakeAirflow:
         return [self._run(dag_id, dag_run_id)] if dag_run_id in self.runs else []
 
     def find_unfinished_runs(self, dag_id: str) -> list[DagRunState]:
-        return [self._run(dag_id, run) for run, state in self.runs.items() if state in ("queued", "running")]
+        newest_first = reversed(list(self.runs.items()))
+        return [self._run(dag_id, run) for run, state in newest_first if state in ("queued", "running")]
 
     def trigger(self, dag_id: str, dag_run_id: str, params: object) -> DagRunState:
         if dag_run_id not in self.runs:
@@ -234,6 +235,12 @@ def test_a_person_waits_for_no_cooldown_but_for_another_retraining(desk: Desk) -
     end_retraining(desk.spec.model, "scheduled__1", settings=desk.settings)
     assert desk.admit("manual__2", "person", as_of=MAY + DAY) == ""
     assert desk.requests()[0] == ("person", "granted", "manual__2")
+
+
+def test_of_two_runs_that_are_started_at_once_the_earlier_one_goes_on(desk: Desk) -> None:
+    desk.airflow.runs |= {"manual__1": "running", "manual__2": "running"}
+    assert desk.admit("manual__1", "person") == ""
+    assert "manual__1" in desk.admit("manual__2", "person")
 
 
 def test_a_run_that_was_triggered_goes_on_with_its_own_request(desk: Desk) -> None:

@@ -1,5 +1,6 @@
 """Batch scoring into a real warehouse with models from a real registry: twice is once, and half of it is nothing."""
 
+import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -8,10 +9,11 @@ from datetime import UTC, date, datetime, timedelta
 from hashlib import md5
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from perennial.adapters.registry import Registry
-from perennial.adapters.scores import read_scores
+from perennial.adapters.scores.reading import count_scores
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
@@ -21,9 +23,11 @@ from perennial.contracts.monitoring import Window
 from perennial.contracts.scoring import Scored
 from perennial.core.candidates import predict
 from perennial.core.frames import features_frame
+from perennial.core.identity import entity_texts
 from perennial.errors import ConfigurationError, DataFault, QueryError, UnavailableError
 from perennial.stack.postgres import connect
 from perennial.steps import score as step
+from perennial.steps.monitor_windows import WindowSource, open_source
 from served_models import FEATURES, register, small_spec
 
 pytestmark = [
@@ -307,36 +311,61 @@ def test_a_model_without_the_section_is_refused(settings, spec):
 # reading them again
 
 
-def test_scores_of_a_window_are_read_as_the_prediction_log_is(settings, spec, version):
+@pytest.fixture
+def source(settings, spec) -> WindowSource:
+    """The model's scores as its monitor reads them, 20 rows at most."""
+    watched = spec.monitoring.model_copy(update={"source": "scores", "sample_rows": 20})
+    return open_source(spec.model_copy(update={"monitoring": watched}), settings=settings)
+
+
+def test_the_monitor_reads_a_window_of_scores(settings, spec, version, source):
     score(settings, spec, window_of(spec))
-    window = {"start": DAY + timedelta(hours=1), "end": DAY + timedelta(hours=2)}
-    found = read_scores(settings.warehouse_reader_url, spec.scoring.table, spec.source.entity_key, **window)
-    assert found.n_rows == len(found.rows) == len(found.features) == 6
-    first = found.rows.iloc[0].to_dict()
-    assert first.pop("prediction") > 0
-    assert first == {"entity": '[6, "depot \\"0\\", é"]', "event_at": window["start"], "model_version": version}
-    assert found.features.columns.tolist() == list(FEATURES)
+    window = DAY + timedelta(hours=1), DAY + timedelta(hours=2)
+    seen = source.count(*window)
+    assert (seen.model_version, seen.n_rows, seen.n_keyed, seen.n_others) == (version, 6, 6, 0)
+    assert seen.newest_event_at == DAY + timedelta(minutes=110)
+    found = source.read(version, *window)
+    assert set(found.features.columns) == set(FEATURES)
     assert found.features["miles"].tolist() == [106, 107, 108, 109, 110, 111]
+    assert found.entities.tolist()[:2] == ['[6, "depot \\"0\\", é"]', '[7, "depot \\"1\\", é"]']
+    assert found.entities.tolist() == entity_texts(as_frame(found.entities), ["id", "depot"]).tolist()
+    assert found.event_at.tolist() == [window[0] + n * timedelta(minutes=10) for n in range(6)]
+    assert [(predicted,) for predicted in found.scores] == read(settings, spec, "prediction")[6:12]
+    assert source.read_traffic(version, seen) is None
 
 
-def test_of_many_scores_the_same_part_is_read_each_time(settings, spec):
+def as_frame(entities: pd.Series) -> pd.DataFrame:
+    """The keys of entities, as the warehouse would give them."""
+    return pd.DataFrame([json.loads(entity) for entity in entities], columns=["id", "depot"])
+
+
+def test_of_many_scores_the_same_part_is_read_each_time(settings, spec, version, source):
     score(settings, spec, window_of(spec))
-    read_some = {"start": DAY, "end": DAY + A_DAY, "max_rows": 20}
-    url, key = settings.warehouse_reader_url, spec.source.entity_key
-    first, again = (read_scores(url, spec.scoring.table, key, **read_some) for _ in range(2))
-    assert (first.n_rows, len(first.rows)) == (144, 20)
-    assert first.rows.equals(again.rows)
+    assert source.count(DAY, DAY + A_DAY).n_rows == 144
+    first, again = (source.read(version, DAY, DAY + A_DAY) for _ in range(2))
+    assert len(first.features) == len(first.entities) == 20
     assert first.features.equals(again.features)
-    times = first.rows["event_at"]
-    assert times.is_monotonic_increasing
-    assert times.iloc[0] < DAY + A_DAY / 3 < DAY + 2 * A_DAY / 3 < times.iloc[-1]
+    assert first.entities.equals(again.entities)
+    assert first.event_at.is_monotonic_increasing
+    assert first.event_at.iloc[0] < DAY + A_DAY / 3 < DAY + 2 * A_DAY / 3 < first.event_at.iloc[-1]
 
 
-def test_a_table_that_is_not_there_holds_no_scores_and_another_kind_is_refused(settings):
-    window = {"start": DAY, "end": DAY + A_DAY}
-    found = read_scores(settings.warehouse_reader_url, "scores.none", ["id"], **window)
-    assert (found.n_rows, len(found.rows), len(found.features)) == (0, 0, 0)
+def test_a_window_is_about_the_version_of_its_latest_event(settings, spec, version, source):
+    score(settings, spec, window_of(spec))
+    with connect(settings, "warehouse", role="scorer") as opened, opened.cursor() as cursor:
+        cursor.execute(f"UPDATE {spec.scoring.table} SET model_version = 7 WHERE id < 100")
+    seen = source.count(DAY, DAY + A_DAY)
+    assert (seen.model_version, seen.n_rows, seen.n_others) == (version, 44, 100)
+
+
+def test_a_table_that_is_not_there_holds_no_scores(source):
+    seen = source.count(DAY, DAY + A_DAY)
+    assert (seen.model_version, seen.n_rows) == (None, 0)
+    assert len(source.read(1, DAY, DAY + A_DAY).features) == 0
+
+
+def test_another_kind_of_table_is_refused(settings, spec):
     with connect(settings, "warehouse", role="warehouse") as opened, opened.cursor() as cursor:
         cursor.execute("CREATE SCHEMA IF NOT EXISTS others; CREATE TABLE IF NOT EXISTS others.fact AS SELECT 1 AS id")
-    with pytest.raises(QueryError, match='column "event_at" does not exist'):
-        read_scores(settings.warehouse_reader_url, "others.fact", ["id"], **window)
+    with pytest.raises(QueryError, match='column "model_version" does not exist'):
+        count_scores(settings.warehouse_reader_url, "others.fact", ["id"], start=DAY, end=DAY + A_DAY)

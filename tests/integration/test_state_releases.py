@@ -181,6 +181,7 @@ def test_a_rollback_is_one_transaction(state, model):
     assert state.roll_back(model, to=1, dag_run_id="back", reason="wrong", actor="ann").before == 2
     assert states(state, model) == {1: "champion", 2: "rolled_back", 3: "rolled_back"}
     assert state.read_champion_run(model) == "back"
+    assert (state.read_promoted(model, ["other", "run2"]), state.read_promoted(model, ["back"])) == (2, None)
     assert state.read_stages(model, 3)[0].reason == "version 2 was rolled back meanwhile: wrong"
     assert state.roll_back(model, to=1, dag_run_id="back", reason="wrong", actor="ann") == Rollback()
     with pytest.raises(ReleaseError, match="version 3 never served"):

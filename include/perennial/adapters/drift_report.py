@@ -91,39 +91,6 @@ def run_drift_report(
     return {name: None if isnan(value) else value for name, value in values.items()}
 
 
-def write_quality_report(
-    reference: "pd.DataFrame", current: "pd.DataFrame", *, label: str, probability: str, title: str, path: Path
-) -> None:
-    """Write the report of a binary classifier's quality on labelled rows of both windows.
-
-    Parameters
-    ----------
-    label, probability
-        Columns of the label, 0 or 1 and never missing, and of the predicted probability of 1.
-
-    Raises
-    ------
-    ReportError
-        When Evidently cannot draw it: a window without rows, or with labels of one class only.
-    """
-    with _quiet(), _blaming(lambda: f"the quality on {label!r}", path):
-        from evidently import BinaryClassification, DataDefinition, Dataset, Report
-        from evidently.presets import ClassificationPreset
-
-        definition = DataDefinition(
-            numerical_columns=[probability],
-            categorical_columns=[label],
-            classification=[BinaryClassification(target=label, prediction_probas=probability, pos_label=1)],
-        )
-        columns = {label: "int64", probability: "float64"}
-        now, before = (
-            Dataset.from_pandas(frame[list(columns)].astype(columns), data_definition=definition)
-            for frame in (current, reference)
-        )
-        drawn = Report([ClassificationPreset()]).run(now, before).get_html_str(as_iframe=False)
-    _write(drawn, title, path)
-
-
 class _DriftTest:
     """Evidently's view of the measure. `at` is the column that it was last called for."""
 

@@ -10,13 +10,16 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from perennial.contracts.housekeeping import Found, Removal
+    from perennial.contracts.housekeeping import Found, Kind, Removal
 
 
 def run(
     apply: Annotated[
         bool, typer.Option("--apply/--dry-run", help="Remove it; by default it is only said what would go.")
     ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Look at this kind only, such as bentos; may be given several times.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every item, or what was removed, as JSON.")] = False,
 ) -> None:
     """What is older than PERENNIAL_KEEP_…_DAYS goes, but for what a version needs that serves, is under way, or was so lately."""
@@ -26,7 +29,7 @@ def run(
     from perennial.steps import housekeeping
 
     settings = Settings.load()
-    found = housekeeping.find(as_of=datetime.now(UTC), settings=settings)
+    found = housekeeping.find(as_of=datetime.now(UTC), settings=settings, only=_read_kinds(only or []))
     removals = housekeeping.remove(found, actor=f"cli:{getpass.getuser()}", settings=settings) if apply else ()
     if as_json:
         content = [asdict(removal) for removal in removals] if apply else asdict(found)
@@ -35,6 +38,18 @@ def run(
         _print_removals(removals)
     else:
         _print_found(found)
+
+
+def _read_kinds(names: "Sequence[str]") -> "list[Kind]":
+    from typing import get_args
+
+    from perennial.contracts.housekeeping import Kind
+    from perennial.errors import ConfigurationError
+
+    kinds = {str(kind): kind for kind in get_args(Kind)}
+    if unknown := [name for name in names if name not in kinds]:
+        raise ConfigurationError(f"there is no kind {unknown[0]!r}", f"kinds: {', '.join(kinds)}")
+    return [kinds[name] for name in names]
 
 
 def _print_found(found: "Found") -> None:

@@ -17,6 +17,9 @@ from perennial.core.stage_statistics import bounds, least_difference
 PREDICTION = "prediction"
 """Subject of the finding about what the model answered."""
 
+TARGET = "target"
+"""Measure of the finding about the labels."""
+
 # Two-sided 95 %, for an interval that somebody reads.
 _Z_SHOWN = 1.96
 
@@ -64,17 +67,16 @@ def judge_drift(
     return (_judge_importance(psis, limits), *psis, *_judge_unseen(reference, current, limits, shares))
 
 
-def judge_target(reference: Labels, current: Labels, limits: DriftLimits) -> Finding:
+def judge_target(reference: Labels, current: Labels, limits: DriftLimits, *, min_labels: int) -> Finding:
     """Compare the share of positive labels in the window with the reference's: measure `target`.
 
     Breached where the index over the two classes is at the limit or over it, and no accident: from 20 % to 35 % is 0.12. A
-    smaller change is told with its interval.
+    smaller change is told with its interval. Undefined with fewer than `min_labels` labels in the window.
     """
     psi = compute_psi(reference, current)
-    if psi.value is None:
-        return Finding(
-            aspect="drift", measure="target", threshold=limits.psi, reason=f"the label cannot be compared: {psi.undefined}"
-        )
+    unknown = f"{len(current)} are too few; {min_labels} are needed" if len(current) < min_labels else psi.undefined
+    if unknown or psi.value is None:
+        return Finding(aspect="drift", measure=TARGET, threshold=limits.psi, reason=f"the label cannot be compared: {unknown}")
     before, after = float(reference.mean()), float(current.mean())
     low, high = bounds(int(current.sum()), len(current), z=_Z_SHOWN)
     p_value = psi.p_value or 0.0
@@ -83,7 +85,7 @@ def judge_target(reference: Labels, current: Labels, limits: DriftLimits) -> Fin
         f"reference: {_describe(psi.value, limits.psi, is_sure=p_value < limits.significance)}"
     )
     is_breached = psi.value >= limits.psi and p_value < limits.significance
-    return Finding(aspect="drift", measure="target", reason=reason, breached=is_breached, value=psi.value, threshold=limits.psi)
+    return Finding(aspect="drift", measure=TARGET, reason=reason, breached=is_breached, value=psi.value, threshold=limits.psi)
 
 
 def normalise(importances: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:

@@ -92,10 +92,14 @@ def _data_healthy(wish: Wish, _policy: Policy) -> GateResult:
 
 
 def _labels_mature(wish: Wish, policy: Policy) -> GateResult:
-    """What nobody knows stops a monitor, which should know, and nobody else: training counts the labels again."""
+    """What nobody knows stops a monitor that goes by a verdict, and nobody else: training counts the labels again.
+
+    Windows with few rows or none do not tell, and must not keep a champion that is too old.
+    """
     value, limit = wish.mature_ratio, policy.min_mature_ratio
     if value is None:
-        reason, passed = "nobody knows how many of the labels that should be there have come", wish.source != "monitor"
+        reason = "nobody knows how many of the labels that should be there have come"
+        passed = wish.source != "monitor" or _is_too_old(wish, policy)
     else:
         passed = value >= limit
         reason = f"{value:.1%} of the labels that should be there have come, {'at least' if passed else 'under'} {limit:.1%}"
@@ -108,7 +112,7 @@ def _persistent(wish: Wish, policy: Policy) -> GateResult:
         reason, passed = "only a monitor has to show that something is wrong again and again", True
     elif age is None:
         reason, passed = "there is no champion to wait for", True
-    elif policy.max_age is not None and age > policy.max_age:
+    elif policy.max_age is not None and _is_too_old(wish, policy):
         reason, passed = f"the champion is {_days(age)} old, more than {_days(policy.max_age)}: no bad verdict is needed", True
     elif wish.outcome not in policy.on:
         reason, passed = (
@@ -151,6 +155,10 @@ def _max_per_week(wish: Wish, policy: Policy) -> GateResult:
     reason = f"{n} retrainings were granted in the seven days before, {'under' if passed else 'not under'} {policy.max_per_week}"
     limit = float(policy.max_per_week)
     return _may_pass(wish, GateResult(gate="max_per_week", passed=passed, reason=reason, value=float(n), threshold=limit))
+
+
+def _is_too_old(wish: Wish, policy: Policy) -> bool:
+    return wish.age is not None and policy.max_age is not None and wish.age > policy.max_age
 
 
 def _may_force(wish: Wish, gate: GateResult) -> GateResult:

@@ -1,5 +1,7 @@
 """The expected loss of a regression on rows whose targets have not come: a second model has learned what the first gets wrong.
 
+Nothing calls it before a spec can have a regression as its task.
+
 References
 ----------
 DLE, direct loss estimation: NannyML's documentation, "Direct Loss Estimation (DLE)". It holds while targets follow inputs as

@@ -24,11 +24,13 @@ class ServiceLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """Requests of a window, from the tables `traffic` and `prediction`. `latencies_ms` may be a sample of them."""
+    """Requests of a window, from the tables `traffic` and `prediction`, and the rows in them. `latencies_ms` may be a sample."""
 
     n_requests: int
     n_failed: int
     n_refused: int
+    n_rows: int = 0
+    n_refused_rows: int = 0
     latencies_ms: Sequence[float] = ()
 
 
@@ -37,16 +39,17 @@ def judge_service(traffic: Traffic, limits: ServiceLimits) -> tuple[Finding, ...
 
     Returns
     -------
-    Findings of the aspect `service`, subject empty: `requests`, `error_ratio` (5xx), `refused_ratio` (4xx), `p50_ms`,
-    `p95_ms`, `p99_ms`. A ratio is breached over its limit by its lower bound (99 %) too and by three requests or more; the
-    99th percentile where by the same bound more than one request in a hundred is slower than the limit. Undefined without
-    requests, or under 30 latencies.
+    Findings of the aspect `service`, subject empty: `requests`, `error_ratio` (5xx), `refused_ratio` (4xx),
+    `refused_row_ratio` (told only), `p50_ms`, `p95_ms`, `p99_ms`. A ratio is breached over its limit by its lower bound (99 %)
+    too and by three requests or more; the 99th percentile where by the same bound more than one request in a hundred is slower
+    than the limit. Undefined without requests, or under 30 latencies.
     """
     n = traffic.n_requests
     return (
         Finding(aspect="service", measure="requests", reason=f"{n} requests came", value=float(n)),
         _judge_ratio("error_ratio", "failed", traffic.n_failed, n, limits.error_ratio),
         _judge_ratio("refused_ratio", "were refused", traffic.n_refused, n, limits.refused_ratio),
+        _tell_rows(traffic),
         *_judge_latency(traffic.latencies_ms, limits.p99_ms),
     )
 
@@ -59,6 +62,15 @@ def _judge_ratio(measure: str, what: str, n_hits: int, n: int, limit: float) -> 
     reason = f"{n_hits} of {n} requests {what} ({value:.1%}), {'at most' if value <= limit else 'more than'} {limit:.1%}"
     reason += ", which may be chance" if value > limit and not is_breached else ""
     return Finding(aspect="service", measure=measure, reason=reason, breached=is_breached, value=value, threshold=limit)
+
+
+def _tell_rows(traffic: Traffic) -> Finding:
+    """The rows of one request are refused together, so that how many they are proves nothing more than the requests do."""
+    n, n_refused = traffic.n_rows, traffic.n_refused_rows
+    if not n:
+        return Finding(aspect="service", measure="refused_row_ratio", reason="no row came")
+    reason = f"{n_refused} of {n} rows came in requests that were refused ({n_refused / n:.1%})"
+    return Finding(aspect="service", measure="refused_row_ratio", reason=reason, value=n_refused / n)
 
 
 def _judge_latency(latencies_ms: Sequence[float], limit: float) -> list[Finding]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from perennial.contracts.monitoring import BREACHES, CURABLE, Diagnosis, Finding, VerdictOutcome
-from perennial.core.drift import PREDICTION
+from perennial.core.drift import PREDICTION, TARGET
 
 _UNJUDGED: frozenset[VerdictOutcome] = frozenset({"too_few", "no_traffic"})
 
@@ -56,8 +56,8 @@ def decide_verdict(evidence: Evidence, *, breaches: int, windows: int) -> Judged
     """Say what a window was, the gravest thing first.
 
     No traffic, too few rows (unless it is the service that fails its callers), a data fault, performance, drift, service;
-    else healthy. Labels that are late leave performance out. The reasons are those of the breaches that decide, the outcome's
-    own first, then the diagnosis and what is waited for.
+    else healthy. Labels that are late leave performance, and their own drift, out. The reasons are those of the breaches that
+    decide, the outcome's own first, then the diagnosis and what is waited for.
 
     Parameters
     ----------
@@ -113,7 +113,11 @@ def _find_outcome(evidence: Evidence, found: Sequence[Finding]) -> VerdictOutcom
 def _find_breaches(evidence: Evidence, *, is_waiting: bool) -> list[Finding]:
     """Those that decide. The labels that come first are not like those that come late: they are not judged alone."""
     found = [each for each in evidence.findings if decides(each)]
-    return [each for each in found if each.aspect != "performance"] if is_waiting else found
+    return [each for each in found if not _is_of_labels(each)] if is_waiting else found
+
+
+def _is_of_labels(finding: Finding) -> bool:
+    return finding.aspect == "performance" or finding.measure == TARGET
 
 
 def _reasons(evidence: Evidence, outcome: VerdictOutcome, found: Sequence[Finding], *, is_waiting: bool) -> Iterator[str]:
@@ -128,7 +132,8 @@ def _reasons(evidence: Evidence, outcome: VerdictOutcome, found: Sequence[Findin
         yield from (each.reason for each in sorted(found, key=lambda each: each.aspect != own))
     else:
         yield "nothing is over its threshold"
-        yield from (each.reason for each in evidence.findings if _is_main(each))
+        main = [each for each in evidence.findings if _is_main(each)]
+        yield from (each.reason for each in main if not (is_waiting and _is_of_labels(each)))
     if evidence.diagnosis and outcome in CURABLE and not is_waiting:
         yield _MEANINGS[evidence.diagnosis]
     if is_waiting:

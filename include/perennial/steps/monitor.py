@@ -1,7 +1,7 @@
 """Monitor: look at one window of what a model answered, judge it, and record the verdict."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
@@ -9,7 +9,7 @@ from perennial.config.spec import ModelSpec
 from perennial.contracts.monitoring import Diagnosis, Finding, Verdict, Window
 from perennial.steps import monitor_measures as measures
 from perennial.steps.modelling import limited_threads
-from perennial.steps.monitor_labels import Labelled, read_labelled
+from perennial.steps.monitor_labels import read_labelled
 from perennial.steps.monitor_pages import write_report
 from perennial.steps.monitor_reference import read_holdout, read_reference, read_version
 from perennial.steps.monitor_windows import Observed, Seen, WindowSource, open_source
@@ -22,19 +22,20 @@ _N_EARLIER = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What was found in a window that has enough rows to be judged."""
+    """What was found in a window. One with too few rows to be judged has only the rows and what the service did."""
 
+    model_version: int | None
     findings: tuple[Finding, ...]
-    diagnosis: Diagnosis
-    labelled: Labelled
-    report: str
+    diagnosis: Diagnosis = ""
+    n_labelled: int = 0
+    n_label_rows: int = 0
+    report: str = ""
 
 
 def monitor(spec: ModelSpec, window: Window, *, settings: Settings) -> Verdict:
     """Measure a window, judge it and record the verdict.
 
-    It is about the version of the window's latest event; without traffic, about the champion. With too few rows to judge only
-    the rows are counted, and what the service did.
+    It is about the champion of the window's latest event; without traffic, about the champion of now.
 
     Raises
     ------
@@ -49,19 +50,26 @@ def monitor(spec: ModelSpec, window: Window, *, settings: Settings) -> Verdict:
     """
     source = open_source(spec, settings=settings)
     seen = source.count(window.start, window.end)
-    version = _choose_version(spec, seen, settings=settings)
     with limited_threads(settings):
-        measured, observed = None, None
-        if version is not None and seen.n_rows >= spec.monitoring.min_rows:
-            observed = source.read(version, window.start, window.end)
-            measured = _measure(spec, window, seen, observed, source, settings=settings)
-        traffic = source.read_traffic(version, seen) if version is not None else None
-        service = measures.measure_service(spec, traffic, observed)
-    verdict = _judge(spec, window, seen, version, measured, service, settings=settings)
+        measured = _measure(spec, window, seen, source, settings=settings)
+    verdict = _judge(spec, window, seen, measured, settings=settings)
     with StateStore(settings.state_url) as state:
         state.write_verdict(verdict)
     log.info("%s from %s to %s: %s, %s", spec.model, window.start, window.end, verdict.outcome, "; ".join(verdict.reasons))
     return verdict
+
+
+def _measure(spec: ModelSpec, window: Window, seen: Seen, source: WindowSource, *, settings: Settings) -> Measured:
+    number = _choose_version(spec, seen, settings=settings)
+    measured = Measured(model_version=number, findings=(measures.count_rows(seen, number),))
+    if number is None:
+        return measured
+    observed = None
+    if seen.n_rows >= spec.monitoring.min_rows:
+        observed = source.read(number, window.start, window.end)
+        measured = _measure_rows(spec, window, seen, observed, measured, source, settings=settings)
+    service = measures.measure_service(spec, source.read_traffic(number, seen), observed)
+    return replace(measured, findings=(*measured.findings, *service))
 
 
 def _choose_version(spec: ModelSpec, seen: Seen, *, settings: Settings) -> int | None:
@@ -72,10 +80,18 @@ def _choose_version(spec: ModelSpec, seen: Seen, *, settings: Settings) -> int |
     return champion.model_version if champion else None
 
 
-def _measure(
-    spec: ModelSpec, window: Window, seen: Seen, observed: Observed, source: WindowSource, *, settings: Settings
+def _measure_rows(
+    spec: ModelSpec,
+    window: Window,
+    seen: Seen,
+    observed: Observed,
+    measured: Measured,
+    source: WindowSource,
+    *,
+    settings: Settings,
 ) -> Measured:
-    version = read_version(spec, seen.model_version or 0, settings=settings)
+    """Add what the rows of a window say."""
+    version = read_version(spec, measured.model_version or 0, settings=settings)
     holdout = read_holdout(spec, version, settings=settings)
     reference = read_reference(spec, window, version, holdout, source, settings=settings)
     log.info("the window is compared with %s", reference.name)
@@ -85,41 +101,33 @@ def _measure(
         earlier = state.read_verdicts(spec.model, before=window.start, limit=_N_EARLIER)
     quality = measures.measure_quality(spec, window, seen, compared, earlier=earlier)
     drift = measures.measure_drift(spec, compared, holdout)
+    target = measures.measure_target(spec, labelled, reference)
     performance = measures.measure_performance(spec, labelled, holdout)
     estimates, past = measures.estimate_performance(spec, compared, labelled, holdout, performance)
-    target = measures.measure_target(spec, labelled, reference)
+    labels = measures.measure_labels(spec, labelled)
     return Measured(
-        findings=(*quality, *drift, *target, measures.measure_labels(spec, labelled), *performance, *estimates),
+        model_version=measured.model_version,
+        findings=(*measured.findings, *quality, *drift, *target, labels, *performance, *estimates),
         diagnosis=measures.diagnose(performance, drift, past),
-        labelled=labelled,
+        n_labelled=labelled.n_labelled,
+        n_label_rows=labelled.n_keyed,
         report=write_report(spec, window, version, compared, drift, settings=settings),
     )
 
 
-def _judge(
-    spec: ModelSpec,
-    window: Window,
-    seen: Seen,
-    version: int | None,
-    measured: Measured | None,
-    service: tuple[Finding, ...],
-    *,
-    settings: Settings,
-) -> Verdict:
+def _judge(spec: ModelSpec, window: Window, seen: Seen, measured: Measured, *, settings: Settings) -> Verdict:
     from perennial.core.verdicts import Evidence, decide_verdict
 
     with StateStore(settings.state_url) as state:
-        earlier = state.read_verdicts(spec.model, before=window.start, limit=_N_EARLIER, model_version=version)
-    findings = (measures.count_rows(seen, version), *(measured.findings if measured else ()), *service)
-    labelled = measured.labelled if measured else None
+        earlier = state.read_verdicts(spec.model, before=window.start, limit=_N_EARLIER, model_version=measured.model_version)
     evidence = Evidence(
         n_rows=seen.n_rows,
         min_rows=spec.monitoring.min_rows,
-        findings=findings,
-        n_labelled=labelled.n_labelled if labelled else 0,
-        n_label_rows=labelled.n_keyed if labelled else 0,
+        findings=measured.findings,
+        n_labelled=measured.n_labelled,
+        n_label_rows=measured.n_label_rows,
         min_mature_ratio=spec.label.min_mature_ratio,
-        diagnosis=measured.diagnosis if measured else "",
+        diagnosis=measured.diagnosis,
         history=tuple(each.outcome for each in reversed(earlier)),
     )
     persistence = spec.monitoring.persistence
@@ -131,14 +139,14 @@ def _judge(
         as_of=window.as_of,
         mode=window.mode,
         dag_run_id=window.dag_run_id,
-        model_version=version,
+        model_version=measured.model_version,
         outcome=judged.outcome,
         reasons=judged.reasons,
-        findings=findings,
-        diagnosis=evidence.diagnosis,
+        findings=measured.findings,
+        diagnosis="" if judged.labels_waiting else measured.diagnosis,
         is_persistent=judged.is_persistent,
         labels_waiting=judged.labels_waiting,
         n_rows=seen.n_rows,
-        n_labelled=evidence.n_labelled,
-        report=measured.report if measured else "",
+        n_labelled=measured.n_labelled,
+        report=measured.report,
     )

@@ -136,7 +136,7 @@ def measure_target(spec: ModelSpec, labelled: Labelled, reference: Reference) ->
     current = labelled.scored.labels
     if not len(current):
         return ()
-    judged = judge_target(reference.labels, current, _drift_limits(spec))
+    judged = judge_target(reference.labels, current, _drift_limits(spec), min_labels=spec.monitoring.performance.min_labels)
     return (judged, _tell_mean(POSITIVE_RATIO, "the share of positive labels", current, reference.labels))
 
 

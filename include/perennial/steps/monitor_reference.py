@@ -219,7 +219,8 @@ def _read_season(spec: ModelSpec, window: Window, version: Version, _source: Win
     query = warehouse.read_query(settings.project, spec.source.query)
     parameters = {"start": start, "end": end, "as_of": min(end + spec.label.delay, window.as_of)}
     warehouse.stream_to_parquet(settings.warehouse_reader_url, query, path, parameters=parameters)
-    frame = _drawn(pd.read_parquet(path, columns=[*version.model.features, spec.label.column]), spec)
+    columns = [spec.source.event_time, *version.model.features, spec.label.column]
+    frame = _drawn(pd.read_parquet(path, columns=columns).sort_values(spec.source.event_time, ignore_index=True), spec)
     scores = np.empty(0)
     if len(frame):
         with limited_threads(settings):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from perennial.adapters.scores import ScoreSample, read_scores
+from perennial.adapters.scores.reading import count_scores, read_scores
 from perennial.adapters.state import StateStore
 from perennial.adapters.state.windows import VersionCounts
 from perennial.config.settings import Settings
@@ -28,7 +28,7 @@ class Seen:
     Parameters
     ----------
     model_version
-        The version of the latest event, which the window is about; None without rows.
+        The champion of the latest event, which the window is about; None without rows.
     n_rows, n_keyed, n_repeated
         Rows of that version, those that say which entity they are about, and of these the ones that repeat one.
     n_others
@@ -84,7 +84,8 @@ class LoggedPredictions:
     def count(self, start: datetime, end: datetime) -> Seen:
         with StateStore(self.settings.state_url) as state:
             counts = state.read_window(self.spec.model, start=start, end=end)
-        latest = counts.latest
+            champions = {each.model_version for each in state.read_champions(self.spec.model)}
+        latest = counts.find_latest(champions)
         if latest is None:
             return Seen(served_from=start, served_until=end)
         served_from, served_until = _served(latest, start, end)
@@ -116,7 +117,13 @@ class LoggedPredictions:
 
         with StateStore(self.settings.state_url) as state:
             counts = state.read_service(self.spec.model, model_version, start=seen.served_from, end=seen.served_until)
-        return Traffic(n_requests=counts.n_requests, n_failed=counts.n_failed, n_refused=counts.n_refused)
+        return Traffic(
+            n_requests=counts.n_requests,
+            n_failed=counts.n_failed,
+            n_refused=counts.n_refused,
+            n_rows=counts.n_rows,
+            n_refused_rows=counts.n_refused_rows,
+        )
 
 
 def _served(rows: VersionCounts, start: datetime, end: datetime) -> tuple[datetime, datetime]:
@@ -133,45 +140,36 @@ class BatchScores:
     settings: Settings
 
     def count(self, start: datetime, end: datetime) -> Seen:
-        found = self._read(start, end)
-        if not found.n_rows:
+        counts = count_scores(*self._table, start=start, end=end)
+        latest = max(counts, key=lambda each: (each.newest_event_at, each.model_version), default=None)
+        if latest is None:
             return Seen(served_from=start, served_until=end)
-        version = int(found.rows["model_version"].iloc[-1])
-        # Of a sample, the shares of the versions are those of all.
-        n_rows = round(found.n_rows * float((found.rows["model_version"] == version).mean()))
         return Seen(
             served_from=start,
             served_until=end,
-            model_version=version,
-            n_rows=n_rows,
-            n_others=found.n_rows - n_rows,
-            n_keyed=n_rows,
-            newest_event_at=found.rows["event_at"].iloc[-1].to_pydatetime(),
+            model_version=latest.model_version,
+            n_rows=latest.n_rows,
+            n_others=sum(each.n_rows for each in counts) - latest.n_rows,
+            n_keyed=latest.n_rows,
+            newest_event_at=latest.newest_event_at,
         )
 
     def read(self, model_version: int, start: datetime, end: datetime) -> Observed:
-        found = self._read(start, end)
-        is_own = (found.rows["model_version"] == model_version).to_numpy()
-        rows = found.rows[is_own].reset_index(drop=True)
+        most = self.spec.monitoring.sample_rows
+        found = read_scores(*self._table, model_version, start=start, end=end, max_rows=most)
         return Observed(
-            features=found.features[is_own].reset_index(drop=True),
-            scores=rows["prediction"].to_numpy(),
-            entities=rows["entity"],
-            event_at=rows["event_at"],
+            features=found.features,
+            scores=found.rows["prediction"].to_numpy(dtype="float64"),
+            entities=found.rows["entity"],
+            event_at=found.rows["event_at"],
         )
 
     def read_traffic(self, model_version: int, seen: Seen) -> None:
         """Nobody calls a table."""
 
-    def _read(self, start: datetime, end: datetime) -> ScoreSample:
-        return read_scores(
-            self.settings.warehouse_reader_url,
-            scoring_of(self.spec).table,
-            self.spec.source.entity_key,
-            start=start,
-            end=end,
-            max_rows=self.spec.monitoring.sample_rows,
-        )
+    @property
+    def _table(self) -> tuple[str, str, Sequence[str]]:
+        return self.settings.warehouse_reader_url, scoring_of(self.spec).table, self.spec.source.entity_key
 
 
 def open_source(spec: ModelSpec, *, settings: Settings) -> WindowSource:

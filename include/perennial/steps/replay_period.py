@@ -103,10 +103,7 @@ class PeriodReplay:
 
         sent = sender.send(requests, self._replayed(interval), count=count)
         runs = StepRuns(self._spec.model, api=self._api, settings=self._settings, tell=self._tell)
-        after = runs.follow(interval)
-        with StateStore(self._settings.state_url) as state:
-            champion = state.read_champion(self._spec.model)
-        return _step(interval, sent=sent, after=after, model_version=champion.model_version if champion else 0)
+        return _step(interval, sent=sent, after=runs.follow(interval))
 
     def _read_requests(self, interval: Interval) -> list[RowRequest]:
         """The same rows always go into the same requests, whatever order the source gives rows of one instant in."""
@@ -145,14 +142,15 @@ class PeriodReplay:
         self._progress(what, 0, 0)
 
 
-def _step(interval: Interval, *, sent: Sent, after: Aftermath, model_version: int) -> ReplayStep:
+def _step(interval: Interval, *, sent: Sent, after: Aftermath) -> ReplayStep:
+    """From records only: a replay that is taken up again tells the same of a step, whoever is champion by then."""
     request, decision = after.request, after.decision
     return ReplayStep(
         interval=interval,
         sent=sent,
         verdict=after.verdict.outcome,
         reasons=after.verdict.reasons,
-        model_version=model_version,
+        model_version=after.promoted or after.verdict.model_version or 0,
         request=request.outcome if request else "",
         request_reasons=tuple(check.reason for check in request.checks if not check.passed) if request else (),
         retraining=after.retraining,

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perennial.adapters.airflow_api import AirflowApi, DagRunState
 from perennial.adapters.state import StateStore
@@ -11,6 +11,7 @@ from perennial.contracts import Decision
 from perennial.contracts.monitoring import RetrainRequest, Verdict
 from perennial.contracts.replay import Interval, ReleaseOutcome, RetrainingOutcome
 from perennial.errors import StackError, UnavailableError
+from perennial.steps.request_retraining import window_key
 
 Tell = Callable[[str], None]
 
@@ -24,13 +25,14 @@ _WAITING = ("running", "deferred", "up_for_retry", "queued", "awaiting_input")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aftermath:
-    """What a window's verdict set off. Empty outcomes mean that it did not come to that."""
+    """What a window's verdict set off. Empty outcomes mean that it did not come to that; `promoted` is the new champion."""
 
     verdict: Verdict
     request: RetrainRequest | None = None
     retraining: RetrainingOutcome = ""
     decision: Decision | None = None
     release: ReleaseOutcome = ""
+    promoted: int | None = None
 
 
 class StepRuns:
@@ -63,13 +65,12 @@ class StepRuns:
             raise StackError(f"{run.dag_id} run {run.dag_run_id} failed", f"clear its red task at {self._link(run)}, then again")
         with StateStore(self._settings.state_url) as state:
             verdict = state.read_verdict(self._model, start=interval.start, end=interval.end)
-            requests = state.read_requests(self._model, before=interval.end)
+            request = state.find_request(self._model, window_key(interval.start, interval.end))
         if verdict is None:
             raise StackError(f"{run.dag_run_id} left no verdict", f"look at {self._link(run)}")
-        own = [each for each in requests if each.as_of == interval.end and each.source == "monitor"]
-        if not own or own[0].outcome != "granted":
-            return Aftermath(verdict=verdict, request=own[0] if own else None)
-        return self._follow_retraining(verdict, own[0])
+        if request is None or request.outcome != "granted":
+            return Aftermath(verdict=verdict, request=request)
+        return self._follow_retraining(verdict, request)
 
     def _follow_retraining(self, verdict: Verdict, request: RetrainRequest) -> Aftermath:
         dag_id = f"retrain__{self._model}"
@@ -78,11 +79,14 @@ class StepRuns:
             decision = state.read_decision(self._model, request.dag_run_id)
         if decision is None or ended != "success":
             return Aftermath(verdict=verdict, request=request, retraining="failed", decision=decision)
-        release: ReleaseOutcome = self._follow_release(dag_id, request.dag_run_id) if decision.outcome == "accepted" else ""
-        return Aftermath(verdict=verdict, request=request, retraining=decision.outcome, decision=decision, release=release)
+        after = Aftermath(verdict=verdict, request=request, retraining=decision.outcome, decision=decision)
+        if decision.outcome != "accepted":
+            return after
+        promoted = self._follow_release(dag_id, request.dag_run_id)
+        return replace(after, release="stopped" if promoted is None else "promoted", promoted=promoted)
 
-    def _follow_release(self, dag_id: str, dag_run_id: str) -> ReleaseOutcome:
-        """Whether the challenger of a retraining became the champion."""
+    def _follow_release(self, dag_id: str, dag_run_id: str) -> int | None:
+        """The version that the challenger of a retraining made champion, whoever serves since; None where it was stopped."""
         deadline = time.monotonic() + _START_SECONDS
         while not (triggered := self._api.find_triggered(dag_id, dag_run_id)):
             if time.monotonic() > deadline:
@@ -91,8 +95,7 @@ class StepRuns:
         for run in triggered:
             self._finish(run.dag_id, run.dag_run_id)
         with StateStore(self._settings.state_url) as state:
-            promoted_by = state.read_champion_run(self._model)
-        return "promoted" if promoted_by in {run.dag_run_id for run in triggered} else "stopped"
+            return state.read_promoted(self._model, [run.dag_run_id for run in triggered])
 
     def _finish(self, dag_id: str, dag_run_id: str) -> str:
         """Final state of a Dag run. Airflow may be away for a while: it comes back by itself."""

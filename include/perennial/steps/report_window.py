@@ -50,7 +50,7 @@ def report_window(spec: ModelSpec, window: Window, *, settings: Settings) -> boo
     with StateStore(settings.state_url) as state:
         verdict = state.read_verdict(spec.model, start=window.start, end=window.end)
         history = state.read_verdicts(spec.model, before=window.start, limit=_N_EARLIER)
-        request = state.find_request(spec.model, window_key(window))
+        request = state.find_request(spec.model, window_key(window.start, window.end))
     if verdict is None:
         raise PermanentError(
             f"there is no verdict on {spec.model} from {window.start} to {window.end}", "clear the task `measure`"

@@ -1,12 +1,12 @@
 """Ask for a retraining: the one place that writes a wish down, gathers what speaks for and against it, and decides."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from perennial.adapters.airflow_api import AirflowApi
+from perennial.adapters.airflow_api import AirflowApi, DagRunState
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
@@ -39,7 +39,7 @@ def request_for_window(spec: ModelSpec, window: Window, *, settings: Settings) -
     evidence = {"window_start": window.start.isoformat(), "window_end": window.end.isoformat(), "dag_run_id": window.dag_run_id}
     wish = RetrainRequest(
         model=spec.model,
-        request_key=window_key(window),
+        request_key=window_key(window.start, window.end),
         source="monitor",
         actor=window.dag_id,
         as_of=window.as_of,
@@ -49,9 +49,9 @@ def request_for_window(spec: ModelSpec, window: Window, *, settings: Settings) -
     return request_retraining(spec, wish, settings=settings)
 
 
-def window_key(window: Window) -> str:
+def window_key(start: datetime, end: datetime) -> str:
     """Key of the one wish that a window can lead to."""
-    return f"window {window.start.isoformat()} {window.end.isoformat()}"
+    return f"window {start.isoformat()} {end.isoformat()}"
 
 
 def _why_retrain(spec: ModelSpec, window: Window, verdict: Verdict | None, trained_at: datetime | None) -> str:
@@ -164,13 +164,26 @@ def _describe_running(state: StateStore, api: AirflowApi, request: RetrainReques
 def _find_running(state: StateStore, api: AirflowApi, request: RetrainRequest, dag_run_id: str) -> Iterator[str]:
     if found := state.read_open_request(request.model):
         yield f"the retraining {found.dag_run_id} of request {found.request_id} has not ended"
-    for run in api.find_unfinished_runs(f"retrain__{request.model}"):
-        if run.dag_run_id != dag_run_id:
-            yield f"the retraining {run.dag_run_id} is {run.state}"
+    for run in find_earlier(api.find_unfinished_runs(f"retrain__{request.model}"), dag_run_id):
+        yield f"the retraining {run.dag_run_id} is {run.state}"
     if request.source in ("monitor", "schedule"):
         for release in state.read_releases(request.model):
             if release.state in UNDER_WAY:
                 yield f"version {release.model_version} is on its way to callers ({release.state})"
+
+
+def find_earlier(unfinished: Sequence[DagRunState], dag_run_id: str) -> Sequence[DagRunState]:
+    """The runs that one has to wait for: all that come before it, or all where it is none of them.
+
+    One that comes later waits itself. If each of two waited for the other, both would be declined.
+
+    Parameters
+    ----------
+    unfinished
+        As Airflow lists them, the newest first.
+    """
+    ids = [run.dag_run_id for run in unfinished]
+    return unfinished[ids.index(dag_run_id) + 1 :] if dag_run_id in ids else unfinished
 
 
 def _gather(state: StateStore, spec: ModelSpec, request: RetrainRequest, running: str) -> "Wish":

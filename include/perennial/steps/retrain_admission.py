@@ -26,8 +26,8 @@ class Starter:
 def why_not_retrain(spec: ModelSpec, run: Run, starter: Starter, *, settings: Settings) -> str:
     """Why this run may not go on; empty where it may, and its request is open from now on.
 
-    A run that was triggered for a granted request goes on with that. Any other wishes for one of its own first: a scheduled
-    run is judged like the monitor's wishes, a person's only waits for no other retraining. A backfill needs none.
+    A run that was triggered for a granted request goes on with that. Any other wishes for one of its own first, in the name
+    of who started it: see `core.gatekeeping` for what each is asked. A backfill needs none.
 
     Raises
     ------

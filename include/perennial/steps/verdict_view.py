@@ -32,6 +32,7 @@ _MEASURES = {
     "unseen": ("Never seen before", "%"),
     "error_ratio": ("Failed requests", "%"),
     "refused_ratio": ("Refused requests", "%"),
+    "refused_row_ratio": ("Refused rows", "%"),
     "p50_ms": ("Latency, median", "ms"),
     "p95_ms": ("Latency, 95th percentile", "ms"),
     "p99_ms": ("Latency, 99th percentile", "ms"),

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perennial.adapters.drift_report import run_drift_report, write_quality_report
+from perennial.adapters.drift_report import run_drift_report
 from perennial.errors import DataFault, ReportError
 
 N = 60
@@ -155,22 +155,3 @@ def test_it_says_nothing_and_loads_no_telemetry(tmp_path, caplog, capfd):
         run(tmp_path / "drift.html", {"x": NUMBERS}, {"x": NUMBERS}, {"x": "float"})
     assert (caplog.text, capfd.readouterr()) == ("", ("", ""))
     assert "evidently.telemetry" not in sys.modules
-
-
-def test_the_quality_on_labelled_rows_has_a_page(tmp_path):
-    rng = np.random.default_rng(2013)
-    scores = rng.random(400)
-    frame = pd.DataFrame({"is_late": (rng.random(400) < scores).astype(np.int64), "probability": scores})
-    path = tmp_path / "quality.html"
-    write_quality_report(frame, frame, label="is_late", probability="probability", title="m v3, May", path=path)
-    page = path.read_text()
-    assert all(part in page for part in ("<title>m v3, May</title>", "ROC AUC", "Confusion Matrix", "is_late"))
-
-
-@pytest.mark.parametrize("labels", [[], [1, 1, 1], [None, None]])
-def test_without_labels_of_both_classes_there_is_no_page(tmp_path, labels):
-    sound = pd.DataFrame({"y": [0, 1, 0, 1], "p": [0.1, 0.9, 0.4, 0.6]})
-    current = pd.DataFrame({"y": labels, "p": [0.5] * len(labels)})
-    with pytest.raises(ReportError, match=r"quality\.html cannot be made: the quality on 'y'"):
-        write_quality_report(sound, current, label="y", probability="p", title="m", path=tmp_path / "quality.html")
-    assert list(tmp_path.iterdir()) == []

@@ -123,12 +123,15 @@ def labels(share: float, n: int = 1000) -> np.ndarray:
 
 @pytest.mark.parametrize(("share", "breached"), [(0.2, False), (0.3, False), (0.35, True), (0.05, True), (0.0, True)])
 def test_the_share_of_positives(share: float, breached: bool) -> None:
-    finding = judge_target(labels(0.2), labels(share), LIMITS)
+    finding = judge_target(labels(0.2), labels(share), LIMITS, min_labels=200)
     assert (finding.measure, finding.breached, finding.threshold) == ("target", breached, 0.1)
     assert finding.reason.startswith(f"{share:.1%} of 1000 labels are positive")
 
 
-def test_few_labels_are_undefined() -> None:
-    finding = judge_target(labels(0.2), labels(0.5, 10), LIMITS)
-    assert (finding.value, finding.breached) == (None, False)
-    assert finding.reason == "the label cannot be compared: 10 rows are too few to compare; 30 are needed"
+@pytest.mark.parametrize(
+    ("n_before", "n_now", "reason"),
+    [(1000, 199, "199 are too few; 200 are needed"), (10, 1000, "10 rows are too few to compare; 30 are needed")],
+)
+def test_few_labels_are_undefined(n_before: int, n_now: int, reason: str) -> None:
+    finding = judge_target(labels(0.2, n_before), labels(0.5, n_now), LIMITS, min_labels=200)
+    assert (finding.value, finding.breached, finding.reason) == (None, False, f"the label cannot be compared: {reason}")

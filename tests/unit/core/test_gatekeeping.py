@@ -97,6 +97,8 @@ def test_an_old_champion_needs_no_bad_verdict() -> None:
     assert declined(replace(old, trained_at=NOW - 90 * DAY)) == ["persistent"]
     assert declined(old, replace(POLICY, max_age=None)) == ["persistent"]
     assert declined(replace(old, faults=["wind is missing"])) == ["data_healthy"]
+    assert declined(replace(old, outcome="no_traffic", mature_ratio=None)) == []
+    assert declined(replace(old, mature_ratio=0.5)) == ["labels_mature"]
 
 
 def test_without_a_champion_there_is_nothing_to_wait_for() -> None:

@@ -7,14 +7,14 @@ LIMITS = ServiceLimits(error_ratio=0.01, refused_ratio=0.05, p99_ms=500.0)
 
 
 def judge(**seen: object) -> dict[str, Finding]:
-    traffic = Traffic(**{"n_requests": 1000, "n_failed": 0, "n_refused": 0, "latencies_ms": [10.0] * 1000} | seen)
+    traffic = Traffic(**{"n_requests": 1000, "n_failed": 0, "n_refused": 0, "n_rows": 5000, "latencies_ms": [10.0] * 1000} | seen)
     return {each.measure: each for each in judge_service(traffic, LIMITS)}
 
 
 def test_a_good_service_is_described() -> None:
     found = judge()
     assert {name: each.value for name, each in found.items()} == {
-        "requests": 1000, "error_ratio": 0, "refused_ratio": 0, "p50_ms": 10, "p95_ms": 10, "p99_ms": 10,
+        "requests": 1000, "error_ratio": 0, "refused_ratio": 0, "refused_row_ratio": 0, "p50_ms": 10, "p95_ms": 10, "p99_ms": 10,
     }  # fmt: skip
     assert not [each for each in found.values() if each.breached or each.blocks]
 
@@ -39,6 +39,12 @@ def test_refusals(n_refused: int, breached: bool) -> None:
     )
 
 
+def test_refused_rows_are_told() -> None:
+    found = judge(n_refused_rows=4000)["refused_row_ratio"]
+    assert (found.value, found.breached) == (0.8, False)
+    assert found.reason == "4000 of 5000 rows came in requests that were refused (80.0%)"
+
+
 @pytest.mark.parametrize(("n_slow", "value", "breached"), [(5, 10.0, False), (12, 900.0, False), (30, 900.0, True)])
 def test_slow_requests(n_slow: int, value: float, breached: bool) -> None:
     found = judge(latencies_ms=[900.0] * n_slow + [10.0] * (1000 - n_slow))["p99_ms"]
@@ -46,8 +52,6 @@ def test_slow_requests(n_slow: int, value: float, breached: bool) -> None:
 
 
 def test_nothing_is_known_without_requests() -> None:
-    found = judge(n_requests=0, latencies_ms=[10.0] * 29)
-    assert {name: each.value for name, each in found.items()} == {
-        "requests": 0, "error_ratio": None, "refused_ratio": None, "p50_ms": None, "p95_ms": None, "p99_ms": None,
-    }  # fmt: skip
+    found = judge(n_requests=0, n_rows=0, latencies_ms=[10.0] * 29)
+    assert {name for name, each in found.items() if each.value is not None} == {"requests"}
     assert found["p99_ms"].reason == "29 latencies are too few to tell; 30 are needed"

@@ -10,6 +10,7 @@ SLOW = Finding(aspect="service", measure="p99_ms", reason="it is slow", breached
 FEATURE = Finding(aspect="drift", measure="psi", subject="wind", reason="wind has drifted", breached=True)
 SLICE = Finding(aspect="performance", measure="roc_auc", subject="origin=JFK", reason="JFK is worse", breached=True)
 SCORES = Finding(aspect="drift", measure="psi", subject="prediction", reason="the prediction has drifted", breached=True)
+LABELS = Finding(aspect="drift", measure="target", reason="the labels moved", breached=True)
 FINE = Finding(aspect="performance", measure="roc_auc", reason="roc_auc is 0.72", value=0.72, threshold=0.7)
 
 
@@ -87,6 +88,13 @@ def test_labels_that_are_late_are_waited_for(n_labelled: int, is_waiting: bool) 
 def test_labels_that_came_early_do_not_judge_alone() -> None:
     assert decide(FALL, n_labelled=100, n_label_rows=1000, min_mature_ratio=0.9).outcome == "healthy"
     assert decide(FALL, DRIFT, n_labelled=100, n_label_rows=1000, min_mature_ratio=0.9).reasons[0] == "inputs moved"
+
+
+def test_labels_that_came_early_are_no_drift_and_no_figure() -> None:
+    late = {"n_labelled": 100, "n_label_rows": 1000, "min_mature_ratio": 0.9}
+    assert decide(LABELS).outcome == "drift"
+    judged = decide(LABELS, FINE, **late)
+    assert (judged.outcome, [each[:12] for each in judged.reasons]) == ("healthy", ["nothing is o", "labels are l"])
 
 
 def test_a_window_that_needs_no_labels_yet_waits_for_none() -> None:

@@ -14,14 +14,11 @@ from typing import TYPE_CHECKING
 import orjson
 from psycopg2 import sql
 
-from perennial.adapters.scores.connection import ROLE_HELP, connected, listed
-from perennial.adapters.scores.reading import ScoreSample, read_scores
+from perennial.adapters.scores.connection import ROLE_STEP, connected, listed
 from perennial.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor
-
-__all__ = ["ScoreSample", "ScoreTable", "ScoredRow", "Written", "check_table", "read_scores", "write_scores"]
 
 _VALUES = {
     "event_at": "timestamp with time zone",
@@ -177,7 +174,7 @@ def _check(cursor: "cursor", table: ScoreTable) -> bool:
         what = f"{table.name} has other columns than the spec and its query: {_describe_difference(columns, table.columns)}"
         raise ConfigurationError(what, "rename or drop the table and backfill score__<model>, or name another one: scoring.table")
     if not may_write:
-        raise ConfigurationError(f"role {role} may not write {table.name} in the warehouse, or only read there", ROLE_HELP)
+        raise ConfigurationError(f"role {role} may not write {table.name} in the warehouse, or only read there", ROLE_STEP)
     return columns is not None
 
 

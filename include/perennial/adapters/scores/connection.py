@@ -1,4 +1,4 @@
-"""The way to the tables of scores: a connection whose errors are ours, and the one word for each of them."""
+"""The connection to a table of scores, and what Postgres says when it refuses."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -13,8 +13,8 @@ from perennial.errors import ConfigurationError, PerennialError, QueryError, Una
 if TYPE_CHECKING:
     from psycopg2.extensions import connection
 
+ROLE_STEP = "docs/scoring.md says what the role of PERENNIAL_WAREHOUSE_WRITER_URL needs; the embedded one: perennial up"
 _OPTIONS = "-c timezone=UTC"
-ROLE_HELP = "docs/scoring.md says what the role of PERENNIAL_WAREHOUSE_WRITER_URL needs; the embedded one: perennial up"
 
 
 @contextmanager
@@ -31,16 +31,16 @@ def _translate(error: psycopg2.Error, name: str) -> PerennialError:
     # In one line, without its DETAIL: that quotes rows, and rows hold personal data.
     said = error.diag.message_primary or str(error).strip().partition("\n")[0]
     if isinstance(error, psycopg2.errors.InsufficientPrivilege | psycopg2.errors.ReadOnlySqlTransaction):
-        return ConfigurationError(f"the warehouse does not let {name} be written: {said}", ROLE_HELP)
+        return ConfigurationError(f"no access to {name} in the warehouse: {said}", ROLE_STEP)
     if "authentication failed" in said:
-        return ConfigurationError(f"the warehouse lets nobody in for {name}: {said}", ROLE_HELP)
+        return ConfigurationError(f"the warehouse lets nobody in for {name}: {said}", ROLE_STEP)
     if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
         return UnavailableError(f"the warehouse does not answer for {name}: {said}", "see: perennial status")
     return QueryError(
-        f"the warehouse refused scores for {name}: {said}", "compare the query with the table, then: perennial check"
+        f"the warehouse refused scores for {name}: {said}", "compare the table with the query, then: perennial check"
     )
 
 
 def listed(names: Iterable[str]) -> sql.Composed:
-    """Names of columns with commas between them."""
+    """Names of columns, quoted."""
     return sql.SQL(", ").join(map(sql.Identifier, names))

@@ -1,5 +1,6 @@
 """Who serves, and who did: the table `champion`."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import psycopg2
@@ -41,6 +42,15 @@ class ChampionTable(Connection):
         """Id of the Dag run that made the present champion; empty where there is none."""
         rows = self._fetch("SELECT dag_run_id FROM champion WHERE model = %s AND valid_to IS NULL", (model,))
         return rows[0]["dag_run_id"] if rows else ""
+
+    def read_promoted(self, model: str, dag_run_ids: Sequence[str]) -> int | None:
+        """The version that one of these Dag runs made the champion, whoever serves since; None where none did."""
+        rows = self._fetch(
+            """SELECT model_version FROM champion WHERE model = %s AND dag_run_id = ANY(%s) AND NOT by_rollback
+               ORDER BY valid_from DESC LIMIT 1""",
+            (model, list(dag_run_ids)),
+        )
+        return rows[0]["model_version"] if rows else None
 
     def read_predecessor(self, model: str) -> int | None:
         """The version that a rollback leads back to; None where there is none.

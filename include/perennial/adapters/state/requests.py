@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 from psycopg2.extras import Json, RealDictCursor
@@ -114,15 +113,14 @@ class RequestTable(Connection):
         return _request(rows[0]) if rows else None
 
     def read_requests(
-        self, model: str | None = None, *, outcome: RequestOutcome | None = None, before: datetime | None = None, limit: int = 50
+        self, model: str | None = None, *, outcome: RequestOutcome | None = None, limit: int = 50
     ) -> tuple[RetrainRequest, ...]:
-        """Requests by model and outcome, the latest `as_of` first, none later than `before`; None means any."""
+        """Requests by model and outcome, the latest `as_of` first; None means any."""
         rows = self._fetch(
             f"""SELECT {_COLUMNS} FROM retrain_request
                 WHERE (%(model)s::text IS NULL OR model = %(model)s) AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s)
-                    AND (%(before)s::timestamptz IS NULL OR as_of <= %(before)s)
                 ORDER BY as_of DESC, request_id DESC LIMIT %(limit)s""",
-            {"model": model, "outcome": outcome, "before": before, "limit": limit},
+            {"model": model, "outcome": outcome, "limit": limit},
         )
         return tuple(_request(row) for row in rows)
 

@@ -5,7 +5,7 @@ service did is of the moment itself: requests and their latencies are counted by
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -61,10 +61,13 @@ class WindowCounts:
     def n_rows(self) -> int:
         return sum(each.n_rows for each in self.versions)
 
-    @property
-    def latest(self) -> VersionCounts | None:
-        """The version of the latest event; of two at one instant the one that predicted last."""
-        return max(self.versions, key=lambda each: (each.last_event_at, each.last_predicted_at, each.model_version), default=None)
+    def find_latest(self, champions: Collection[int]) -> VersionCounts | None:
+        """The version of the latest event among those that serve or served; of two at one instant the one that predicted last.
+
+        A challenger's canary answers a few callers meanwhile, and may answer the last one. It counts where nobody else answered.
+        """
+        served = [each for each in self.versions if each.model_version in champions] or self.versions
+        return max(served, key=lambda each: (each.last_event_at, each.last_predicted_at, each.model_version), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,26 +92,6 @@ class ServiceCounts:
     n_refused: int
     n_rows: int
     n_refused_rows: int
-
-    @property
-    def failed_ratio(self) -> float | None:
-        """Share of the requests that failed; None without any."""
-        return self.n_failed / self.n_requests if self.n_requests else None
-
-    @property
-    def refused_row_ratio(self) -> float | None:
-        """Share of the rows that were refused; None without any."""
-        return self.n_refused_rows / self.n_rows if self.n_rows else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatencyQuantiles:
-    """Milliseconds that the bento took for a request."""
-
-    n_requests: int
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
 
 
 class WindowTable(Connection):
@@ -146,22 +129,6 @@ class WindowTable(Connection):
             (model, model_version, start, end),
         )
         return ServiceCounts(**rows[0])
-
-    def read_latency_quantiles(
-        self, model: str, model_version: int, *, start: datetime, end: datetime
-    ) -> LatencyQuantiles | None:
-        """How long live requests took that were answered from `start` until before `end` by the clock; None without any."""
-        (row,) = self._fetch(
-            """SELECT count(*) AS n_requests,
-                      percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY milliseconds) AS quantiles
-               FROM prediction WHERE model = %s AND model_version = %s AND kind = 'live' AND row_number = 0
-                   AND predicted_at >= %s AND predicted_at < %s""",
-            (model, model_version, start, end),
-        )
-        if row["quantiles"] is None:
-            return None
-        p50, p95, p99 = row["quantiles"]
-        return LatencyQuantiles(n_requests=row["n_requests"], p50_ms=p50, p95_ms=p95, p99_ms=p99)
 
 
 def _cut(cursor: "RealDictCursor", where: str, max_rows: int) -> str:

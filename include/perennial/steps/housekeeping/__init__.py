@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -11,7 +11,7 @@ from pathlib import Path
 from perennial.adapters import folders
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
-from perennial.contracts.housekeeping import Finding, Found, Item, Removal
+from perennial.contracts.housekeeping import Finding, Found, Item, Kind, Removal
 from perennial.core.retention import find_still_removable
 from perennial.errors import PerennialError
 from perennial.steps.housekeeping.kinds import Keeper, keepers
@@ -25,8 +25,8 @@ _LOCK = "housekeeping"
 _LARGEST_NAMED = 5
 
 
-def find(*, as_of: datetime, settings: Settings) -> Found:
-    """What may go at an instant. Nothing is changed.
+def find(*, as_of: datetime, settings: Settings, only: Collection[Kind] = ()) -> Found:
+    """What may go at an instant, of all kinds or of some. Nothing is changed.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def find(*, as_of: datetime, settings: Settings) -> Found:
     """
     with StateStore(settings.state_url) as state:
         scope = read_scope(state, as_of=as_of, settings=settings)
-        findings = tuple(_find(keeper) for keeper in keepers(scope))
+        findings = tuple(_find(keeper) for keeper in keepers(scope) if not only or keeper.kind in only)
     kept = {f"{model} version {number}": why for (model, number), why in scope.kept.items()}
     for name, why in kept.items():
         _logger.info("%s is kept: it %s", name, why)

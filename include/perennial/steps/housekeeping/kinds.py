@@ -1,5 +1,6 @@
 """The kinds of things that go: how each is found, measured and removed."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +16,8 @@ from perennial.core.retention import last_of_use, needs_bento
 from perennial.steps.housekeeping.scope import Scope
 from perennial.steps.serving import program_name, running_programs
 from perennial.steps.snapshot import REGISTRY_LOCK
+
+_logger = logging.getLogger(__name__)
 
 _BUILDING = "building"
 _TRAFFIC = "traffic"
@@ -213,6 +216,9 @@ class Predictions:
         return self.scope.state.read_prediction_bytes()
 
     def find(self) -> tuple[Item, ...]:
+        if self.scope.season is None:
+            _logger.warning("predictions stay: a spec is broken, and its monitor may look back to them; see perennial check")
+            return ()
         days = [
             Item(name=day.name, at=day.ends_at, n_bytes=day.n_bytes, n=day.n_rows)
             for day in self.scope.state.read_prediction_days()

@@ -18,7 +18,11 @@ _SEASON_MARGIN = timedelta(days=31)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """Read once, before anything is looked for. `under_way_since` is when the oldest unfinished Dag run began, if any."""
+    """Read once, before anything is looked for.
+
+    `under_way_since` is when the oldest unfinished Dag run began, else `as_of`. `season` is how far back a monitor compares,
+    None where a spec cannot be read that might say so.
+    """
 
     settings: Settings
     state: StateStore
@@ -26,6 +30,7 @@ class Scope:
     versions: tuple[Version, ...]
     kept: Kept
     under_way_since: datetime
+    season: timedelta | None
 
     @property
     def kept_versions(self) -> tuple[Version, ...]:
@@ -49,7 +54,7 @@ class Scope:
     def keep(self, kind: Kind) -> timedelta:
         """How long things of a kind stay when nobody needs them."""
         days = timedelta(days=getattr(self.settings, f"keep_{kind}_days"))
-        return max(days, _longest_season(self.settings)) if kind == "predictions" else days
+        return max(days, self.season or timedelta()) if kind == "predictions" else days
 
 
 def read_scope(state: StateStore, *, as_of: datetime, settings: Settings) -> Scope:
@@ -72,11 +77,13 @@ def read_scope(state: StateStore, *, as_of: datetime, settings: Settings) -> Sco
         versions=versions,
         kept=find_kept(versions, as_of=as_of, keep=timedelta(days=settings.keep_versions_days)),
         under_way_since=read_oldest_unfinished_run(settings) or as_of,
+        season=_find_longest_season(settings),
     )
 
 
-def _longest_season(settings: Settings) -> timedelta:
-    """How far back a model's monitor looks into the prediction log, where it compares with the season before."""
-    specs, _ = load_specs(spec_folder(settings))
+def _find_longest_season(settings: Settings) -> timedelta | None:
+    specs, faults = load_specs(spec_folder(settings))
+    if faults:
+        return None
     lags = (spec.monitoring.season_lag for spec in specs.values() if spec.monitoring.reference == "season")
     return max((lag + _SEASON_MARGIN for lag in lags), default=timedelta())
