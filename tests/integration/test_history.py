@@ -59,7 +59,7 @@ def register(state: StateStore, version: int, settings: Settings) -> None:
         model=MODEL, model_version=version, mlflow_run_id=f"m{version}", model_uri="u", snapshot_id=snapshot.snapshot_id,
         training_end=APRIL,
     )  # fmt: skip
-    decision = build_decision(accepted=True, champion=version > 1)
+    decision = replace(build_decision(accepted=True, champion=version > 1), mlflow_run_id=registered.mlflow_run_id)
     state.write_snapshot(snapshot, ())
     state.write_decision(replace(decision, model=MODEL, dag_run_id=run.dag_run_id, snapshot_id=snapshot.snapshot_id))
     state.write_release(registered, run.dag_run_id)

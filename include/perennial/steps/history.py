@@ -86,14 +86,15 @@ def write_chapters(
     tenures: Sequence[Tenure], decisions: Sequence[RecordedDecision], verdicts: Sequence[VerdictLine] = ()
 ) -> tuple[Chapter, ...]:
     """Tell each tenure's story, from the one before it and the one after it."""
-    by_run = {each.decision.dag_run_id: each for each in decisions}
+    # Of a run that a backfill did over, the decision is about what it has learned since.
+    by_training = {(each.decision.dag_run_id, each.decision.mlflow_run_id): each for each in decisions}
     following = [*tenures[1:], None]
     return tuple(
         Chapter(
             tenure=tenure,
             came=_tell_coming(tenure, previous),
             went=_tell_going(tenure, successor),
-            decision=by_run.get(tenure.retrain_run_id),
+            decision=by_training.get((tenure.retrain_run_id, tenure.mlflow_run_id)),
             verdicts=tuple(each for each in verdicts if each.model_version == tenure.model_version),
         )
         for previous, tenure, successor in zip([None, *tenures], tenures, following, strict=False)

@@ -1,12 +1,14 @@
 """Who served at an instant, and the story of each tenure."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from perennial.adapters.state.history import Tenure
+from perennial.adapters.state.history import RecordedDecision, Tenure
 from perennial.errors import ConfigurationError
 from perennial.steps.history import History, find_served, read_instant, write_chapters
+from report_records import build_decision
 
 NOON = datetime(2013, 6, 3, 12, tzinfo=UTC)
 
@@ -22,6 +24,7 @@ def tenure(version: int, start: float, end: float | None, *, by_rollback: bool =
         reason="slow" if by_rollback else "better",
         by_rollback=by_rollback,
         retrain_run_id=f"retrain{version}",
+        mlflow_run_id=f"m{version}",
     )
 
 
@@ -94,3 +97,11 @@ def test_instants_are_utc_unless_they_say_otherwise(text, instant):
 def test_what_is_no_instant_is_named():
     with pytest.raises(ConfigurationError, match="'yesterday' is no date or time"):
         read_instant("yesterday")
+
+
+@pytest.mark.parametrize(("mlflow_run_id", "is_its_own"), [("m1", True), ("of the same run, done over", False)])
+def test_a_decision_about_another_training_of_the_same_run_is_not_the_tenures(mlflow_run_id, is_its_own):
+    decision = replace(build_decision(accepted=True, champion=True), dag_run_id="retrain1", mlflow_run_id=mlflow_run_id)
+    recorded = RecordedDecision(decision=decision, decided_at=NOON, cause="backfill", model_version=1)
+    (chapter,) = write_chapters([tenure(1, 0, None)], [recorded])
+    assert (chapter.decision == recorded) == is_its_own

@@ -15,8 +15,8 @@ _TOGETHER = "interval '1 minute'"
 class Tenure:
     """One stretch of time in which a version served: `[valid_from, valid_to)`, without an end for the present champion.
 
-    `dag_run_id` and `actor` are of the promotion or rollback that began it, `retrain_run_id` of the training. The actor is
-    empty where the audit trail names none.
+    `dag_run_id` and `actor` are of the promotion or rollback that began it, `retrain_run_id` and `mlflow_run_id` of the
+    training. The actor is empty where the audit trail names none.
     """
 
     model_version: int
@@ -27,6 +27,7 @@ class Tenure:
     reason: str
     by_rollback: bool
     retrain_run_id: str
+    mlflow_run_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +82,8 @@ class HistoryTable(Connection):
         """Who served when, the earliest first."""
         rows = self._fetch(
             f"""SELECT tenure.model_version, tenure.valid_from, tenure.valid_to, tenure.dag_run_id, tenure.reason,
-                       tenure.by_rollback, release.dag_run_id AS retrain_run_id, coalesce(cause.actor, '') AS actor
+                       tenure.by_rollback, release.dag_run_id AS retrain_run_id, release.mlflow_run_id,
+                       coalesce(cause.actor, '') AS actor
                 FROM champion AS tenure JOIN release USING (model, model_version)
                 LEFT JOIN LATERAL (
                     SELECT actor FROM audit
