@@ -13,8 +13,9 @@ nothing else."""
 
 def build_dag(spec: ModelSpec) -> DAG:
     with loop_dag("monitor", spec, doc=DOC, params=window_params(), **monitor_options(spec)) as dag:
-        asked = tasks.ask_gatekeeper()
-        tasks.plan(spec.model) >> tasks.measure() >> asked >> [tasks.trigger_retraining(spec.model), tasks.report()]
+        measured, asked, told = tasks.measure(), tasks.ask_gatekeeper(), tasks.report()
+        tasks.plan(spec.model) >> measured >> asked >> [tasks.trigger_retraining(spec.model), told]
+        measured >> told
     return dag
 
 

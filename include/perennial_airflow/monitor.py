@@ -71,8 +71,8 @@ def trigger_retraining(model: str) -> TriggerDagRunOperator:
     )
 
 
-# Nothing asked for skips the gatekeeper's tasks; the report goes out all the same. A mail server may be away for some minutes.
-@task(trigger_rule="none_failed", retries=30)
+# A verdict is mailed whatever the gatekeeper said, also where it could not be asked. A mail server may be away for minutes.
+@task(trigger_rule="all_done_min_one_success", retries=30)
 def report() -> None:
     """Mail the verdict, what changed and what was decided, to whom and when the spec says."""
     from perennial.steps.report_window import report_window
