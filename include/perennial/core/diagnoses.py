@@ -6,9 +6,9 @@ from perennial.contracts.monitoring import Diagnosis, Finding
 from perennial.core.drift import PREDICTION
 from perennial.core.metrics import SIGN
 
-# The estimate explains the fall, or has no part in it.
+# Least part of a fall that the estimate must foresee to explain it, and to have a part in it.
 _MOST = 0.5
-_LITTLE = 0.25
+_SOME = 0.25
 
 
 def diagnose(performance: Sequence[Finding], drift: Sequence[Finding], estimate: Finding | None) -> Diagnosis:
@@ -26,10 +26,10 @@ def diagnose(performance: Sequence[Finding], drift: Sequence[Finding], estimate:
 
     Returns
     -------
-    `harmless` where inputs moved and performance did not fall. Where it fell: `concept` where the inputs did not move or the
-    estimate hardly sees a fall; `covariate` where the estimate lies within the interval of what was measured, and inputs
-    moved or it explains half of the fall; `both` where it explains a part only. Empty where nothing moved, performance is not
-    known, or inputs moved and there is no estimate.
+    `harmless` where inputs moved and performance did not fall. Where it fell: `covariate` where the estimate foresees half of the
+    fall or more, and what it leaves is chance or would not be too much by itself (an estimate is a little wrong too);
+    `both` where inputs moved and it foresees a part; `concept` else. Empty where nothing moved, performance is not known, or
+    inputs moved and there is no estimate.
     """
     is_moved = any(each.breached and _is_of_inputs(each) for each in drift)
     if not performance or performance[0].value is None:
@@ -49,9 +49,9 @@ def _is_of_inputs(finding: Finding) -> bool:
 def _explain(fall: Finding, estimate: float, *, is_moved: bool) -> Diagnosis:
     sign = SIGN[fall.measure]
     value, reference = fall.value or 0.0, fall.reference or 0.0
-    part = (reference - estimate) / (reference - value)
-    best = fall.high if sign > 0 else fall.low
-    is_within = best is not None and sign * estimate <= sign * best
-    if is_within and (is_moved or part >= _MOST):
+    allowed = 0.0 if fall.threshold is None else sign * (reference - fall.threshold)
+    best = (fall.high if sign > 0 else fall.low) or value
+    foreseen, left = (reference - estimate) / (reference - value), sign * (estimate - value)
+    if foreseen >= _MOST and (left <= sign * (best - value) or left < allowed):
         return "covariate"
-    return "both" if is_moved and part >= _LITTLE else "concept"
+    return "both" if is_moved and foreseen >= _SOME else "concept"

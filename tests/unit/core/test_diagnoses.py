@@ -2,6 +2,7 @@ import pytest
 
 from perennial.contracts.monitoring import Diagnosis, Finding
 from perennial.core.diagnoses import diagnose
+from perennial.core.metrics import SIGN
 
 
 def performance(value: float | None, *, breached: bool, metric: str = "roc_auc", reference: float = 0.8) -> list[Finding]:
@@ -9,7 +10,7 @@ def performance(value: float | None, *, breached: bool, metric: str = "roc_auc",
     return [
         Finding(
             aspect="performance", measure=metric, reason="", breached=breached, value=value, reference=reference,
-            low=bounds[0], high=bounds[1],
+            low=bounds[0], high=bounds[1], threshold=reference * (1 - 0.05 * SIGN[metric]),
         )
     ]  # fmt: skip
 
@@ -34,6 +35,8 @@ STILL = [
         (MOVED, 0.70, "covariate"),
         (MOVED, 0.71, "covariate"),
         (MOVED, 0.65, "covariate"),
+        (MOVED, 0.73, "covariate"),
+        (MOVED, 0.75, "both"),
         (MOVED, 0.76, "both"),
         (MOVED, 0.79, "concept"),
         (MOVED, 0.82, "concept"),
