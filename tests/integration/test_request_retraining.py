@@ -177,7 +177,7 @@ def test_nothing_is_granted_while_a_retraining_waits_or_a_release_is_under_way(d
     desk.airflow.runs["by hand"] = "queued"
     request = desk.ask(desk.judge("drift"))
     assert failed(request) == ["not_running"]
-    assert "the retraining by hand is queued comes first" in gatekeeper.describe_refusal(request)
+    assert "the retraining by hand is queued and comes first" in gatekeeper.describe_refusal(request)
     desk.airflow.runs.clear()
     with StateStore(desk.settings.state_url) as state:
         version = RegisteredVersion(

@@ -79,7 +79,7 @@ def decide_request(wish: Wish, policy: Policy) -> tuple[Answer, tuple[GateResult
 
 
 def _not_running(wish: Wish, _policy: Policy) -> GateResult:
-    reason = f"{wish.open_run} comes first" if wish.open_run else "no retraining runs or waits"
+    reason = f"{wish.open_run} and comes first" if wish.open_run else "no retraining runs or waits"
     return GateResult(
         gate="not_running", passed=not wish.open_run, reason=reason, value=float(bool(wish.open_run)), threshold=0.0
     )
