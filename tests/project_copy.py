@@ -17,7 +17,7 @@ def copy_project(folder: Path, *, specs: Mapping[str, Mapping[str, object]]) -> 
     for name in (".env", "requirements.txt", ".gitignore"):
         shutil.copy(PROJECT / name, folder / name)
     for model, spec in specs.items():
-        (folder / "include" / "models" / f"{model}.yaml").write_text(yaml.safe_dump(spec))
+        (folder / "include" / "models" / f"{model}.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     git(folder, "init", "--quiet")
     return commit(folder)
 

@@ -55,7 +55,7 @@ def stack(make_stack, tmp_path_factory):
         shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     spec = yaml.safe_load((PROJECT / "include/models/flight_delay.yaml").read_text())
     (project / "include" / "models").mkdir()
-    (project / "include" / "models" / f"{MODEL}.yaml").write_text(yaml.safe_dump({**spec, **SMALL}))
+    (project / "include" / "models" / f"{MODEL}.yaml").write_text(yaml.safe_dump({**spec, **SMALL}, sort_keys=False))
     stack = make_stack(PERENNIAL_PROJECT=str(project))
     stack.up()
     yield stack

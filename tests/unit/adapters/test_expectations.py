@@ -91,6 +91,13 @@ def test_columns_that_do_not_match_are_named(tmp_path):
     assert "unexpected carrier" in result.failed[0].observed
 
 
+def test_columns_in_another_order_are_named_by_their_places(tmp_path):
+    columns = ["id", "miles", "at", "carrier"]
+    expectation = {"type": "expect_table_columns_to_match_ordered_list", "kwargs": {"column_list": columns}}
+    (failed,) = validate(tmp_path / "page.html", expectation).failed
+    assert failed.observed == "at in place of miles; miles in place of at"
+
+
 def test_a_warning_does_not_count_as_failed(tmp_path):
     expectation = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "carrier"}, "severity": "warning"}
     result = validate(tmp_path / "page.html", expectation)

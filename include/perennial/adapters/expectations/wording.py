@@ -41,7 +41,7 @@ def _observed(outcome: "Outcome") -> str:
     if raised := messages(outcome):
         return f"cannot be asked: {short(raised[0])}"
     if mismatched := (result.get("details") or {}).get("mismatched"):
-        return "; ".join(f"{kind} {', '.join(names)}" for kind, names in mismatched.items())
+        return _mismatch(mismatched)
     if "unexpected_count" not in result:
         return _text(result.get("observed_value")) + (" rows" if outcome.expectation_config.type == OWN_SQL else "")
     n_present = result["element_count"] - result.get("missing_count", 0)
@@ -49,6 +49,13 @@ def _observed(outcome: "Outcome") -> str:
     values = dict.fromkeys(_text(each) for each in result.get("partial_unexpected_list", ()))
     given = [each for each in values if each not in _MISSING]
     return f"{ratio}: {', '.join(given)}" if given else ratio
+
+
+def _mismatch(mismatched: "Mapping[str, Sequence[str]] | Sequence[Mapping[str, object]]") -> str:
+    """Columns that are amiss: by kind where a set was expected, by place where an order was."""
+    if isinstance(mismatched, Mapping):
+        return "; ".join(f"{kind} {', '.join(names)}" for kind, names in mismatched.items())
+    return "; ".join(f"{each['Found']} in place of {each['Expected']}" for each in mismatched[:N_SAMPLES])
 
 
 def _sample_keys(outcome: "Outcome", key: Sequence[str]) -> tuple[str, ...]:
