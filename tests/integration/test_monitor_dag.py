@@ -159,7 +159,8 @@ def test_what_was_asked_for_is_shown_in_the_terminal_and_asked_for_twice_is_once
     assert f"the retraining {run.dag_run_id} of request {request.request_id} has not ended" in other.stdout
     assert watch.finish(run) == "success", watch.tasks(run)
     listed = perennial(stack, "requests", model)
-    assert [line.split()[0] for line in listed.stdout.splitlines()][::2] == [str(each.request_id) for each in watch.requests(model)]
+    shown = [line.split()[0] for line in listed.stdout.splitlines()][::2]
+    assert shown == [str(each.request_id) for each in watch.requests(model)]
 
 
 def perennial(stack, *arguments: str) -> subprocess.CompletedProcess[str]:
