@@ -97,7 +97,7 @@ def test_ten_thousand_rows_are_answered_in_order(loop: Loop, first: DagRunState,
 
 def test_the_champion_scores_a_day_in_a_batch_as_it_answers_callers(loop: Loop, first: DagRunState) -> None:
     spec, day = load_spec(spec_path(loop.settings, MODEL)), {"start": "2013-04-01", "end": "2013-04-02"}
-    for dag_run_id in ("scored", "scored again"):
+    for dag_run_id in ("scored", "scored_again"):
         assert loop.finish(loop.api.trigger(f"score__{MODEL}", dag_run_id, day)) == "success"
     window = {name: datetime.fromisoformat(value).replace(tzinfo=UTC) for name, value in day.items()}
     table = loop.settings.warehouse_reader_url, spec.scoring.table, spec.source.entity_key
