@@ -25,6 +25,7 @@ from perennial.contracts.monitoring import Verdict, Window
 from perennial.core.candidates import build_pipeline, fit, predict
 from perennial.core.frames import features_frame, to_rows
 from perennial.core.identity import entity_texts
+from perennial.steps.modelling import feature_types
 from perennial.steps.monitor import monitor
 from perennial.steps.parquet import write_frame
 
@@ -213,11 +214,8 @@ def make_monitored(settings: Settings, spec: ModelSpec, project: Path) -> Monito
     _create_table(settings, spec.model)
     history = make_parcels(TRAINED_FROM, TRAINED_UNTIL, seed=1)
     pipeline = _fit(history)
-    version = _register(settings, spec, history, pipeline)
-    with StateStore(settings.state_url) as state:
-        state.move_release(spec.model, version.model_version, state="checked")
-        state.promote(spec.model, version.model_version, dag_run_id="first", reason="first", actor="test")
-    monitored = Monitored(spec=spec, settings=settings, pipeline=pipeline, version=version.model_version)
+    version = register_champion(settings, spec, history, pipeline)
+    monitored = Monitored(spec=spec, settings=settings, pipeline=pipeline, version=version)
     monitored.deliver(history)
     return monitored
 
@@ -242,17 +240,28 @@ def _fit(history: pd.DataFrame) -> Pipeline:
     return fit(pipeline, features_frame(training, FEATURES), training["is_late"].to_numpy())
 
 
+def register_champion(settings: Settings, spec: ModelSpec, history: pd.DataFrame, pipeline: Pipeline) -> int:
+    """Register and promote a model of any features, trained on `history`: 60 days with the spec's columns id, at, is_late."""
+    version = _register(settings, spec, history, pipeline)
+    with StateStore(settings.state_url) as state:
+        state.move_release(spec.model, version.model_version, state="checked")
+        state.promote(spec.model, version.model_version, dag_run_id="first", reason="first", actor="test")
+    return version.model_version
+
+
 def _register(settings: Settings, spec: ModelSpec, history: pd.DataFrame, pipeline: Pipeline) -> RegisteredVersion:
-    kept = _keep(settings, spec.model, history)
+    features = feature_types(spec)
+    kept = _keep(settings, spec.model, history[["id", "at", *features, "is_late"]])
     snapshot = Snapshot(
         snapshot_id=f"{spec.model}-s", model=spec.model, as_of=TRAINED_UNTIL, start=TRAINED_FROM, holdout_start=HOLDOUT_START,
         n_rows=len(history), digest=kept.digest, sql_digest="s", dvc_revision=kept.revision, path="",
     )  # fmt: skip
     registry = Registry(settings.mlflow_tracking_url)
     run_id = registry.start_run(spec.model, "first", tags={})
-    inputs = features_frame(history.head(3), FEATURES)
-    logged = registry.log_model(run_id, pipeline, features=FEATURES, example=inputs, packages=("scikit-learn", "pandas"))
-    types = {name: {"type": kind, "nullable": nullable} for name, (kind, nullable) in FEATURES.items()}
+    inputs = features_frame(history.head(3), features)
+    packages = ("scikit-learn", "pandas", "lightgbm")
+    logged = registry.log_model(run_id, pipeline, features=features, example=inputs, packages=packages)
+    types = {name: {"type": kind, "nullable": nullable} for name, (kind, nullable) in features.items()}
     tags = {"features": json.dumps(types), "snapshot_id": snapshot.snapshot_id, "training_end": HOLDOUT_START.isoformat()}
     made = registry.create_version(spec.model, logged, run_id=run_id, tags=tags)
     version = RegisteredVersion(
@@ -269,7 +278,7 @@ def _keep(settings: Settings, model: str, history: pd.DataFrame) -> Stored:
     """Put the training set into the data registry."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "history.parquet"
-        write_frame(history[["id", "at", *FEATURES, "is_late"]], path)
+        write_frame(history, path)
         return store(settings.paths.registry, f"{model}/history", path, metadata={}, message=f"{model} history")
 
 

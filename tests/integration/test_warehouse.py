@@ -57,6 +57,18 @@ def test_a_table_arrives_whole_and_typed(settings, tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["flights.parquet"]
 
 
+def test_columns_that_nobody_wants_are_not_computed(settings, tmp_path):
+    path = tmp_path / "some.parquet"
+    query = sql('SELECT n, 1 / (n - 2) AS "1/0", n AS "A ""b""" FROM generate_series(1, 3) AS n ORDER BY n DESC -- all')
+    assert stream_to_parquet(settings.warehouse_reader_url, query, path, parameters={}, columns=['A "b"', "n"]) == 3
+    assert pq.read_table(path).to_pydict() == {'A "b"': [3, 2, 1], "n": [3, 2, 1]}
+
+
+def test_a_column_that_the_query_lacks_is_named(settings, tmp_path):
+    with pytest.raises(QueryError, match=r"m/q\.sql.*column \"n\" does not exist"):
+        stream_to_parquet(settings.warehouse_reader_url, sql("SELECT 1 AS m"), tmp_path / "n", parameters={}, columns=["n"])
+
+
 def test_no_rows_make_a_file_of_columns(settings, tmp_path):
     path = tmp_path / "none.parquet"
     query = sql("SELECT flight_id FROM flights.flights WHERE false")

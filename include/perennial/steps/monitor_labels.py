@@ -3,7 +3,6 @@
 import logging
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial.adapters import warehouse
@@ -106,16 +105,11 @@ def _read_labels(spec: ModelSpec, window: Window, start: datetime, end: datetime
     path = run_folder(settings, window) / "labels.parquet"
     query = warehouse.read_query(settings.project, spec.source.query)
     parameters = {"start": start, "end": end, "as_of": window.as_of}
-    warehouse.stream_to_parquet(settings.warehouse_reader_url, query, path, parameters=parameters)
-    frame = _read_label_columns(spec, path)
+    arrival = [spec.source.arrival_time] if spec.source.arrival_time else []
+    columns = list(dict.fromkeys([*spec.source.entity_key, spec.label.column, *arrival]))
+    warehouse.stream_to_parquet(settings.warehouse_reader_url, query, path, parameters=parameters, columns=columns)
+    frame = pd.read_parquet(path)
+    frame = frame.sort_values(arrival, kind="stable") if arrival else frame
     texts = entity_texts(frame, spec.source.entity_key)
     labels = pd.Series(frame[spec.label.column].to_numpy(dtype="float64"), index=texts.to_numpy())
     return labels[~labels.index.duplicated(keep="last")]
-
-
-def _read_label_columns(spec: ModelSpec, path: Path) -> "pd.DataFrame":
-    import pandas as pd
-
-    arrival = [spec.source.arrival_time] if spec.source.arrival_time else []
-    frame = pd.read_parquet(path, columns=[*spec.source.entity_key, spec.label.column, *arrival])
-    return frame.sort_values(arrival, kind="stable") if arrival else frame
