@@ -33,7 +33,7 @@ pytestmark = [
 
 PROJECT = Path(__file__).parents[2]
 SMALL = {
-    "budget": {"trials": 2, "seconds": 20, "rows": 4000, "folds": 2},
+    "budget": {"trials": 2, "seconds": 20, "rows": 12000, "folds": 2},
     "candidates": {
         "baseline": {"algorithm": "prior"},
         "logistic": {"algorithm": "logistic_regression", "search": {"C": {"low": 0.01, "high": 1.0, "log": True}}},
