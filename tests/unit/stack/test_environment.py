@@ -29,7 +29,7 @@ def test_airflow_gets_ports_slots_and_secrets_from_the_settings(settings):
     environment = airflow_environment(settings)
     assert environment["AIRFLOW__API__PORT"] == "12345"
     assert environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:12345/execution/"
-    assert environment["AIRFLOW__CORE__PARALLELISM"] == "9"
+    assert environment["AIRFLOW__CORE__PARALLELISM"] == "14"
     assert settings.secret("airflow_password") in environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
 
 
