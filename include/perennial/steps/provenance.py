@@ -21,6 +21,7 @@ def run_tags(run: Run, *, task: str) -> dict[str, str]:
         "task": task,
         "mode": run.mode,
         **({"cause": run.cause} if run.cause else {}),
+        **({} if run.backfill_id is None else {"backfill_id": str(run.backfill_id)}),
     }
 
 
