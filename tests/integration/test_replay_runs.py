@@ -13,7 +13,7 @@ from perennial.contracts.monitoring import RequestOutcome, RetrainRequest, Verdi
 from perennial.contracts.replay import Interval
 from perennial.errors import StackError
 from perennial.steps import replay_runs
-from perennial.steps.replay_runs import Aftermath, StepRuns
+from perennial.steps.replay_runs import Aftermath, StepRuns, window_key
 
 pytestmark = pytest.mark.integration
 
@@ -88,9 +88,8 @@ def write_verdict(state: StateStore, model: str) -> None:
 def ask(
     state: StateStore, model: str, outcome: RequestOutcome, *, source: str = "monitor", dag_run_id: str = RETRAIN_RUN
 ) -> None:
-    wish = RetrainRequest(
-        model=model, request_key=f"{source} wish", source=source, actor="test", as_of=APRIL.end, reason="another season"
-    )
+    key = window_key(APRIL.start, APRIL.end) if source == "monitor" else f"{source} wish"
+    wish = RetrainRequest(model=model, request_key=key, source=source, actor="test", as_of=APRIL.end, reason="another season")
     check = GateResult(gate="cooldown", passed=outcome == "granted", reason="the last one was 7 days before")
     request = state.write_request(wish)
     state.decide_request(request.request_id, outcome=outcome, checks=(check,), dag_run_id=dag_run_id)
