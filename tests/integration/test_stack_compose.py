@@ -3,7 +3,9 @@
 The images of others are replaced by the same programs from wheels: Postgres by the embedded one, Mailpit by our inbox.
 """
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,9 +26,12 @@ REPLACED = {
     "inbox": ["python", "-m", "perennial.stack.launch", "inbox"],
 }
 
+# Docker's own before it kills.
+GRACE_SECONDS = 10
+
 
 class Containers:
-    """What `docker compose up` does, with processes: start in order, wait for health or the end."""
+    """What `docker compose up` and `down` do, with processes: start in order, wait for health or the end, stop in the reverse."""
 
     def __init__(self, services: dict[str, dict[str, object]], environment: dict[str, str]) -> None:
         self.services = {name: service for name, service in services.items() if "profiles" not in service}
@@ -59,8 +64,12 @@ class Containers:
     def stop_all(self) -> None:
         for process in reversed(self.processes.values()):
             process.terminate()
-        for process in self.processes.values():
-            process.wait(60)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_SECONDS)
+            # What is left of it goes with its container.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def _needs(self, name: str) -> list[tuple[str, str]]:
         return [(need, how["condition"]) for need, how in self.services[name].get("depends_on", {}).items()]
@@ -74,7 +83,7 @@ class Containers:
     def _popen(self, command: list[str]) -> subprocess.Popen[bytes]:
         log = Path(self.environment["PERENNIAL_VAR"]).parent / "compose.log"
         with log.open("a") as output:
-            return subprocess.Popen(command, env=self.environment, cwd="/", stdout=output, stderr=output)
+            return subprocess.Popen(command, env=self.environment, cwd="/", stdout=output, stderr=output, start_new_session=True)
 
 
 @pytest.fixture
