@@ -100,6 +100,16 @@ def test_the_latest_verdicts_before_an_instant_are_those_of_one_version(state, m
     assert days(before=APRIL, limit=9) == []
 
 
+def test_what_was_decided_before_a_tenure_can_be_left_out(state, model):
+    state.write_verdict(verdict_of(model, 0))
+    state.write_verdict(verdict_of(model, 1))
+    at = datetime.now(UTC)
+    state.write_verdict(verdict_of(model, 2))
+    state.write_verdict(verdict_of(model, 0, outcome="drift"))
+    latest = state.read_verdicts(model, before=APRIL + 9 * DAY, limit=9, decided_since=at)
+    assert [(each.window_start - APRIL).days for each in latest] == [2, 0]
+
+
 def test_of_windows_that_end_together_the_shortest_counts(state, model):
     state.write_verdict(verdict_of(model, 2))
     state.write_verdict(verdict_of(model, 2, window_start=APRIL, outcome="drift"))

@@ -118,8 +118,14 @@ def _measure_rows(
 def _judge(spec: ModelSpec, window: Window, seen: Seen, measured: Measured, *, settings: Settings) -> Verdict:
     from perennial.core.verdicts import Evidence, decide_verdict
 
+    number = measured.model_version
     with StateStore(settings.state_url) as state:
-        earlier = state.read_verdicts(spec.model, before=window.start, limit=_N_EARLIER, model_version=measured.model_version)
+        champion = state.read_champion(spec.model)
+        # Who came back by a rollback begins anew: what led to the replacement is known, and is no reason to repeat it.
+        since = champion.valid_from if champion and champion.model_version == number else None
+        earlier = state.read_verdicts(
+            spec.model, before=window.start, limit=_N_EARLIER, model_version=number, decided_since=since
+        )
     evidence = Evidence(
         n_rows=seen.n_rows,
         min_rows=spec.monitoring.min_rows,
@@ -139,7 +145,7 @@ def _judge(spec: ModelSpec, window: Window, seen: Seen, measured: Measured, *, s
         as_of=window.as_of,
         mode=window.mode,
         dag_run_id=window.dag_run_id,
-        model_version=measured.model_version,
+        model_version=number,
         outcome=judged.outcome,
         reasons=judged.reasons,
         findings=measured.findings,

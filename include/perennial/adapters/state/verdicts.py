@@ -40,9 +40,18 @@ class VerdictTable(Connection):
         )
         return _verdict(rows[0]) if rows else None
 
-    def read_verdicts(self, model: str, *, before: datetime, limit: int, model_version: int | None = None) -> tuple[Verdict, ...]:
+    def read_verdicts(
+        self,
+        model: str,
+        *,
+        before: datetime,
+        limit: int,
+        model_version: int | None = None,
+        decided_since: datetime | None = None,
+    ) -> tuple[Verdict, ...]:
         """Verdicts on the latest windows that ended at or before an instant, the newest first; of one version, or of any.
 
+        `decided_since` is of the clock, not of the data: what was decided before it is left out.
         Several windows that ended at once are one for the reader: the shortest.
         """
         rows = self._fetch(
@@ -50,9 +59,10 @@ class VerdictTable(Connection):
                     SELECT DISTINCT ON (window_end) {_COLUMNS} FROM verdict
                     WHERE model = %(model)s AND window_end <= %(before)s
                         AND (%(version)s::integer IS NULL OR model_version = %(version)s)
+                        AND (%(since)s::timestamptz IS NULL OR decided_at >= %(since)s)
                     ORDER BY window_end DESC, window_start DESC) AS latest
                 ORDER BY window_end DESC LIMIT %(limit)s""",
-            {"model": model, "before": before, "version": model_version, "limit": limit},
+            {"model": model, "before": before, "version": model_version, "since": decided_since, "limit": limit},
         )
         return tuple(_verdict(row) for row in rows)
 
