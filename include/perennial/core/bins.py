@@ -37,6 +37,17 @@ def count_bins(reference: Column, current: Column, *, n_bins: int) -> Counts:
     return Counts(reference=pooled[0], current=pooled[1])
 
 
+def count_stretches(column: Column, *, n_stretches: int, n_bins: int) -> NDArray[np.float64]:
+    """Rows per bin of so many stretches of one sample, one after another and of about equal length; shape (stretches, bins).
+
+    Bins are those of `count_bins`; small ones are pooled into one.
+    """
+    codes = _numeric_codes(*[_numbers(column)] * 2, n_bins=n_bins)[0] if is_numeric(column) else _level_codes(column, column)[0]
+    parts = np.array_split(codes, n_stretches)
+    counts = np.stack([np.bincount(each, minlength=int(codes.max(initial=0)) + 1) for each in parts]).astype(np.float64)
+    return _pool(counts[:, counts.any(axis=0)])
+
+
 def is_numeric(column: Column) -> bool:
     """Whether its values are numbers or booleans, so that they have an order."""
     return isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf"

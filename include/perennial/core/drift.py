@@ -8,9 +8,9 @@ import pandas as pd
 from scipy.stats import norm  # type: ignore[import-untyped]
 
 from perennial.contracts.monitoring import Finding
-from perennial.core.bins import is_numeric
+from perennial.core.bins import Column, is_numeric
 from perennial.core.metrics import Labels
-from perennial.core.psi import Psi, adjust_p_values, compute_psi
+from perennial.core.psi import Psi, adjust_p_values, compute_psi, usual_psi
 from perennial.core.samples import Sample
 from perennial.core.stage_statistics import bounds, least_difference
 
@@ -34,8 +34,22 @@ class DriftLimits:
     significance: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretches:
+    """How many windows long each part of a reference is, whose rows are in the order of time: see `psi.usual_psi`."""
+
+    features: int = 1
+    scores: int = 1
+    labels: int = 1
+
+
 def judge_drift(
-    reference: Sample, current: Sample, limits: DriftLimits, *, importances: Mapping[str, float]
+    reference: Sample,
+    current: Sample,
+    limits: DriftLimits,
+    *,
+    importances: Mapping[str, float],
+    stretches: Stretches = Stretches(),
 ) -> tuple[Finding, ...]:
     """Compare every feature and the prediction of a window with the reference's.
 
@@ -50,9 +64,9 @@ def judge_drift(
     Findings of the aspect `drift`:
 
     - `importance`, subject empty: the share of the importance that drifted features have. Breached at the limit or over it.
-    - `psi` with the subject `prediction`, and per feature, the most important first. Breached at the limit or over it, where its
-      p-value, corrected for all of them, is under `significance`: a feature that is named as drifted. Whether the window
-      is bad, the first finding says.
+    - `psi` with the subject `prediction`, and per feature, the most important first. Its threshold is the limit, or what is usual
+      between stretches of the reference where that is more. Breached at it or over it, where its p-value, corrected for all of
+      them, is under `significance`: a feature that is named as drifted. Whether the window is bad, the first finding says.
     - `unseen` per category feature: the share of values that the reference does not have. Breached over the limit, and no
       accident.
     """
@@ -63,29 +77,34 @@ def judge_drift(
     }
     distances = {name: compute_psi(*pair) for name, pair in columns.items()}
     p_values = _adjust(distances)
-    psis = [_judge_psi(name, psi, p_values.get(name), limits, shares.get(name)) for name, psi in distances.items()]
+    psis = []
+    for name, psi in distances.items():
+        n_stretches = stretches.scores if name == PREDICTION else stretches.features
+        limit = _raise_limit(limits.psi, psi, columns[name][0], n_stretches)
+        psis.append(_judge_psi(name, psi, limit, is_sure=p_values.get(name, 1.0) < limits.significance, share=shares.get(name)))
     return (_judge_importance(psis, limits), *psis, *_judge_unseen(reference, current, limits, shares))
 
 
-def judge_target(reference: Labels, current: Labels, limits: DriftLimits, *, min_labels: int) -> Finding:
+def judge_target(reference: Labels, current: Labels, limits: DriftLimits, *, min_labels: int, n_stretches: int = 1) -> Finding:
     """Compare the share of positive labels in the window with the reference's: measure `target`.
 
-    Breached where the index over the two classes is at the limit or over it, and no accident: from 20 % to 35 % is 0.12. A
-    smaller change is told with its interval. Undefined with fewer than `min_labels` labels in the window.
+    Breached where the index over the two classes is at its threshold or over it, and no accident: from 20 % to 35 % is 0.12. The
+    threshold is found as for `psi`. A smaller change is told with its interval. Undefined with fewer than `min_labels` labels
+    in the window.
     """
     psi = compute_psi(reference, current)
     unknown = f"{len(current)} are too few; {min_labels} are needed" if len(current) < min_labels else psi.undefined
     if unknown or psi.value is None:
         return Finding(aspect="drift", measure=TARGET, threshold=limits.psi, reason=f"the label cannot be compared: {unknown}")
+    limit, is_sure = _raise_limit(limits.psi, psi, reference, n_stretches), (psi.p_value or 0.0) < limits.significance
     before, after = float(reference.mean()), float(current.mean())
     low, high = bounds(int(current.sum()), len(current), z=_Z_SHOWN)
-    p_value = psi.p_value or 0.0
     reason = (
         f"{after:.1%} of {len(current)} labels are positive (95 % interval {low:.1%} to {high:.1%}), against {before:.1%} in the "
-        f"reference: {_describe(psi.value, limits.psi, is_sure=p_value < limits.significance)}"
+        f"reference: {_describe(psi.value, limit, is_sure=is_sure)}"
     )
-    is_breached = psi.value >= limits.psi and p_value < limits.significance
-    return Finding(aspect="drift", measure=TARGET, reason=reason, breached=is_breached, value=psi.value, threshold=limits.psi)
+    is_breached = psi.value >= limit and is_sure
+    return Finding(aspect="drift", measure=TARGET, reason=reason, breached=is_breached, value=psi.value, threshold=limit)
 
 
 def normalise(importances: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
@@ -103,20 +122,26 @@ def normalise(importances: Mapping[str, float], names: Sequence[str]) -> dict[st
     return {name: weight / total if total else 1 / len(names) for name, weight in weights.items()}
 
 
+def _raise_limit(limit: float, psi: Psi, reference: Column, n_stretches: int) -> float:
+    """Up to what is usual in the reference; where nothing went over the limit, nobody has to know."""
+    if psi.value is None or psi.value < limit:
+        return limit
+    return max(limit, usual_psi(reference, n_stretches))
+
+
 def _adjust(distances: Mapping[str, Psi]) -> dict[str, float]:
     known = {name: psi.p_value for name, psi in distances.items() if psi.p_value is not None}
     return dict(zip(known, adjust_p_values(list(known.values())), strict=True))
 
 
-def _judge_psi(name: str, psi: Psi, p_value: float | None, limits: DriftLimits, share: float | None) -> Finding:
+def _judge_psi(name: str, psi: Psi, limit: float, *, is_sure: bool, share: float | None) -> Finding:
     subject = "the prediction" if name == PREDICTION else name
-    if psi.value is None or p_value is None:
+    if psi.value is None:
         reason, is_breached = f"{subject} cannot be compared: {psi.undefined}", False
     else:
-        is_sure = p_value < limits.significance
-        is_breached = psi.value >= limits.psi and is_sure
+        is_breached = psi.value >= limit and is_sure
         found = "has drifted" if is_breached else "is much the same"
-        reason = f"{subject} {found}: {_describe(psi.value, limits.psi, is_sure=is_sure)}"
+        reason = f"{subject} {found}: {_describe(psi.value, limit, is_sure=is_sure)}"
     if share is not None:
         reason += f"; it has {share:.1%} of the importance"
     return Finding(
@@ -126,14 +151,14 @@ def _judge_psi(name: str, psi: Psi, p_value: float | None, limits: DriftLimits, 
         reason=reason,
         breached=is_breached,
         value=psi.value,
-        threshold=limits.psi,
+        threshold=limit,
         importance=share,
     )
 
 
 def _describe(psi: float, limit: float, *, is_sure: bool) -> str:
     doubt = ", which may be chance" if psi >= limit and not is_sure else ""
-    return f"PSI {psi:.3f}, {'at least' if psi >= limit else 'under'} {limit:g}{doubt}"
+    return f"PSI {psi:.3f}, {'at least' if psi >= limit else 'under'} {limit:.3g}{doubt}"
 
 
 def _judge_importance(psis: Sequence[Finding], limits: DriftLimits) -> Finding:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import chi2  # type: ignore[import-untyped]
 
-from perennial.core.bins import Column, Counts, count_bins
+from perennial.core.bins import Column, Counts, count_bins, count_stretches
 
 # Fewer rows say nothing about a distribution.
 MIN_ROWS = 30
+# Of fewer, the index of a stretch is noise.
+_STRETCH_ROWS = 200
 # Added to every count, so that an empty bin is far away instead of infinitely far.
 _PSEUDO_COUNT = 0.5
 
@@ -73,6 +75,37 @@ def compute_psi(reference: Column, current: Column, *, n_bins: int = 10) -> Psi:
         return Psi(value=None, p_value=None, n_bins=0, undefined=f"{least} rows are too few to compare; {MIN_ROWS} are needed")
     counts = count_bins(reference, current, n_bins=n_bins)
     return Psi(value=_debiased_index(counts), p_value=_p_value(counts), n_bins=len(counts.reference))
+
+
+def usual_psi(reference: Column, n_stretches: int, *, n_bins: int = 10) -> float:
+    """How far a stretch of the reference lies from the rest of it: what 19 of 20 stretches do not exceed.
+
+    A week differs from its year, whatever the model learned; only what is further away than that is news.
+
+    Parameters
+    ----------
+    reference
+        In the order of time.
+    n_stretches
+        How many windows long it is. Stretches get longer than a window where they would have fewer than 200 rows.
+
+    Returns
+    -------
+    0 where it is less than two windows long, and about 0 where every stretch is like the others.
+
+    Examples
+    --------
+    >>> usual_psi(np.tile(np.arange(1000), 4), 4)
+    0.0
+    >>> round(usual_psi(np.repeat([0, 1, 0, 1], 1000), 4), 1)
+    5.5
+    """
+    n = min(n_stretches, len(reference) // _STRETCH_ROWS)
+    if n < 2:
+        return 0.0
+    counts = count_stretches(reference, n_stretches=n, n_bins=n_bins)
+    total = counts.sum(axis=0)
+    return float(np.quantile([_debiased_index(Counts(reference=total - each, current=each)) for each in counts], 0.95))
 
 
 def adjust_p_values(p_values: Sequence[float]) -> tuple[float, ...]:

@@ -87,8 +87,8 @@ def measure_drift(spec: ModelSpec, compared: Compared, holdout: Holdout) -> tupl
     """Compare inputs and predictions with the reference's, weighted by what the model leans on."""
     from perennial.core.drift import judge_drift
 
-    reference, current = compared.reference.sample, compared.current
-    judged = judge_drift(reference, current, _drift_limits(spec), importances=holdout.importances)
+    reference, current, stretches = compared.reference.sample, compared.current, compared.reference.stretches
+    judged = judge_drift(reference, current, _drift_limits(spec), importances=holdout.importances, stretches=stretches)
     return (*judged, _tell_mean("mean_prediction", "the mean prediction", current.scores, reference.scores))
 
 
@@ -136,7 +136,8 @@ def measure_target(spec: ModelSpec, labelled: Labelled, reference: Reference) ->
     current = labelled.scored.labels
     if not len(current):
         return ()
-    judged = judge_target(reference.labels, current, _drift_limits(spec), min_labels=spec.monitoring.performance.min_labels)
+    min_labels, n_stretches = spec.monitoring.performance.min_labels, reference.stretches.labels
+    judged = judge_target(reference.labels, current, _drift_limits(spec), min_labels=min_labels, n_stretches=n_stretches)
     return (judged, _tell_mean(POSITIVE_RATIO, "the share of positive labels", current, reference.labels))
 
 

@@ -1,7 +1,7 @@
 """The full report of a window, a page of several megabytes that the mail leads to, and the numbers behind the mail's pictures."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,15 +43,18 @@ def write_report(
     """
     folder = settings.paths.reports / report_folder(window)
     _write_distributions(compared, drift, folder)
+    thresholds = {each.subject: each.threshold for each in drift if each.measure == "psi" and each.threshold is not None}
     try:
-        _draw(spec, window, version, compared, folder / REPORT_FILE)
+        _draw(spec, window, version, compared, thresholds, folder / REPORT_FILE)
     except PermanentError as error:
         log.warning("this window has no full report: %s", error)
         return ""
     return f"{report_folder(window)}/{REPORT_FILE}"
 
 
-def _draw(spec: ModelSpec, window: Window, version: Version, compared: Compared, path: Path) -> None:
+def _draw(
+    spec: ModelSpec, window: Window, version: Version, compared: Compared, thresholds: Mapping[str, float], path: Path
+) -> None:
     from perennial.core.drift import PREDICTION
 
     reference, current = compared.reference.sample, compared.current
@@ -62,7 +65,7 @@ def _draw(spec: ModelSpec, window: Window, version: Version, compared: Compared,
         columns=columns,
         measure=_measure(compared),
         measure_name="population stability index",
-        thresholds=dict.fromkeys(columns, spec.monitoring.drift.psi),
+        thresholds=thresholds,
         title=f"{spec.model}, {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M}, against {compared.reference.name}",
         path=path,
     )

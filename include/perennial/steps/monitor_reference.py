@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from perennial.core.drift import Stretches
     from perennial.core.metrics import Labels, Scores
     from perennial.core.samples import Sample, Scored
 
@@ -55,11 +57,15 @@ class Holdout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """Rows to compare a window with; `name` says in words which they are. `labels` are those that are known of them."""
+    """Rows to compare a window with, in the order of time; `name` says in words which they are.
+
+    `labels` are those that are known of them, `stretches` how many windows long it all is.
+    """
 
     name: str
     sample: "Sample"
     labels: "Labels"
+    stretches: "Stretches"
 
 
 def read_version(spec: ModelSpec, model_version: int, *, settings: Settings) -> Version:
@@ -162,25 +168,39 @@ def read_reference(
     """
     readers = {"previous": _read_previous, "season": _read_season}
     if (reader := readers.get(spec.monitoring.reference)) is None:
-        return _read_training(spec, version, holdout)
+        return _read_training(spec, window, version, holdout)
     found = reader(spec, window, version, source, settings)
     if len(found.sample.scores) >= spec.monitoring.min_rows:
         return found
-    training = _read_training(spec, version, holdout)
+    training = _read_training(spec, window, version, holdout)
     return replace(training, name=f"{training.name}, as {found.name} has {len(found.sample.scores):,} rows only")
 
 
-def _read_training(spec: ModelSpec, version: Version, holdout: Holdout) -> Reference:
+def _read_training(spec: ModelSpec, window: Window, version: Version, holdout: Holdout) -> Reference:
     """Features of all of it; the scores are the holdout's, as a model is surer of rows that it has learned from."""
+    from perennial.core.drift import Stretches
+
     snapshot, frame = version.snapshot, _drawn(_read_snapshot(spec, version), spec)
+    n_windows = _count_windows(event_days(frame[spec.source.event_time]), window)
+    scores = _count_windows(holdout.scored.clusters, window)
     return Reference(
         name=f"the training set of version {version.model.model_version}, {snapshot.start:%Y-%m-%d} to {snapshot.as_of:%Y-%m-%d}",
         sample=_to_sample(version, frame, holdout.scored.scores),
         labels=_known_labels(spec, frame),
+        stretches=Stretches(features=n_windows, labels=n_windows, scores=scores),
     )
 
 
+def _count_windows(days: "NDArray[np.integer] | None", window: Window) -> int:
+    """How many windows long these days are, from the first to the last."""
+    if days is None or not len(days):
+        return 1
+    return max(1, round(timedelta(days=int(days.max() - days.min()) + 1) / (window.end - window.start)))
+
+
 def _read_previous(spec: ModelSpec, window: Window, version: Version, source: WindowSource, settings: Settings) -> Reference:
+    from perennial.core.drift import Stretches
+
     start = window.start - spec.monitoring.previous_windows * (window.end - window.start)
     number = version.model.model_version
     rows = source.read(number, start, window.start)
@@ -191,28 +211,32 @@ def _read_previous(spec: ModelSpec, window: Window, version: Version, source: Wi
     return Reference(
         name=f"version {number} from {start:%Y-%m-%d} to {window.start:%Y-%m-%d}",
         sample=_to_sample(version, rows.features, rows.scores),
-        labels=_labels_of(earlier),
+        labels=_labels_of(earlier[::-1]),
+        stretches=Stretches(
+            features=spec.monitoring.previous_windows, scores=spec.monitoring.previous_windows, labels=max(1, len(earlier))
+        ),
     )
 
 
 def _labels_of(verdicts: Sequence[Verdict]) -> "Labels":
-    """As many of each class as the verdicts counted; of their order nothing is known."""
+    """As many of each class as each verdict counted. Their order within a window is not known: they are spread evenly."""
     import numpy as np
 
-    counts = [
-        (round(finding.value * verdict.n_labelled), verdict.n_labelled)
+    windows = [
+        np.diff(np.floor(np.arange(verdict.n_labelled + 1) * finding.value)).astype(np.int8)
         for verdict in verdicts
         for finding in verdict.findings
         if finding.measure == POSITIVE_RATIO and finding.value is not None
     ]
-    n_positive, n = (sum(each[side] for each in counts) for side in (0, 1))
-    return np.repeat(np.array([0, 1], np.int8), [n - n_positive, n_positive])
+    return np.concatenate([np.empty(0, np.int8), *windows])
 
 
 def _read_season(spec: ModelSpec, window: Window, version: Version, _source: WindowSource, settings: Settings) -> Reference:
     """The source's rows of the interval a season before, with the labels that had come soon after, scored by this version."""
     import numpy as np
     import pandas as pd
+
+    from perennial.core.drift import Stretches
 
     start, end = window.start - spec.monitoring.season_lag, window.end - spec.monitoring.season_lag
     path = run_folder(settings, window) / "season.parquet"
@@ -229,6 +253,7 @@ def _read_season(spec: ModelSpec, window: Window, version: Version, _source: Win
         name=f"the season before, {start:%Y-%m-%d} to {end:%Y-%m-%d}",
         sample=_to_sample(version, frame, scores),
         labels=_known_labels(spec, frame),
+        stretches=Stretches(),
     )
 
 

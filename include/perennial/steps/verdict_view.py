@@ -147,8 +147,9 @@ def build_changes(drift: Sequence[Finding], distributions: Sequence[Distribution
 
 def _note_changes(verdict: Verdict, drift: Sequence[Finding]) -> str:
     """How much moved, where the lead does not say it, and what counts as drift."""
-    limit = next((each.threshold for each in drift if each.measure == "psi" and each.threshold is not None), None)
-    rule = "" if limit is None else f"✗: drifted, which is a PSI of {limit:g} or more that is no chance."
+    # Where the reference itself differs by more than the spec's limit, a threshold lies higher.
+    limit = min((each.threshold for each in drift if each.measure == "psi" and each.threshold is not None), default=None)
+    rule = "" if limit is None else f"✗: drifted, which is a PSI of {limit:g} or more that is neither chance nor usual."
     moved = [in_words(each.reason) for each in drift if each.measure == "importance" and each.reason not in verdict.reasons]
     return " ".join([*moved, rule]).strip()
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from perennial.contracts.monitoring import Finding
-from perennial.core.drift import DriftLimits, judge_drift, judge_target, normalise
+from perennial.core.drift import DriftLimits, Stretches, judge_drift, judge_target, normalise
 from perennial.core.samples import Sample
 
 LIMITS = DriftLimits(psi=0.1, importance_ratio=0.2, unseen_ratio=0.05, significance=0.01)
@@ -135,3 +135,24 @@ def test_the_share_of_positives(share: float, breached: bool) -> None:
 def test_few_labels_are_undefined(n_before: int, n_now: int, reason: str) -> None:
     finding = judge_target(labels(0.2, n_before), labels(0.5, n_now), LIMITS, min_labels=200)
     assert (finding.value, finding.breached, finding.reason) == (None, False, f"the label cannot be compared: {reason}")
+
+
+def test_what_the_reference_itself_goes_through_is_no_drift() -> None:
+    calm, stormy = np.full(500, 10.0) + np.arange(500) / 100, np.full(500, 30.0) + np.arange(500) / 100
+    before = sample(seed=1, wind=np.tile(np.concatenate([calm, stormy]), 2), scores=np.tile([0.2, 0.6], 500))
+    now = sample(500, seed=2, wind=stormy, scores=np.full(500, 0.6))
+    apart = judge_drift(before, now, LIMITS, importances={}, stretches=Stretches())
+    known = judge_drift(before, now, LIMITS, importances={}, stretches=Stretches(features=4))
+    wind, usual = ({each.subject: each for each in found if each.measure == "psi"} for found in (apart, known))
+    assert wind["wind"].breached and wind["wind"].threshold == 0.1
+    assert not usual["wind"].breached and (usual["wind"].threshold or 0) > 1
+    assert "is much the same: PSI" in usual["wind"].reason
+    # The prediction has stretches of its own.
+    assert usual["prediction"].breached and usual["prediction"].threshold == 0.1
+
+
+def test_labels_that_come_and_go_in_the_reference_are_no_drift() -> None:
+    reference = np.concatenate([labels(0.1), labels(0.4)] * 3)
+    assert judge_target(reference, labels(0.4), LIMITS, min_labels=200).breached
+    finding = judge_target(reference, labels(0.4), LIMITS, min_labels=200, n_stretches=6)
+    assert not finding.breached and (finding.threshold or 0) > 0.1

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perennial.core.psi import adjust_p_values, compute_psi
+from perennial.core.psi import adjust_p_values, compute_psi, usual_psi
 
 NAN = float("nan")
 
@@ -109,3 +109,36 @@ def test_the_same_shift_is_the_same_at_every_size() -> None:
 )
 def test_p_values_are_corrected_for_how_many_there_are(p_values: list[float], adjusted: tuple[float, ...]) -> None:
     assert adjust_p_values(p_values) == pytest.approx(adjusted)
+
+
+def test_what_is_usual_is_what_all_but_a_twentieth_of_the_stretches_keep_to() -> None:
+    weeks = np.concatenate([np.full(1000, 0.0), np.tile(np.arange(1000.0), 39)])
+    assert usual_psi(weeks, 40) == pytest.approx(0.0, abs=0.01)
+    odd = np.concatenate([np.full(4000, 0.0), np.tile(np.arange(1000.0), 36)])
+    assert usual_psi(odd, 40) > 1
+
+
+def test_weeks_that_differ_make_a_week_that_differs_usual() -> None:
+    rng = np.random.default_rng(5)
+    means = rng.normal(size=30)
+    reference = rng.normal(size=(30, 500)) + means[:, None]
+    usual = usual_psi(reference.ravel(), 30)
+    another = rng.normal(size=500) + np.quantile(means, 0.8)
+    assert compute_psi(reference.ravel(), another).value > 0.1
+    assert compute_psi(reference.ravel(), another).value < usual
+    assert compute_psi(reference.ravel(), another + 4).value > usual
+
+
+@pytest.mark.parametrize(("n_rows", "n_stretches"), [(10_000, 1), (399, 2), (0, 4)])
+def test_without_two_stretches_of_enough_rows_nothing_is_usual(n_rows: int, n_stretches: int) -> None:
+    assert usual_psi(np.arange(float(n_rows)), n_stretches) == 0.0
+
+
+def test_stretches_get_longer_where_they_would_have_few_rows() -> None:
+    assert usual_psi(np.random.default_rng(6).normal(size=2000), 1000) < 0.1
+
+
+def test_what_is_usual_of_categories_and_missing_values() -> None:
+    assert usual_psi(text(*(["a"] * 500 + ["b"] * 500) * 4), 4) == 0.0
+    assert usual_psi(text(*["a"] * 1000, *["b"] * 1000, *["a"] * 1000, *["b"] * 1000), 4) > 1
+    assert usual_psi(pd.Series([1.0] * 1000 + [NAN] * 1000 + [1.0] * 1000), 3) > 1
