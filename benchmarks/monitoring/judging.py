@@ -82,7 +82,7 @@ def judge(champion: Champion, rows: Rows, *, n_rows: int, usual_rows: int) -> Se
     )
     quality = judge_quality(champion.sample.features, current.features, intake, quality_limits)
     n = max(1, SAMPLE_ROWS // n_rows)
-    stretches = Stretches(features=n, scores=n, labels=n)
+    stretches = Stretches(rows=n, labels=n)
     drift = judge_drift(champion.sample, current, drift_limits, importances=champion.importances, stretches=stretches)
     limits = PerformanceLimits(**Performance().model_dump())
     performance = judge_performance(METRIC, champion.holdout, scored, limits, slice_columns=["origin"])

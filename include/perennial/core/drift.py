@@ -9,7 +9,7 @@ from scipy.stats import norm  # type: ignore[import-untyped]
 
 from perennial.contracts.monitoring import Finding
 from perennial.core.bins import Column, is_numeric
-from perennial.core.metrics import Labels
+from perennial.core.metrics import Labels, Scores
 from perennial.core.psi import Psi, adjust_p_values, compute_psi, usual_psi
 from perennial.core.samples import Sample
 from perennial.core.stage_statistics import bounds, least_difference
@@ -36,11 +36,14 @@ class DriftLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretches:
-    """How many windows long each part of a reference is, whose rows are in the order of time: see `psi.usual_psi`."""
+    """How many windows long a reference is, whose rows are in the order of time: see `psi.usual_psi`.
 
-    features: int = 1
-    scores: int = 1
+    `score_history` are scores of as long a time, to tell what is usual of predictions; None: the reference's own.
+    """
+
+    rows: int = 1
     labels: int = 1
+    score_history: Scores | None = None
 
 
 def judge_drift(
@@ -77,10 +80,10 @@ def judge_drift(
     }
     distances = {name: compute_psi(*pair) for name, pair in columns.items()}
     p_values = _adjust(distances)
+    history = reference.scores if stretches.score_history is None else stretches.score_history
     psis = []
     for name, psi in distances.items():
-        n_stretches = stretches.scores if name == PREDICTION else stretches.features
-        limit = _raise_limit(limits.psi, psi, columns[name][0], n_stretches)
+        limit = _raise_limit(limits.psi, psi, history if name == PREDICTION else columns[name][0], stretches.rows)
         psis.append(_judge_psi(name, psi, limit, is_sure=p_values.get(name, 1.0) < limits.significance, share=shares.get(name)))
     return (_judge_importance(psis, limits), *psis, *_judge_unseen(reference, current, limits, shares))
 

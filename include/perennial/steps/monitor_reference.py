@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POSITIVE_RATIO = "positive_ratio"
-_SCORE = "score"
+_SCORE, _HISTORY_FILE = "score", "score_history.parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +49,13 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdout:
-    """How a version did on rows that it did not learn from, and what it leans on there."""
+    """How a version did on rows that it did not learn from, and what it leans on there.
+
+    `score_history` is what it gives rows of its whole training set, in the order of time.
+    """
 
     scored: "Scored"
+    score_history: "Scores"
     importances: Mapping[str, float]
 
 
@@ -100,8 +104,8 @@ def read_holdout(spec: ModelSpec, version: Version, *, settings: Settings) -> Ho
     from perennial.core.samples import Scored
 
     folder = _kept_folder(version, settings)
-    scores, importances = folder / "holdout.parquet", folder / f"importances-{spec.metric}.json"
-    if not (scores.exists() and importances.exists()):
+    scores, history, importances = folder / "holdout.parquet", folder / _HISTORY_FILE, folder / f"importances-{spec.metric}.json"
+    if not (scores.exists() and history.exists() and importances.exists()):
         _score_holdout(spec, version, scores, importances, settings=settings)
     frame = pd.read_parquet(scores)
     return Holdout(
@@ -111,6 +115,7 @@ def read_holdout(spec: ModelSpec, version: Version, *, settings: Settings) -> Ho
             scores=frame[_SCORE].to_numpy(),
             clusters=event_days(frame[spec.source.event_time]),
         ),
+        score_history=pd.read_parquet(history)[_SCORE].to_numpy(),
         importances=json.loads(importances.read_text()),
     )
 
@@ -122,24 +127,28 @@ def _kept_folder(version: Version, settings: Settings) -> Path:
 
 
 def _score_holdout(spec: ModelSpec, version: Version, scores_path: Path, importances_path: Path, *, settings: Settings) -> None:
+    import pandas as pd
+
     from perennial.core.candidates import predict
     from perennial.core.frames import features_frame
     from perennial.core.importances import compute_importances
     from perennial.core.splits import event_times, split_holdout
 
-    frame = _read_snapshot(spec, version)
-    times = event_times(frame[spec.source.event_time])
+    whole = _read_snapshot(spec, version)
+    times = event_times(whole[spec.source.event_time])
     _, positions = split_holdout(times, holdout_start=version.snapshot.holdout_start, label_delay=spec.label.delay)
-    frame = frame.iloc[positions].reset_index(drop=True)
+    frame = whole.iloc[positions].reset_index(drop=True)
     labels = frame[spec.label.column].to_numpy(dtype="int8")
     with limited_threads(settings):
         pipeline = version.model.load(registry=Registry(settings.mlflow_tracking_url))
         inputs = features_frame(frame, version.model.features)
         scores = predict(pipeline, inputs)
+        history = predict(pipeline, features_frame(_drawn(whole, spec), version.model.features))
         importances = compute_importances(pipeline, inputs, labels, metric=spec.metric, seed=spec.seed)
     scores_path.parent.mkdir(parents=True, exist_ok=True)
     kept = [name for name in spec.gates.slices.columns if name in frame]
     write_frame(frame[[spec.source.event_time, *kept, spec.label.column]].assign(**{_SCORE: scores}), scores_path)
+    write_frame(pd.DataFrame({_SCORE: history}), scores_path.with_name(_HISTORY_FILE))
     write_json(importances_path, importances)
     log.info("scored %s holdout rows of %s", f"{len(frame):,}", version.model.name)
 
@@ -182,19 +191,17 @@ def _read_training(spec: ModelSpec, window: Window, version: Version, holdout: H
 
     snapshot, frame = version.snapshot, _drawn(_read_snapshot(spec, version), spec)
     n_windows = _count_windows(event_days(frame[spec.source.event_time]), window)
-    scores = _count_windows(holdout.scored.clusters, window)
     return Reference(
         name=f"the training set of version {version.model.model_version}, {snapshot.start:%Y-%m-%d} to {snapshot.as_of:%Y-%m-%d}",
         sample=_to_sample(version, frame, holdout.scored.scores),
         labels=_known_labels(spec, frame),
-        stretches=Stretches(features=n_windows, labels=n_windows, scores=scores),
+        # A holdout is a few windows long only: of what is usual, it knows too little.
+        stretches=Stretches(rows=n_windows, labels=n_windows, score_history=holdout.score_history),
     )
 
 
-def _count_windows(days: "NDArray[np.integer] | None", window: Window) -> int:
+def _count_windows(days: "NDArray[np.int64]", window: Window) -> int:
     """How many windows long these days are, from the first to the last."""
-    if days is None or not len(days):
-        return 1
     return max(1, round(timedelta(days=int(days.max() - days.min()) + 1) / (window.end - window.start)))
 
 
@@ -212,9 +219,7 @@ def _read_previous(spec: ModelSpec, window: Window, version: Version, source: Wi
         name=f"version {number} from {start:%Y-%m-%d} to {window.start:%Y-%m-%d}",
         sample=_to_sample(version, rows.features, rows.scores),
         labels=_labels_of(earlier[::-1]),
-        stretches=Stretches(
-            features=spec.monitoring.previous_windows, scores=spec.monitoring.previous_windows, labels=max(1, len(earlier))
-        ),
+        stretches=Stretches(rows=spec.monitoring.previous_windows, labels=max(1, len(earlier))),
     )
 
 

@@ -142,13 +142,20 @@ def test_what_the_reference_itself_goes_through_is_no_drift() -> None:
     before = sample(seed=1, wind=np.tile(np.concatenate([calm, stormy]), 2), scores=np.tile([0.2, 0.6], 500))
     now = sample(500, seed=2, wind=stormy, scores=np.full(500, 0.6))
     apart = judge_drift(before, now, LIMITS, importances={}, stretches=Stretches())
-    known = judge_drift(before, now, LIMITS, importances={}, stretches=Stretches(features=4))
+    known = judge_drift(before, now, LIMITS, importances={}, stretches=Stretches(rows=4))
     wind, usual = ({each.subject: each for each in found if each.measure == "psi"} for found in (apart, known))
     assert wind["wind"].breached and wind["wind"].threshold == 0.1
     assert not usual["wind"].breached and (usual["wind"].threshold or 0) > 1
     assert "is much the same: PSI" in usual["wind"].reason
-    # The prediction has stretches of its own.
     assert usual["prediction"].breached and usual["prediction"].threshold == 0.1
+
+
+def test_what_predictions_went_through_is_told_by_rows_of_a_longer_time() -> None:
+    before, now = sample(seed=1, scores=np.tile([0.2, 0.6], 1000)), sample(500, seed=2, scores=np.full(500, 0.6))
+    history = Stretches(rows=4, score_history=np.repeat([0.2, 0.6, 0.2, 0.6], 500))
+    found = judge_drift(before, now, LIMITS, importances={}, stretches=history)
+    [prediction] = [each for each in found if each.subject == "prediction"]
+    assert not prediction.breached and (prediction.threshold or 0) > 1
 
 
 def test_labels_that_come_and_go_in_the_reference_are_no_drift() -> None:
