@@ -107,11 +107,12 @@ def _print(replay: "Replay", console: "Console") -> None:
 
     from perennial.steps.replay_report import COLUMNS, month_cells, summarize
 
-    table = Table(box=None, pad_edge=False)
+    # Of so narrow columns all fit into a terminal of 80.
+    table, rows = Table(box=None, pad_edge=False, collapse_padding=True), month_cells(replay)
     for number, name in enumerate(COLUMNS):
-        table.add_column(name, justify="right" if number else "left")
-    for cells in month_cells(replay):
-        table.add_row(*cells)
+        table.add_column(name.replace(" ", "\n"), justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
     console.print()
     console.print(table)
     for sentence in summarize(replay):
