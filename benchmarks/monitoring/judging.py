@@ -13,7 +13,7 @@ from perennial.config.spec_monitoring import Drift, Performance, Quality
 from perennial.contracts.monitoring import Diagnosis, VerdictOutcome
 from perennial.core.candidates import build_pipeline, fit, predict
 from perennial.core.diagnoses import diagnose
-from perennial.core.drift import DriftLimits, Stretches, judge_drift, judge_target
+from perennial.core.drift import DriftLimits, Past, judge_drift, judge_target
 from perennial.core.estimates import judge_estimate
 from perennial.core.frames import features_frame
 from perennial.core.importances import compute_importances
@@ -81,13 +81,14 @@ def judge(champion: Champion, rows: Rows, *, n_rows: int, usual_rows: int) -> Se
         window_end=END, n_rows=n_rows, n_keyed=n_rows, earlier_rows=[usual_rows], newest_event_at=END - timedelta(hours=1)
     )
     quality = judge_quality(champion.sample.features, current.features, intake, quality_limits)
-    n = max(1, SAMPLE_ROWS // n_rows)
-    stretches = Stretches(rows=n, labels=n)
-    drift = judge_drift(champion.sample, current, drift_limits, importances=champion.importances, stretches=stretches)
+    # As many windows as the reference has rows for, none of which differs from another.
+    windows = np.arange(SAMPLE_ROWS) // n_rows
+    past = Past(windows=windows, scores=champion.sample.scores, n_scored=max(1, len(champion.holdout.labels) // n_rows))
+    drift = judge_drift(champion.sample, current, drift_limits, importances=champion.importances, past=past)
     limits = PerformanceLimits(**Performance().model_dump())
     performance = judge_performance(METRIC, champion.holdout, scored, limits, slice_columns=["origin"])
     diagnosis = diagnose(performance, drift, judge_estimate(METRIC, champion.holdout, current.scores))
-    target = judge_target(champion.reference.labels, rows.labels, drift_limits, min_labels=limits.min_labels, n_stretches=n)
+    target = judge_target(champion.reference.labels, rows.labels, drift_limits, min_labels=limits.min_labels, windows=windows)
     findings = (*quality, *drift, target, *performance)
     judged = decide_verdict(Evidence(n_rows=n_rows, min_rows=500, findings=findings, diagnosis=diagnosis), breaches=2, windows=3)
     alarms = [each for each in findings if each.breached]

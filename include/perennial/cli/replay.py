@@ -107,10 +107,11 @@ def _print(replay: "Replay", console: "Console") -> None:
 
     from perennial.steps.replay_report import COLUMNS, month_cells, summarize
 
-    # Of so narrow columns all fit into a terminal of 80.
+    # 80 columns have room for all of it, if each heading has a line per word.
     table, rows = Table(box=None, pad_edge=False, collapse_padding=True), month_cells(replay)
     for number, name in enumerate(COLUMNS):
-        table.add_column(name.replace(" ", "\n"), justify="right" if number else "left", overflow="fold")
+        heading = name.replace("Retrainings", "Re- trained").replace("Champions", "Cham- pions").replace(" ", "\n")
+        table.add_column(heading, justify="right" if number else "left", no_wrap=number < len(COLUMNS) - 1)
     for row in rows:
         table.add_row(*row)
     console.print()

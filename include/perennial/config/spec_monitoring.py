@@ -31,13 +31,18 @@ class Quality(Strict):
 class Drift(Strict):
     """What counts as other inputs or predictions than the reference's."""
 
-    psi: float = Field(0.1, gt=0, description="Population stability index from which a feature, or the prediction, has drifted.")
+    psi: float = Field(
+        0.1,
+        gt=0,
+        description="Population stability index from which a feature, or the prediction, has drifted where that is not usual.",
+    )
     importance_ratio: Ratio = Field(
         0.2, description="Least share of the champion's feature importance that must have drifted before the window is bad."
     )
     unseen_ratio: Ratio = Field(0.05, description="Most values of a feature that are categories the reference never had.")
     significance: Annotated[float, Field(gt=0, lt=0.5)] = Field(
-        0.01, description="Chance of calling anything drift where nothing is, over all features of a window together."
+        0.01,
+        description="Chance of calling counts different that come of the same shares, over all features of a window together.",
     )
 
 

@@ -1,5 +1,6 @@
 """Counts of two samples of a column in the same bins."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,24 +28,29 @@ def count_bins(reference: Column, current: Column, *, n_bins: int) -> Counts:
 
     Small bins are pooled into one.
     """
+    counts = _count(_codes(reference, current, n_bins=n_bins))
+    return Counts(reference=counts[0], current=counts[1])
+
+
+def count_windows(column: Column, windows: NDArray[np.intp], *, n_bins: int) -> NDArray[np.float64]:
+    """Count the windows of one sample in the bins that all of it decides, as `count_bins` does; shape (windows, bins).
+
+    `windows` is the number of each row's window, from 0 on, shape (n,); rows under 0 are in none.
+    """
+    codes, _ = _codes(column, column, n_bins=n_bins)
+    return _count([codes[windows == number] for number in range(int(windows.max(initial=-1)) + 1)])
+
+
+def _codes(reference: Column, current: Column, *, n_bins: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     if is_numeric(reference) and is_numeric(current):
-        codes = _numeric_codes(_numbers(reference), _numbers(current), n_bins=n_bins)
-    else:
-        codes = _level_codes(reference, current)
+        return _numeric_codes(_numbers(reference), _numbers(current), n_bins=n_bins)
+    return _level_codes(reference, current)
+
+
+def _count(codes: Sequence[NDArray[np.intp]]) -> NDArray[np.float64]:
+    """Rows per bin of each sample, shape (samples, bins)."""
     size = max(int(each.max(initial=0)) for each in codes) + 1
     counts = np.stack([np.bincount(each, minlength=size) for each in codes]).astype(np.float64)
-    pooled = _pool(counts[:, counts.any(axis=0)])
-    return Counts(reference=pooled[0], current=pooled[1])
-
-
-def count_stretches(column: Column, *, n_stretches: int, n_bins: int) -> NDArray[np.float64]:
-    """Rows per bin of so many stretches of one sample, one after another and of about equal length; shape (stretches, bins).
-
-    Bins are those of `count_bins`; small ones are pooled into one.
-    """
-    codes = _numeric_codes(*[_numbers(column)] * 2, n_bins=n_bins)[0] if is_numeric(column) else _level_codes(column, column)[0]
-    parts = np.array_split(codes, n_stretches)
-    counts = np.stack([np.bincount(each, minlength=int(codes.max(initial=0)) + 1) for each in parts]).astype(np.float64)
     return _pool(counts[:, counts.any(axis=0)])
 
 

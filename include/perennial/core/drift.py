@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import norm  # type: ignore[import-untyped]
 
 from perennial.contracts.monitoring import Finding
-from perennial.core.bins import Column, is_numeric
+from perennial.core.bins import is_numeric
 from perennial.core.metrics import Labels, Scores
 from perennial.core.psi import Psi, adjust_p_values, compute_psi, usual_psi
 from perennial.core.samples import Sample
@@ -35,15 +36,22 @@ class DriftLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stretches:
-    """How many windows long a reference is, whose rows are in the order of time: see `psi.usual_psi`.
+class Past:
+    """The time of a reference, cut into windows as long as the current one: what was usual between them.
 
-    `score_history` are scores of as long a time, to tell what is usual of predictions; None: the reference's own.
+    Parameters
+    ----------
+    windows
+        Number of the window of each row of the reference, as `psi.number_windows` gives it; shape (n,).
+    scores
+        What the model gave these rows, shape (n,). The reference's own scores may be of other, fewer ones.
+    n_scored
+        How many windows long the rows are that the reference's own scores are of.
     """
 
-    rows: int = 1
-    labels: int = 1
-    score_history: Scores | None = None
+    windows: NDArray[np.intp]
+    scores: Scores
+    n_scored: int
 
 
 def judge_drift(
@@ -52,7 +60,7 @@ def judge_drift(
     limits: DriftLimits,
     *,
     importances: Mapping[str, float],
-    stretches: Stretches = Stretches(),
+    past: Past | None = None,
 ) -> tuple[Finding, ...]:
     """Compare every feature and the prediction of a window with the reference's.
 
@@ -68,8 +76,9 @@ def judge_drift(
 
     - `importance`, subject empty: the share of the importance that drifted features have. Breached at the limit or over it.
     - `psi` with the subject `prediction`, and per feature, the most important first. Its threshold is the limit, or what is usual
-      between stretches of the reference where that is more. Breached at it or over it, where its p-value, corrected for all of
-      them, is under `significance`: a feature that is named as drifted. Whether the window is bad, the first finding says.
+      between windows of the reference's past where that is known and more. Breached at it or over it, where its p-value,
+      corrected for all of them, is under `significance`: a feature that is named as drifted. Whether the window is bad, the
+      first finding says.
     - `unseen` per category feature: the share of values that the reference does not have. Breached over the limit, and no
       accident.
     """
@@ -80,34 +89,65 @@ def judge_drift(
     }
     distances = {name: compute_psi(*pair) for name, pair in columns.items()}
     p_values = _adjust(distances)
-    history = reference.scores if stretches.score_history is None else stretches.score_history
     psis = []
     for name, psi in distances.items():
-        limit = _raise_limit(limits.psi, psi, history if name == PREDICTION else columns[name][0], stretches.rows)
-        psis.append(_judge_psi(name, psi, limit, is_sure=p_values.get(name, 1.0) < limits.significance, share=shares.get(name)))
+        if past is None or psi.value is None or psi.value < limits.psi:
+            usual = 0.0
+        elif name == PREDICTION:
+            usual = usual_psi(past.scores, past.windows, n_rows=len(current.scores), n_reference=past.n_scored)
+        else:
+            usual = usual_psi(columns[name][0], past.windows, n_rows=len(current.scores))
+        is_sure = p_values.get(name, 1.0) < limits.significance
+        psis.append(_judge_psi(name, psi, _Threshold(limit=limits.psi, usual=usual), is_sure=is_sure, share=shares.get(name)))
     return (_judge_importance(psis, limits), *psis, *_judge_unseen(reference, current, limits, shares))
 
 
-def judge_target(reference: Labels, current: Labels, limits: DriftLimits, *, min_labels: int, n_stretches: int = 1) -> Finding:
+def judge_target(
+    reference: Labels, current: Labels, limits: DriftLimits, *, min_labels: int, windows: NDArray[np.intp] | None = None
+) -> Finding:
     """Compare the share of positive labels in the window with the reference's: measure `target`.
 
     Breached where the index over the two classes is at its threshold or over it, and no accident: from 20 % to 35 % is 0.12. The
-    threshold is found as for `psi`. A smaller change is told with its interval. Undefined with fewer than `min_labels` labels
-    in the window.
+    threshold is found as for `psi`, `windows` being the number of each reference label's window. A smaller change is told with
+    its interval. Undefined with fewer than `min_labels` labels in the window.
     """
     psi = compute_psi(reference, current)
     unknown = f"{len(current)} are too few; {min_labels} are needed" if len(current) < min_labels else psi.undefined
     if unknown or psi.value is None:
         return Finding(aspect="drift", measure=TARGET, threshold=limits.psi, reason=f"the label cannot be compared: {unknown}")
-    limit, is_sure = _raise_limit(limits.psi, psi, reference, n_stretches), (psi.p_value or 0.0) < limits.significance
+    usual = 0.0 if windows is None or psi.value < limits.psi else usual_psi(reference, windows, n_rows=len(current))
+    threshold, is_sure = _Threshold(limit=limits.psi, usual=usual), (psi.p_value or 0.0) < limits.significance
     before, after = float(reference.mean()), float(current.mean())
     low, high = bounds(int(current.sum()), len(current), z=_Z_SHOWN)
     reason = (
         f"{after:.1%} of {len(current)} labels are positive (95 % interval {low:.1%} to {high:.1%}), against {before:.1%} in the "
-        f"reference: {_describe(psi.value, limit, is_sure=is_sure)}"
+        f"reference: {threshold.describe(psi.value, is_sure=is_sure)}"
     )
-    is_breached = psi.value >= limit and is_sure
-    return Finding(aspect="drift", measure=TARGET, reason=reason, breached=is_breached, value=psi.value, threshold=limit)
+    is_breached = threshold.is_passed(psi.value) and is_sure
+    return Finding(
+        aspect="drift", measure=TARGET, reason=reason, breached=is_breached, value=psi.value, threshold=threshold.value
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Threshold:
+    """The spec's limit, or what is usual where that is more."""
+
+    limit: float
+    usual: float
+
+    @property
+    def value(self) -> float:
+        return max(self.limit, self.usual)
+
+    def is_passed(self, psi: float) -> bool:
+        return psi >= self.limit and psi > self.usual
+
+    def describe(self, psi: float, *, is_sure: bool) -> str:
+        if self.usual > self.limit:
+            return f"PSI {psi:.3f}; up to {self.usual:.3f} is usual between windows of the reference"
+        doubt = ", which may be chance" if psi >= self.limit and not is_sure else ""
+        return f"PSI {psi:.3f}, {'at least' if psi >= self.limit else 'under'} {self.limit:g}{doubt}"
 
 
 def normalise(importances: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
@@ -125,26 +165,19 @@ def normalise(importances: Mapping[str, float], names: Sequence[str]) -> dict[st
     return {name: weight / total if total else 1 / len(names) for name, weight in weights.items()}
 
 
-def _raise_limit(limit: float, psi: Psi, reference: Column, n_stretches: int) -> float:
-    """Up to what is usual in the reference; where nothing went over the limit, nobody has to know."""
-    if psi.value is None or psi.value < limit:
-        return limit
-    return max(limit, usual_psi(reference, n_stretches))
-
-
 def _adjust(distances: Mapping[str, Psi]) -> dict[str, float]:
     known = {name: psi.p_value for name, psi in distances.items() if psi.p_value is not None}
     return dict(zip(known, adjust_p_values(list(known.values())), strict=True))
 
 
-def _judge_psi(name: str, psi: Psi, limit: float, *, is_sure: bool, share: float | None) -> Finding:
+def _judge_psi(name: str, psi: Psi, threshold: _Threshold, *, is_sure: bool, share: float | None) -> Finding:
     subject = "the prediction" if name == PREDICTION else name
     if psi.value is None:
         reason, is_breached = f"{subject} cannot be compared: {psi.undefined}", False
     else:
-        is_breached = psi.value >= limit and is_sure
-        found = "has drifted" if is_breached else "is much the same"
-        reason = f"{subject} {found}: {_describe(psi.value, limit, is_sure=is_sure)}"
+        is_breached = threshold.is_passed(psi.value) and is_sure
+        found = "has drifted" if is_breached else "is much the same" if psi.value < threshold.limit else "has not drifted"
+        reason = f"{subject} {found}: {threshold.describe(psi.value, is_sure=is_sure)}"
     if share is not None:
         reason += f"; it has {share:.1%} of the importance"
     return Finding(
@@ -154,14 +187,9 @@ def _judge_psi(name: str, psi: Psi, limit: float, *, is_sure: bool, share: float
         reason=reason,
         breached=is_breached,
         value=psi.value,
-        threshold=limit,
+        threshold=threshold.value,
         importance=share,
     )
-
-
-def _describe(psi: float, limit: float, *, is_sure: bool) -> str:
-    doubt = ", which may be chance" if psi >= limit and not is_sure else ""
-    return f"PSI {psi:.3f}, {'at least' if psi >= limit else 'under'} {limit:.3g}{doubt}"
 
 
 def _judge_importance(psis: Sequence[Finding], limits: DriftLimits) -> Finding:

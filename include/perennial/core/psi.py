@@ -1,17 +1,22 @@
 """How far one column of a window is from the reference's: a population stability index that means the same at every size."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import chi2  # type: ignore[import-untyped]
 
-from perennial.core.bins import Column, Counts, count_bins, count_stretches
+from perennial.core.bins import Column, Counts, count_bins, count_windows
 
 # Fewer rows say nothing about a distribution.
 MIN_ROWS = 30
-# Of fewer, the index of a stretch is noise.
-_STRETCH_ROWS = 200
+# Of fewer, the index of a window is noise.
+_WINDOW_ROWS = 200
+# Fewer say little of what all but a twentieth do.
+_LEAST_WINDOWS = 10
 # Added to every count, so that an empty bin is far away instead of infinitely far.
 _PSEUDO_COUNT = 0.5
 
@@ -77,35 +82,71 @@ def compute_psi(reference: Column, current: Column, *, n_bins: int = 10) -> Psi:
     return Psi(value=_debiased_index(counts), p_value=_p_value(counts), n_bins=len(counts.reference))
 
 
-def usual_psi(reference: Column, n_stretches: int, *, n_bins: int = 10) -> float:
-    """How far a stretch of the reference lies from the rest of it: what 19 of 20 stretches do not exceed.
+def number_windows(times: NDArray[np.datetime64], width: timedelta) -> NDArray[np.intp]:
+    """Number of the window of each row, counted back from the last row: 0 is the latest; -1 before the first whole one.
+
+    Examples
+    --------
+    >>> days = np.arange("2013-01-01", "2013-01-06", dtype="datetime64[D]")
+    >>> number_windows(days.astype("datetime64[ns]"), timedelta(days=2)).tolist()
+    [-1, 1, 1, 0, 0]
+    """
+    if not len(times):
+        return np.empty(0, dtype=np.intp)
+    ages = (times.max() - times) / np.timedelta64(width)
+    # The first hours of a window may have had no rows.
+    n_whole = int(ages.max() + 0.1)
+    return np.where(ages < n_whole, ages.astype(np.intp), -1)
+
+
+def usual_psi(
+    values: Column, windows: NDArray[np.intp], *, n_rows: int, n_reference: int | None = None, n_bins: int = 10
+) -> float:
+    """How far windows of a time that nobody complained of lie from each other: what 19 of 20 do not exceed.
 
     A week differs from its year, whatever the model learned; only what is further away than that is news.
 
     Parameters
     ----------
-    reference
-        In the order of time.
-    n_stretches
-        How many windows long it is. Stretches get longer than a window where they would have fewer than 200 rows.
+    values, windows
+        A column and the number of each row's window, as `number_windows` gives it; both of shape (n,).
+    n_rows
+        Of the window that is to be held against it: an empty bin lies further off in a large one.
+    n_reference
+        How many windows in a row each is compared with, wherever they are; None: with all others.
 
     Returns
     -------
-    0 where it is less than two windows long, and about 0 where every stretch is like the others.
+    About 0 where all are alike; 0 with fewer than ten windows. Where they have fewer than 200 rows, some in a row are one.
 
     Examples
     --------
-    >>> usual_psi(np.tile(np.arange(1000), 4), 4)
+    >>> weeks = np.repeat(np.arange(12), 1000)
+    >>> usual_psi(np.tile(np.arange(1000), 12), weeks, n_rows=1000)
     0.0
-    >>> round(usual_psi(np.repeat([0, 1, 0, 1], 1000), 4), 1)
-    5.5
+    >>> round(usual_psi(np.repeat([0, 1] * 6, 1000), weeks, n_rows=1000), 1)
+    4.2
     """
-    n = min(n_stretches, len(reference) // _STRETCH_ROWS)
-    if n < 2:
+    n_windows = int(windows.max(initial=-1)) + 1
+    n_joined = max(1, math.ceil(n_windows * _WINDOW_ROWS / max(1, (windows >= 0).sum())))
+    if n_windows < n_joined * _LEAST_WINDOWS:
         return 0.0
-    counts = count_stretches(reference, n_stretches=n, n_bins=n_bins)
-    total = counts.sum(axis=0)
-    return float(np.quantile([_debiased_index(Counts(reference=total - each, current=each)) for each in counts], 0.95))
+    counts = count_windows(values, windows // n_joined, n_bins=n_bins)
+    counts = counts[counts.any(axis=1)]
+    pairs = _pair(counts, len(counts) if n_reference is None else max(1, n_reference // n_joined))
+    return float(np.quantile([_debiased_index(pair, n_rows=n_rows) for pair in pairs], 0.95))
+
+
+def _pair(counts: NDArray[np.float64], n_reference: int) -> Iterator[Counts]:
+    """Each window with so many others in a row, or with all others where there are no more."""
+    n = len(counts)
+    for number, current in enumerate(counts):
+        if n_reference >= n - 1:
+            yield Counts(reference=counts.sum(axis=0) - current, current=current)
+            continue
+        for first in range(n - n_reference + 1):
+            if not first <= number < first + n_reference:
+                yield Counts(reference=counts[first : first + n_reference].sum(axis=0), current=current)
 
 
 def adjust_p_values(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -127,8 +168,11 @@ def adjust_p_values(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted.tolist())
 
 
-def _debiased_index(counts: Counts) -> float:
-    shares = [(each + _PSEUDO_COUNT) / (each + _PSEUDO_COUNT).sum() for each in (counts.reference, counts.current)]
+def _debiased_index(counts: Counts, *, n_rows: int | None = None) -> float:
+    """The index, as if the current sample had so many rows with the same shares."""
+    scale = 1.0 if n_rows is None else n_rows / counts.current.sum()
+    scaled = [each + _PSEUDO_COUNT for each in (counts.reference, counts.current * scale)]
+    shares = [each / each.sum() for each in scaled]
     index = float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
     by_chance = (len(counts.reference) - 1) * (1 / counts.reference.sum() + 1 / counts.current.sum())
     return max(0.0, index - float(by_chance))

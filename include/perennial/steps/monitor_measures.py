@@ -87,8 +87,8 @@ def measure_drift(spec: ModelSpec, compared: Compared, holdout: Holdout) -> tupl
     """Compare inputs and predictions with the reference's, weighted by what the model leans on."""
     from perennial.core.drift import judge_drift
 
-    reference, current, stretches = compared.reference.sample, compared.current, compared.reference.stretches
-    judged = judge_drift(reference, current, _drift_limits(spec), importances=holdout.importances, stretches=stretches)
+    reference, current, past = compared.reference.sample, compared.current, compared.reference.past
+    judged = judge_drift(reference, current, _drift_limits(spec), importances=holdout.importances, past=past)
     return (*judged, _tell_mean("mean_prediction", "the mean prediction", current.scores, reference.scores))
 
 
@@ -136,8 +136,9 @@ def measure_target(spec: ModelSpec, labelled: Labelled, reference: Reference) ->
     current = labelled.scored.labels
     if not len(current):
         return ()
-    min_labels, n_stretches = spec.monitoring.performance.min_labels, reference.stretches.labels
-    judged = judge_target(reference.labels, current, _drift_limits(spec), min_labels=min_labels, n_stretches=n_stretches)
+    # Every row of a training set has its label.
+    min_labels, windows = spec.monitoring.performance.min_labels, reference.past.windows if reference.past else None
+    judged = judge_target(reference.labels, current, _drift_limits(spec), min_labels=min_labels, windows=windows)
     return (judged, _tell_mean(POSITIVE_RATIO, "the share of positive labels", current, reference.labels))
 
 

@@ -4,7 +4,6 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,14 +27,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from perennial.core.drift import Stretches
+    from perennial.core.drift import Past
     from perennial.core.metrics import Labels, Scores
     from perennial.core.samples import Sample, Scored
 
 log = logging.getLogger(__name__)
 
 POSITIVE_RATIO = "positive_ratio"
-_SCORE, _HISTORY_FILE = "score", "score_history.parquet"
+_SCORE = "score"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,25 +50,25 @@ class Version:
 class Holdout:
     """How a version did on rows that it did not learn from, and what it leans on there.
 
-    `score_history` is what it gives rows of its whole training set, in the order of time.
+    `reference_scores` are what it gives the rows that stand for its whole training set.
     """
 
     scored: "Scored"
-    score_history: "Scores"
+    reference_scores: "Scores"
     importances: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """Rows to compare a window with, in the order of time; `name` says in words which they are.
+    """Rows to compare a window with; `name` says in words which they are.
 
-    `labels` are those that are known of them, `stretches` how many windows long it all is.
+    `labels` are those that are known of them; `past` is there where their time is long enough to tell what is usual in it.
     """
 
     name: str
     sample: "Sample"
     labels: "Labels"
-    stretches: "Stretches"
+    past: "Past | None" = None
 
 
 def read_version(spec: ModelSpec, model_version: int, *, settings: Settings) -> Version:
@@ -104,9 +103,10 @@ def read_holdout(spec: ModelSpec, version: Version, *, settings: Settings) -> Ho
     from perennial.core.samples import Scored
 
     folder = _kept_folder(version, settings)
-    scores, history, importances = folder / "holdout.parquet", folder / _HISTORY_FILE, folder / f"importances-{spec.metric}.json"
-    if not (scores.exists() and history.exists() and importances.exists()):
-        _score_holdout(spec, version, scores, importances, settings=settings)
+    scores, importances = folder / "holdout.parquet", folder / f"importances-{spec.metric}.json"
+    reference = folder / f"reference-{spec.monitoring.sample_rows}.parquet"
+    if not (scores.exists() and reference.exists() and importances.exists()):
+        _score_holdout(spec, version, scores, importances, reference, settings=settings)
     frame = pd.read_parquet(scores)
     return Holdout(
         scored=Scored(
@@ -115,7 +115,7 @@ def read_holdout(spec: ModelSpec, version: Version, *, settings: Settings) -> Ho
             scores=frame[_SCORE].to_numpy(),
             clusters=event_days(frame[spec.source.event_time]),
         ),
-        score_history=pd.read_parquet(history)[_SCORE].to_numpy(),
+        reference_scores=pd.read_parquet(reference)[_SCORE].to_numpy(),
         importances=json.loads(importances.read_text()),
     )
 
@@ -126,7 +126,9 @@ def _kept_folder(version: Version, settings: Settings) -> Path:
     return settings.paths.monitoring / version.model.model / name
 
 
-def _score_holdout(spec: ModelSpec, version: Version, scores_path: Path, importances_path: Path, *, settings: Settings) -> None:
+def _score_holdout(
+    spec: ModelSpec, version: Version, scores_path: Path, importances_path: Path, reference_path: Path, *, settings: Settings
+) -> None:
     import pandas as pd
 
     from perennial.core.candidates import predict
@@ -143,12 +145,12 @@ def _score_holdout(spec: ModelSpec, version: Version, scores_path: Path, importa
         pipeline = version.model.load(registry=Registry(settings.mlflow_tracking_url))
         inputs = features_frame(frame, version.model.features)
         scores = predict(pipeline, inputs)
-        history = predict(pipeline, features_frame(_drawn(whole, spec), version.model.features))
+        reference_scores = predict(pipeline, features_frame(_drawn(whole, spec), version.model.features))
         importances = compute_importances(pipeline, inputs, labels, metric=spec.metric, seed=spec.seed)
     scores_path.parent.mkdir(parents=True, exist_ok=True)
     kept = [name for name in spec.gates.slices.columns if name in frame]
     write_frame(frame[[spec.source.event_time, *kept, spec.label.column]].assign(**{_SCORE: scores}), scores_path)
-    write_frame(pd.DataFrame({_SCORE: history}), scores_path.with_name(_HISTORY_FILE))
+    write_frame(pd.DataFrame({_SCORE: reference_scores}), reference_path)
     write_json(importances_path, importances)
     log.info("scored %s holdout rows of %s", f"{len(frame):,}", version.model.name)
 
@@ -187,27 +189,26 @@ def read_reference(
 
 def _read_training(spec: ModelSpec, window: Window, version: Version, holdout: Holdout) -> Reference:
     """Features of all of it; the scores are the holdout's, as a model is surer of rows that it has learned from."""
-    from perennial.core.drift import Stretches
+    from perennial.core.drift import Past
+    from perennial.core.psi import number_windows
+    from perennial.core.splits import event_times
 
     snapshot, frame = version.snapshot, _drawn(_read_snapshot(spec, version), spec)
-    n_windows = _count_windows(event_days(frame[spec.source.event_time]), window)
+    width = window.end - window.start
+    past = Past(
+        windows=number_windows(event_times(frame[spec.source.event_time]), width),
+        scores=holdout.reference_scores,
+        n_scored=max(1, round((snapshot.as_of - snapshot.holdout_start - spec.label.delay) / width)),
+    )
     return Reference(
         name=f"the training set of version {version.model.model_version}, {snapshot.start:%Y-%m-%d} to {snapshot.as_of:%Y-%m-%d}",
         sample=_to_sample(version, frame, holdout.scored.scores),
         labels=_known_labels(spec, frame),
-        # A holdout is a few windows long only: of what is usual, it knows too little.
-        stretches=Stretches(rows=n_windows, labels=n_windows, score_history=holdout.score_history),
+        past=past,
     )
 
 
-def _count_windows(days: "NDArray[np.int64]", window: Window) -> int:
-    """How many windows long these days are, from the first to the last."""
-    return max(1, round(timedelta(days=int(days.max() - days.min()) + 1) / (window.end - window.start)))
-
-
 def _read_previous(spec: ModelSpec, window: Window, version: Version, source: WindowSource, settings: Settings) -> Reference:
-    from perennial.core.drift import Stretches
-
     start = window.start - spec.monitoring.previous_windows * (window.end - window.start)
     number = version.model.model_version
     rows = source.read(number, start, window.start)
@@ -218,30 +219,28 @@ def _read_previous(spec: ModelSpec, window: Window, version: Version, source: Wi
     return Reference(
         name=f"version {number} from {start:%Y-%m-%d} to {window.start:%Y-%m-%d}",
         sample=_to_sample(version, rows.features, rows.scores),
-        labels=_labels_of(earlier[::-1]),
-        stretches=Stretches(rows=spec.monitoring.previous_windows, labels=max(1, len(earlier))),
+        labels=_labels_of(earlier),
     )
 
 
 def _labels_of(verdicts: Sequence[Verdict]) -> "Labels":
-    """As many of each class as each verdict counted. Their order within a window is not known: they are spread evenly."""
+    """As many of each class as the verdicts counted; of their order nothing is known."""
     import numpy as np
 
-    windows = [
-        np.diff(np.floor(np.arange(verdict.n_labelled + 1) * finding.value)).astype(np.int8)
+    counts = [
+        (round(finding.value * verdict.n_labelled), verdict.n_labelled)
         for verdict in verdicts
         for finding in verdict.findings
         if finding.measure == POSITIVE_RATIO and finding.value is not None
     ]
-    return np.concatenate([np.empty(0, np.int8), *windows])
+    n_positive, n = (sum(each[side] for each in counts) for side in (0, 1))
+    return np.repeat(np.array([0, 1], np.int8), [n - n_positive, n_positive])
 
 
 def _read_season(spec: ModelSpec, window: Window, version: Version, _source: WindowSource, settings: Settings) -> Reference:
     """The source's rows of the interval a season before, with the labels that had come soon after, scored by this version."""
     import numpy as np
     import pandas as pd
-
-    from perennial.core.drift import Stretches
 
     start, end = window.start - spec.monitoring.season_lag, window.end - spec.monitoring.season_lag
     path = run_folder(settings, window) / "season.parquet"
@@ -258,7 +257,6 @@ def _read_season(spec: ModelSpec, window: Window, version: Version, _source: Win
         name=f"the season before, {start:%Y-%m-%d} to {end:%Y-%m-%d}",
         sample=_to_sample(version, frame, scores),
         labels=_known_labels(spec, frame),
-        stretches=Stretches(),
     )
 
 

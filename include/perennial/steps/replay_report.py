@@ -18,7 +18,7 @@ from perennial.contracts.replay import Interval, Replay, ReplayMonth, ReplayStep
 _WHO = ("frozen", "live", "bound")
 _METRICS = {"roc_auc": "ROC AUC", "brier": "Brier"}
 COLUMNS = (
-    "Month", "Rows", *(f"{title} {who}" for title in _METRICS.values() for who in _WHO), "Alarms", "Trained", "Served by",
+    "Month", "Rows", *(f"{title} {who}" for title in _METRICS.values() for who in _WHO), "Alarms", "Retrainings", "Champions",
 )  # fmt: skip
 NOTE = (
     "All models are measured on the same rows, once their labels are mature. Frozen: the champion that served as the replay "

@@ -109,7 +109,7 @@ def build_verdict_values(
         "decision": describe_decision(spec, verdict, request),
         "checks": [gate_in_words(check) for check in request.checks] if request else [],
         "changes": build_changes(drift, distributions),
-        "changes_note": _note_changes(verdict, drift),
+        "changes_note": _note_changes(spec, verdict, drift),
         "labels_note": _reason_of(drift, "target"),
         "metric_label": METRICS[spec.metric][0],
         "performance": [
@@ -145,11 +145,14 @@ def build_changes(drift: Sequence[Finding], distributions: Sequence[Distribution
     ]
 
 
-def _note_changes(verdict: Verdict, drift: Sequence[Finding]) -> str:
+def _note_changes(spec: ModelSpec, verdict: Verdict, drift: Sequence[Finding]) -> str:
     """How much moved, where the lead does not say it, and what counts as drift."""
-    # Where the reference itself differs by more than the spec's limit, a threshold lies higher.
-    limit = min((each.threshold for each in drift if each.measure == "psi" and each.threshold is not None), default=None)
-    rule = "" if limit is None else f"✗: drifted, which is a PSI of {limit:g} or more that is neither chance nor usual."
+    is_known = any(each.measure == "psi" and each.value is not None for each in drift)
+    rule = (
+        f"✗: drifted, which is a PSI of {spec.monitoring.drift.psi:g} or more that is neither chance nor usual."
+        if is_known
+        else ""
+    )
     moved = [in_words(each.reason) for each in drift if each.measure == "importance" and each.reason not in verdict.reasons]
     return " ".join([*moved, rule]).strip()
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from perennial.contracts.monitoring import Finding
-from perennial.core.drift import DriftLimits, Stretches, judge_drift, judge_target, normalise
+from perennial.core.drift import DriftLimits, Past, judge_drift, judge_target, normalise
 from perennial.core.samples import Sample
 
 LIMITS = DriftLimits(psi=0.1, importance_ratio=0.2, unseen_ratio=0.05, significance=0.01)
@@ -137,29 +137,47 @@ def test_few_labels_are_undefined(n_before: int, n_now: int, reason: str) -> Non
     assert (finding.value, finding.breached, finding.reason) == (None, False, f"the label cannot be compared: {reason}")
 
 
-def test_what_the_reference_itself_goes_through_is_no_drift() -> None:
+WEEKS = np.repeat(np.arange(12), 500)
+
+
+def past(scores: np.ndarray, *, n_scored: int = 12) -> Past:
+    return Past(windows=WEEKS, scores=scores, n_scored=n_scored)
+
+
+def psis(reference: Sample, current: Sample, known: Past | None) -> dict[str, Finding]:
+    found = judge_drift(reference, current, LIMITS, importances={}, past=known)
+    return {each.subject: each for each in found if each.measure == "psi"}
+
+
+def test_what_the_reference_itself_went_through_is_no_drift() -> None:
     calm, stormy = np.full(500, 10.0) + np.arange(500) / 100, np.full(500, 30.0) + np.arange(500) / 100
-    before = sample(seed=1, wind=np.tile(np.concatenate([calm, stormy]), 2), scores=np.tile([0.2, 0.6], 500))
-    now = sample(500, seed=2, wind=stormy, scores=np.full(500, 0.6))
-    apart = judge_drift(before, now, LIMITS, importances={}, stretches=Stretches())
-    known = judge_drift(before, now, LIMITS, importances={}, stretches=Stretches(rows=4))
-    wind, usual = ({each.subject: each for each in found if each.measure == "psi"} for found in (apart, known))
-    assert wind["wind"].breached and wind["wind"].threshold == 0.1
-    assert not usual["wind"].breached and (usual["wind"].threshold or 0) > 1
-    assert "is much the same: PSI" in usual["wind"].reason
-    assert usual["prediction"].breached and usual["prediction"].threshold == 0.1
+    before = sample(6000, seed=1, wind=np.tile(np.concatenate([calm, stormy]), 6))
+    now = sample(500, seed=2, wind=stormy)
+    new, usual = (psis(before, now, known)["wind"] for known in (None, past(before.scores)))
+    assert new.breached and new.threshold == 0.1
+    assert not usual.breached and (usual.threshold or 0) > 1
+    assert f"wind has not drifted: PSI {usual.value:.3f}; up to {usual.threshold:.3f} is usual between windows" in usual.reason
+
+
+def test_what_no_window_of_the_reference_was_like_is_drift() -> None:
+    before = sample(6000, seed=1, wind=np.repeat(np.tile([10.0, 30.0], 6), 500) + np.tile(np.arange(500) / 100, 12))
+    found = psis(before, sample(500, seed=2, wind=np.full(500, 90.0)), past(before.scores))["wind"]
+    assert found.breached and "is usual between windows of the reference" in found.reason
 
 
 def test_what_predictions_went_through_is_told_by_rows_of_a_longer_time() -> None:
-    before, now = sample(seed=1, scores=np.tile([0.2, 0.6], 1000)), sample(500, seed=2, scores=np.full(500, 0.6))
-    history = Stretches(rows=4, score_history=np.repeat([0.2, 0.6, 0.2, 0.6], 500))
-    found = judge_drift(before, now, LIMITS, importances={}, stretches=history)
-    [prediction] = [each for each in found if each.subject == "prediction"]
-    assert not prediction.breached and (prediction.threshold or 0) > 1
+    before, now = sample(seed=1, scores=np.tile([0.2, 0.6], 500)), sample(500, seed=2, scores=np.full(500, 0.6))
+    before = Sample(features=sample(6000, seed=1).features, scores=before.scores)
+    scores = np.repeat([0.2, 0.6] * 6, 500)
+    assert psis(before, now, None)["prediction"].breached
+    found = psis(before, now, past(scores, n_scored=2))["prediction"]
+    assert not found.breached and (found.threshold or 0) > 1
 
 
 def test_labels_that_come_and_go_in_the_reference_are_no_drift() -> None:
-    reference = np.concatenate([labels(0.1), labels(0.4)] * 3)
-    assert judge_target(reference, labels(0.4), LIMITS, min_labels=200).breached
-    finding = judge_target(reference, labels(0.4), LIMITS, min_labels=200, n_stretches=6)
-    assert not finding.breached and (finding.threshold or 0) > 0.1
+    reference = np.concatenate([labels(0.1, 500), labels(0.4, 500)] * 6)
+    assert judge_target(reference, labels(0.5), LIMITS, min_labels=200).breached
+    finding = judge_target(reference, labels(0.4), LIMITS, min_labels=200, windows=WEEKS)
+    assert not finding.breached
+    finding = judge_target(reference, labels(0.9), LIMITS, min_labels=200, windows=WEEKS)
+    assert finding.breached and (finding.threshold or 0) > 0.1

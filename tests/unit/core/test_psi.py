@@ -1,10 +1,11 @@
 import math
+from datetime import timedelta
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from perennial.core.psi import adjust_p_values, compute_psi, usual_psi
+from perennial.core.psi import adjust_p_values, compute_psi, number_windows, usual_psi
 
 NAN = float("nan")
 
@@ -111,34 +112,88 @@ def test_p_values_are_corrected_for_how_many_there_are(p_values: list[float], ad
     assert adjust_p_values(p_values) == pytest.approx(adjusted)
 
 
-def test_what_is_usual_is_what_all_but_a_twentieth_of_the_stretches_keep_to() -> None:
-    weeks = np.concatenate([np.full(1000, 0.0), np.tile(np.arange(1000.0), 39)])
-    assert usual_psi(weeks, 40) == pytest.approx(0.0, abs=0.01)
-    odd = np.concatenate([np.full(4000, 0.0), np.tile(np.arange(1000.0), 36)])
-    assert usual_psi(odd, 40) > 1
+def weeks(n: int, n_rows: int) -> np.ndarray:
+    return np.repeat(np.arange(n)[::-1], n_rows)
+
+
+def test_windows_are_counted_back_from_the_last_row() -> None:
+    times = np.arange("2013-01-01", "2013-03-02", dtype="datetime64[h]").astype("datetime64[ns]")
+    windows = number_windows(times, timedelta(days=7))
+    assert (windows[-1], windows.max(), windows[0]) == (0, 7, -1)
+    assert set(np.bincount(windows[windows >= 0]).tolist()) == {168}
+    assert number_windows(times[:0], timedelta(days=7)).tolist() == []
+    assert set(number_windows(times[:24], timedelta(days=7)).tolist()) == {-1}
+
+
+def test_a_window_whose_first_hours_had_no_rows_is_whole() -> None:
+    times = np.arange("2013-01-01T05", "2013-01-15", dtype="datetime64[h]").astype("datetime64[ns]")
+    assert set(number_windows(times, timedelta(days=7)).tolist()) == {0, 1}
+
+
+def test_what_is_usual_is_what_all_but_a_twentieth_of_the_windows_keep_to() -> None:
+    alike = np.tile(np.arange(1000.0), 40)
+    odd = alike.copy()
+    odd[:1000] = 0.0
+    assert usual_psi(alike, weeks(40, 1000), n_rows=1000) == 0.0
+    assert usual_psi(odd, weeks(40, 1000), n_rows=1000) == pytest.approx(0.0, abs=0.01)
+    odd[:4000] = 0.0
+    assert usual_psi(odd, weeks(40, 1000), n_rows=1000) > 1
 
 
 def test_weeks_that_differ_make_a_week_that_differs_usual() -> None:
     rng = np.random.default_rng(5)
     means = rng.normal(size=30)
-    reference = rng.normal(size=(30, 500)) + means[:, None]
-    usual = usual_psi(reference.ravel(), 30)
+    reference = (rng.normal(size=(30, 500)) + means[:, None]).ravel()
+    usual = usual_psi(reference, weeks(30, 500), n_rows=500)
     another = rng.normal(size=500) + np.quantile(means, 0.8)
-    assert compute_psi(reference.ravel(), another).value > 0.1
-    assert compute_psi(reference.ravel(), another).value < usual
-    assert compute_psi(reference.ravel(), another + 4).value > usual
+    known, new = (compute_psi(reference, values).value or 0.0 for values in (another, another + 4))
+    assert 0.1 < known < usual < new
 
 
-@pytest.mark.parametrize(("n_rows", "n_stretches"), [(10_000, 1), (399, 2), (0, 4)])
-def test_without_two_stretches_of_enough_rows_nothing_is_usual(n_rows: int, n_stretches: int) -> None:
-    assert usual_psi(np.arange(float(n_rows)), n_stretches) == 0.0
+def test_fewer_windows_to_compare_with_differ_more() -> None:
+    rng = np.random.default_rng(7)
+    values = (rng.normal(size=(40, 500)) + rng.normal(size=(40, 1))).ravel()
+    whole, two = (usual_psi(values, weeks(40, 500), n_rows=500, n_reference=n) for n in (None, 2))
+    assert two > 1.2 * whole
 
 
-def test_stretches_get_longer_where_they_would_have_few_rows() -> None:
-    assert usual_psi(np.random.default_rng(6).normal(size=2000), 1000) < 0.1
+def test_the_same_season_a_year_later_is_usual_at_every_size() -> None:
+    """Each window has values of its own: how far off an empty bin is depends on the rows of the current one."""
+    season = np.repeat(np.arange(20.0), 500)
+    for n_rows in (300, 2000, 20_000):
+        psi = compute_psi(season, np.full(n_rows, 7.0)).value or 0.0
+        assert psi <= usual_psi(season, weeks(20, 500), n_rows=n_rows) + 0.3
 
 
-def test_what_is_usual_of_categories_and_missing_values() -> None:
-    assert usual_psi(text(*(["a"] * 500 + ["b"] * 500) * 4), 4) == 0.0
-    assert usual_psi(text(*["a"] * 1000, *["b"] * 1000, *["a"] * 1000, *["b"] * 1000), 4) > 1
-    assert usual_psi(pd.Series([1.0] * 1000 + [NAN] * 1000 + [1.0] * 1000), 3) > 1
+@pytest.mark.parametrize("n_windows", [0, 1, 9])
+def test_few_windows_tell_nothing(n_windows: int) -> None:
+    assert usual_psi(np.repeat(np.arange(float(n_windows)), 1000), weeks(n_windows, 1000), n_rows=1000) == 0.0
+
+
+def test_windows_with_few_rows_are_joined() -> None:
+    values = np.random.default_rng(6).normal(size=6000)
+    assert usual_psi(values, weeks(600, 10), n_rows=500) < 0.1
+    assert usual_psi(np.repeat([0.0, 1.0] * 15, 200), weeks(600, 10), n_rows=500) > 1
+    assert usual_psi(values[:1900], weeks(190, 10), n_rows=500) == 0.0
+
+
+def test_rows_of_no_window_are_left_out() -> None:
+    values, windows = np.tile(np.arange(1000.0), 12), weeks(12, 1000)
+    values[:1000], windows[:1000] = 1e6, -1
+    assert usual_psi(values, windows, n_rows=1000) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("values", "is_far"),
+    [
+        (text(*(["a"] * 500 + ["b"] * 500) * 12), False),
+        (text(*(["a"] * 1000 + ["b"] * 1000) * 6), True),
+        (pd.Series(([1.0] * 1000 + [NAN] * 1000) * 6), True),
+        (pd.Series([NAN] * 12_000), False),
+        (pd.Series([3.0] * 12_000), False),
+        (pd.Series(([True] * 1000 + [False] * 1000) * 6), True),
+    ],
+)
+def test_what_is_usual_of_other_columns(values: pd.Series, is_far: bool) -> None:
+    usual = usual_psi(values, weeks(12, 1000), n_rows=1000)
+    assert usual > 1 if is_far else usual == 0.0
