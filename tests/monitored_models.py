@@ -240,6 +240,21 @@ def _fit(history: pd.DataFrame) -> Pipeline:
     return fit(pipeline, features_frame(training, FEATURES), training["is_late"].to_numpy())
 
 
+def lead_away_and_back(settings: Settings, model: str, model_version: int) -> None:
+    """Promote another version of the same training, and roll it back."""
+    with StateStore(settings.state_url) as state:
+        first = state.read_release(model, model_version)
+        assert first is not None
+        second = RegisteredVersion(
+            model=model, model_version=model_version + 1, mlflow_run_id=first.mlflow_run_id, model_uri="",
+            snapshot_id=first.snapshot_id, training_end=first.training_end,
+        )  # fmt: skip
+        state.write_release(second, "second")
+        state.move_release(model, second.model_version, state="checked")
+        state.promote(model, second.model_version, dag_run_id="second", reason="second", actor="test")
+        state.roll_back(model, to=model_version, dag_run_id="back", reason="worse", actor="test")
+
+
 def register_champion(settings: Settings, spec: ModelSpec, history: pd.DataFrame, pipeline: Pipeline) -> int:
     """Register and promote a model of any features, trained on `history`: 60 days with the spec's columns id, at, is_late."""
     version = _register(settings, spec, history, pipeline)

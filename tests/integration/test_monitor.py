@@ -14,6 +14,7 @@ from monitored_models import (
     WEEK,
     Monitored,
     breached,
+    lead_away_and_back,
     make_monitored,
     make_parcels,
     parcels_spec,
@@ -238,6 +239,28 @@ def test_scores_of_a_table_are_watched_like_predictions(model: Monitored) -> Non
     assert (verdict.outcome, verdict.model_version, verdict.n_rows) == ("drift", model.version, 1500)
     assert ("drift", "unseen", "carrier") in breached(verdict)
     assert {each.aspect for each in verdict.findings} == {"quality", "drift", "performance", "estimate"}
+
+
+def test_a_lasting_shift_is_drift_twice_though_the_first_time_is_a_previous_window_of_the_second(model: Monitored) -> None:
+    start, end = ordinary(model, 32)
+    model.happen(start - 3 * WEEK, start - WEEK, seed=121, prefix="long-before")
+    spec = parcels_spec("watched", reference="previous", previous_windows=3)
+    for first, last in ((start, end), (end, end + WEEK)):
+        model.happen(first, last, seed=last.day, season=winter)
+        assert model.monitor(first, last, spec=spec).outcome == "drift"
+
+
+def test_bad_windows_of_an_earlier_tenure_do_not_count(model: Monitored) -> None:
+    spec = parcels_spec("watched", persistence={"breaches": 2, "windows": 2})
+    verdicts = []
+    for number in (28, 29, 30):
+        start, end = week(number)
+        model.happen(start, end, seed=100 + number, rows=with_new_carrier)
+        if number == 30:
+            lead_away_and_back(model.settings, "watched", model.version)
+        verdicts.append(model.monitor(start, end, spec=spec))
+    # Whether the first persists, the windows of other tests say.
+    assert [(each.outcome, each.is_persistent) for each in verdicts[1:]] == [("drift", True), ("drift", False)]
 
 
 def with_new_carrier(rows: pd.DataFrame) -> pd.DataFrame:
