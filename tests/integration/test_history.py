@@ -146,7 +146,7 @@ def test_the_command_tells_people_and_machines(settings):
     for part in (
         "version 3  2023-06-03 09:30:40 UTC – now",
         "rolled back to version 1 by cli:ann: 2 is late",
-        "caused by request 2",
+        "cause: request 2",
         "rolled back in its canary",
         "latency: 95 of 100",
     ):

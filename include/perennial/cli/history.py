@@ -85,7 +85,7 @@ def _print_chapter(console: "Console", chapter: "Chapter", metric: str) -> None:
 
 
 def _tell_cause(recorded: "RecordedDecision | None") -> str:
-    return f"caused by {recorded.cause}" if recorded and recorded.cause else "its cause is not recorded"
+    return f"cause: {recorded.cause}" if recorded and recorded.cause else "its cause is not recorded"
 
 
 def _tell_fare(recorded: "RecordedDecision | None", metric: str) -> str:

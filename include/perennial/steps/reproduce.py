@@ -82,7 +82,7 @@ def reproduce(model: str, model_version: int, *, settings: Settings, tell: Tell)
             links.append(link)
             tell(link)
         if missing := [link for link in links if not link.holds]:
-            reason = "; ".join(f"{link.name}: {link.detail}" for link in missing)
+            reason = ", ".join(link.name for link in missing)
             return Reproduction(
                 model=model, model_version=model_version, outcome="link missing", reason=reason, links=tuple(links)
             )
