@@ -7,11 +7,11 @@ retraining is triggered, as a person would. Run: `python benchmarks/backfill/ben
 import argparse
 import json
 import os
-import shutil
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +25,10 @@ from perennial.adapters.flights import load_flights
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.stack.lifecycle import down, up
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+
+from stack_projects import PROJECT, make_project
 
 RETRAIN, MODEL = "retrain__flight_delay", "flight_delay"
 FIRST, LAST = datetime(2013, 2, 1, 6, tzinfo=UTC), datetime(2013, 12, 1, 6, tzinfo=UTC)
@@ -44,10 +48,12 @@ class Watch:
 
 
 def main() -> None:
-    with stack() as (settings, api):
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--candidates", nargs="*", default=[], help="of the example's, logistic among them; default: all")
+    candidates = arguments.parse_args().candidates
+    with stack(candidates) as (settings, api):
         one_by_one, _ = measure(settings, api, max_active_runs=1)
-    print(json.dumps({"one_after_another": vars(one_by_one)}), flush=True)
-    with stack() as (settings, api):
+    with stack(candidates) as (settings, api):
         at_once, storage = measure(settings, api, max_active_runs=11, with_live_run=True)
     print(
         json.dumps(
@@ -63,13 +69,12 @@ def main() -> None:
 
 
 @contextmanager
-def stack() -> Iterator[tuple[Settings, AirflowApi]]:
+def stack(candidates: Sequence[str]) -> Iterator[tuple[Settings, AirflowApi]]:
     """A stack with the flights of 2013 and a champion of April."""
     with tempfile.TemporaryDirectory(prefix="pn") as name:
         ports = {f"PERENNIAL_{service}_PORT": str(port) for service, port in PORTS.items()}
-        project = {"PERENNIAL_PROJECT": str(copy_project(Path(name)))}
-        own = {"PERENNIAL_VAR": f"{name}/var", "PERENNIAL_BENTO_PORTS": "13100-13199"}
-        settings = Settings.load(os.environ | ports | project | own)
+        places = {"PERENNIAL_PROJECT": str(prepare(Path(name), candidates)), "PERENNIAL_VAR": f"{name}/var"}
+        settings = Settings.load(os.environ | ports | places | {"PERENNIAL_BENTO_PORTS": "13100-13199"})
         try:
             up(settings)
             load_flights(settings.database_url("warehouse"), settings.project, progress=lambda *_: None)
@@ -82,18 +87,15 @@ def stack() -> Iterator[tuple[Settings, AirflowApi]]:
             down(settings)
 
 
-def copy_project(folder: Path) -> Path:
-    """The project, its example with the candidates that were chosen."""
-    source, target = Settings.load().project, folder / "project"
-    target.mkdir()
-    for name in ("bentos", "dags", "plugins", "sql", "include", ".env", "airflow.cfg", "requirements.txt"):
-        path = source / name
-        (shutil.copytree if path.is_dir() else shutil.copy)(path, target / name)
-    path = target / "include" / "models" / f"{MODEL}.yaml"
-    spec = yaml.safe_load(path.read_text())
-    spec["candidates"] = {name: spec["candidates"][name] for name in CHOSEN.candidates or spec["candidates"]}
-    path.write_text(yaml.safe_dump(spec, sort_keys=False))
-    return target
+def prepare(folder: Path, candidates: Sequence[str]) -> Path:
+    """A project with the example, which trains these candidates; all where none is named."""
+    project = folder / "project"
+    project.mkdir()
+    spec_file = Path("include", "models", f"{MODEL}.yaml")
+    spec = yaml.safe_load((PROJECT / spec_file).read_text())
+    spec["candidates"] = {name: spec["candidates"][name] for name in candidates or spec["candidates"]}
+    (make_project(project) / spec_file).write_text(yaml.safe_dump(spec, sort_keys=False))
+    return project
 
 
 def measure(
@@ -193,7 +195,4 @@ def wait(is_done) -> None:
 
 
 if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--candidates", nargs="*", default=[], help="of the example's, logistic among them; default: all")
-    CHOSEN = arguments.parse_args()
     main()

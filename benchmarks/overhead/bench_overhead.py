@@ -6,7 +6,6 @@ the same models. Prints where every second of the Dags goes. Run: `python benchm
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,8 +19,10 @@ from perennial.adapters.flights import load_flights
 from perennial.config.settings import Settings
 from perennial.stack.lifecycle import down, up
 
-PROJECT = Path(__file__).resolve().parents[2]
-PROJECT_PARTS = (".env", "airflow.cfg", "dags", "plugins", "include/models", "include/expectations", "sql", "bentos")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+
+from stack_projects import PROJECT, make_project
+
 PORTS = {"AIRFLOW": 18080, "MLFLOW": 15000, "GATEWAY": 13000, "SMTP": 11025, "INBOX": 18025, "POSTGRES": 15433}
 AS_OF = "2013-04-01"
 DEADLINE_SECONDS = 1200
@@ -56,14 +57,11 @@ def main() -> None:
 
 def prepare(folder: Path) -> dict[str, str]:
     """A copy of the project whose search is bounded by trials only, and the environment that leads to it."""
-    for part in PROJECT_PARTS:
-        source, target = PROJECT / part, folder / "project" / part
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
-    spec = folder / "project" / "include" / "models" / "flight_delay.yaml"
-    spec.write_text(spec.read_text().replace("seconds: 20", "seconds: 900"))
+    project, spec_file = folder / "project", Path("include", "models", "flight_delay.yaml")
+    project.mkdir()
+    (make_project(project) / spec_file).write_text((PROJECT / spec_file).read_text().replace("seconds: 20", "seconds: 900"))
     ports = {f"PERENNIAL_{name}_PORT": str(port) for name, port in PORTS.items()}
-    places = {"PERENNIAL_PROJECT": str(folder / "project"), "PERENNIAL_VAR": str(folder / "var")}
+    places = {"PERENNIAL_PROJECT": str(project), "PERENNIAL_VAR": str(folder / "var")}
     return os.environ | ports | places | {"PERENNIAL_BENTO_PORTS": "13100-13199"}
 
 
