@@ -108,12 +108,12 @@ def _print(replay: "Replay", console: "Console") -> None:
     from perennial.steps.replay_report import COLUMNS, month_cells, summarize
 
     # 80 columns have room for all of it, if each heading has a line per word.
-    table, rows = Table(box=None, pad_edge=False, collapse_padding=True), month_cells(replay)
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
     for number, name in enumerate(COLUMNS):
         heading = name.replace("Retrainings", "Re- trained").replace("Champions", "Cham- pions").replace(" ", "\n")
         table.add_column(heading, justify="right" if number else "left", no_wrap=number < len(COLUMNS) - 1)
-    for row in rows:
-        table.add_row(*row)
+    for cells in month_cells(replay):
+        table.add_row(*cells)
     console.print()
     console.print(table)
     for sentence in summarize(replay):

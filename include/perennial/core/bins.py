@@ -37,7 +37,7 @@ def count_windows(column: Column, windows: NDArray[np.intp], *, n_bins: int) -> 
 
     `windows` is the number of each row's window, from 0 on, shape (n,); rows under 0 are in none.
     """
-    codes, _ = _codes(column, column, n_bins=n_bins)
+    codes, _ = _codes(column, column[:0], n_bins=n_bins)
     return _count([codes[windows == number] for number in range(int(windows.max(initial=-1)) + 1)])
 
 

@@ -139,10 +139,10 @@ def usual_psi(
 
 def _pair(counts: NDArray[np.float64], n_reference: int) -> Iterator[Counts]:
     """Each window with so many others in a row, or with all others where there are no more."""
-    n = len(counts)
+    n, total = len(counts), counts.sum(axis=0)
     for number, current in enumerate(counts):
         if n_reference >= n - 1:
-            yield Counts(reference=counts.sum(axis=0) - current, current=current)
+            yield Counts(reference=total - current, current=current)
             continue
         for first in range(n - n_reference + 1):
             if not first <= number < first + n_reference:
