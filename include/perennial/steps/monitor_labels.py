@@ -34,7 +34,7 @@ class Labelled:
     n_keyed
         Those that say which entity they are about: the others' labels nobody can know.
     source_ratio
-        Share of the source's rows of that time that have their label; None where it has no rows.
+        Where no row says that: the share of the source's entities of that time that have their label; None where it has none.
     """
 
     start: datetime
@@ -50,7 +50,7 @@ class Labelled:
 
     @property
     def mature_ratio(self) -> float | None:
-        """Share of the labels that should have come that have: of the rows that were predicted, else of the source's."""
+        """Share of the labels that should have come that have: of the rows that were predicted, else of the source's entities."""
         return self.n_labelled / self.n_keyed if self.n_keyed else self.source_ratio
 
 
@@ -69,7 +69,7 @@ def read_labelled(spec: ModelSpec, window: Window, version: Version, source: Win
     start, end = window.start - spec.label.delay, window.end - spec.label.delay
     rows = source.read(version.model.model_version, start, end)
     has_key = (rows.entities != "").to_numpy(dtype=bool)
-    known = _read_labels(spec, window, start, end, settings=settings)
+    known = _read_labels(spec, window, start, end, rows.entities[has_key], settings=settings)
     labels = rows.entities.map(known)
     has_label = labels.notna().to_numpy(dtype=bool) & has_key & (rows.scores == rows.scores)
     scored = Scored(
@@ -85,7 +85,7 @@ def read_labelled(spec: ModelSpec, window: Window, version: Version, source: Win
         scored=scored,
         n_rows=len(rows.scores),
         n_keyed=int(has_key.sum()),
-        source_ratio=float(known.notna().mean()) if len(known) else None,
+        source_ratio=float(known.notna().mean()) if len(known) and not has_key.any() else None,
     )
 
 
@@ -96,8 +96,13 @@ def _slice_columns(spec: ModelSpec, version: Version, features: "pd.DataFrame") 
     return read_features(features, types)[0]
 
 
-def _read_labels(spec: ModelSpec, window: Window, start: datetime, end: datetime, *, settings: Settings) -> "pd.Series[float]":
-    """Labels by the text of their entity, NaN where they have not come; of an entity that is there twice, the last to arrive."""
+def _read_labels(
+    spec: ModelSpec, window: Window, start: datetime, end: datetime, entities: "pd.Series[str]", *, settings: Settings
+) -> "pd.Series[float]":
+    """Labels by the text of their entity, NaN where they have not come; of an entity that is there twice, the last to arrive.
+
+    Of the given entities, which are few of a large window's; of all where none is given.
+    """
     import pandas as pd
 
     from perennial.core.identity import entity_texts
@@ -109,7 +114,8 @@ def _read_labels(spec: ModelSpec, window: Window, start: datetime, end: datetime
     columns = list(dict.fromkeys([*spec.source.entity_key, spec.label.column, *arrival]))
     warehouse.stream_to_parquet(settings.warehouse_reader_url, query, path, parameters=parameters, columns=columns)
     frame = pd.read_parquet(path)
+    frame = frame.set_axis(entity_texts(frame, spec.source.entity_key))
+    frame = frame[frame.index.isin(entities)] if len(entities) else frame
     frame = frame.sort_values(arrival, kind="stable") if arrival else frame
-    texts = entity_texts(frame, spec.source.entity_key)
-    labels = pd.Series(frame[spec.label.column].to_numpy(dtype="float64"), index=texts.to_numpy())
+    labels = pd.Series(frame[spec.label.column].to_numpy(dtype="float64"), index=frame.index)
     return labels[~labels.index.duplicated(keep="last")]

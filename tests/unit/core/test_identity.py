@@ -65,6 +65,14 @@ def test_whole_numbers_are_one_whatever_their_column(dtype):
     assert entity_texts(frame, ["flight"]).tolist() == ["[1]", "[2]"]
 
 
+@pytest.mark.parametrize("dtype", ["str", object, "string[python]"])
+def test_a_frames_texts_are_json_whatever_their_letters(dtype):
+    values = ["UA", 'a "b"', "c\\d", "e\tf", "g\0h", "é", "", None]
+    texts = entity_texts(pd.DataFrame({"carrier": pd.Series(values, dtype=dtype)}), ["carrier"])
+    assert texts.tolist() == [r'["UA"]', r'["a \"b\""]', r'["c\\d"]', r'["e\tf"]', '["g\ufffdh"]', '["é"]', '[""]', ""]
+    assert entity_texts(pd.DataFrame({"carrier": pd.Series([], dtype=dtype)}), ["carrier"]).tolist() == []
+
+
 def test_a_row_that_lacks_a_value_of_its_key_has_no_text():
     frame = pd.DataFrame({"flight": [1.0, None], "carrier": ["UA", None]})
     assert entity_texts(frame, ["flight"]).tolist() == ["[1]", ""]
