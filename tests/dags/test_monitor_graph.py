@@ -26,7 +26,7 @@ def test_a_verdict_leads_to_the_gatekeeper_and_to_a_mail() -> None:
         "trigger_retraining": set(),
         "report": set(),
     }
-    assert (dag.get_task("report").trigger_rule, dag.get_task("measure").pool) == ("all_done_min_one_success", "monitoring")
+    assert (dag.get_task("report").trigger_rule, dag.get_task("measure").pool) == ("all_done", "monitoring")
     assert set(dag.params) == {"start", "end", "as_of"}
     assert all(task.doc_md for task in dag.tasks)
 

@@ -205,9 +205,21 @@ def kill_task(watch: Watch, run: DagRunState, task_id: str) -> None:
     wait_for(lambda: state_of(watch, run, task_id) == "up_for_retry", what=f"the end of {task_id} is noticed", seconds=120)
 
 
-def test_seven_at_once_finish(watch: Watch) -> None:
+def test_what_was_not_measured_is_not_mailed_as_a_verdict(watch: Watch) -> None:
+    run = watch.start("parcels3", "backwards", END, START)
+    assert watch.finish(run) == "failed"
+    not_reached = dict.fromkeys(("measure", "ask_gatekeeper", "trigger_retraining"), "upstream_failed")
+    assert watch.tasks(run) == not_reached | {"plan": "failed", "report": "skipped"}
+
+
+def test_seven_at_once_finish_and_each_is_mailed(watch: Watch) -> None:
     start, end = END, END + WEEK
     for model in MODELS:
         watch.models[model].ask(make_parcels(start, end, seed=9, n_per_week=400), prefix="many")
     runs = [watch.start(model, "at-once", start, end) for model in MODELS]
     assert [watch.finish(run) for run in runs] == ["success"] * len(MODELS)
+    # None of them asks for a retraining, and a verdict is mailed whatever it is.
+    skipped = dict.fromkeys(("ask_gatekeeper", "trigger_retraining"), "skipped")
+    assert [watch.tasks(run) for run in runs] == [dict.fromkeys(("plan", "measure", "report"), "success") | skipped] * len(MODELS)
+    subjects = sorted(mail["Subject"].split(" (")[0] for mail in watch.mails("at-once"))
+    assert [subject.split(":")[0] for subject in subjects] == [f"[perennial] {model}" for model in MODELS], subjects

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from perennial.adapters.warehouse import Query, describe_columns, read_frame, read_query, stream_to_parquet
+from perennial.adapters.warehouse import Query, describe_columns, has_rows, read_frame, read_query, stream_to_parquet
 from perennial.config.settings import Settings
 from perennial.errors import ConfigurationError, QueryError, UnavailableError
 from warehouse_flights import load, make_run, read
@@ -42,7 +42,11 @@ def by_describing(url: str, query: Query) -> object:
     return describe_columns(url, query, parameters={})
 
 
-both_ways = pytest.mark.parametrize("reader", [by_streaming, by_describing])
+def by_looking(url: str, query: Query) -> object:
+    return has_rows(url, query, parameters={})
+
+
+both_ways = pytest.mark.parametrize("reader", [by_streaming, by_describing, by_looking])
 
 
 def test_a_table_arrives_whole_and_typed(settings, tmp_path):
@@ -155,6 +159,12 @@ def test_a_wrong_password_needs_a_person(settings, reader: Reader):
     url = settings.warehouse_reader_url.replace(settings.secret("warehouse_reader_password"), "wrong")
     with pytest.raises(ConfigurationError, match="password authentication failed"):
         reader(url, sql("SELECT 1"))
+
+
+@pytest.mark.parametrize(("month", "expected"), [(4, True), (13, False)])
+def test_whether_there_is_a_row(settings, month: int, expected: bool):
+    query = sql(f"SELECT *, 1 / 0 AS never\nFROM flights.flights WHERE month = {month}\nORDER BY flight_id; -- all of them")
+    assert has_rows(settings.warehouse_reader_url, query, parameters={}) is expected
 
 
 def test_describing_does_not_run_the_query(settings):

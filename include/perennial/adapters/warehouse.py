@@ -140,6 +140,12 @@ def read_frame(url: str, query: Query, *, parameters: Parameters) -> "pd.DataFra
     return frame
 
 
+def has_rows(url: str, query: Query, *, parameters: Parameters) -> bool:
+    """Whether a query gives a row at all; Postgres stops at the first. Raises as `stream_to_parquet` does."""
+    exists = f"SELECT EXISTS (SELECT FROM ({render_query(query, parameters)}\n) AS source) AS found"
+    return bool(read_frame(url, Query(name=query.name, text=exists), parameters={})["found"].item())
+
+
 def describe_columns(url: str, query: Query, *, parameters: Parameters) -> dict[str, str]:
     """Names and Postgres types of a query's columns, in order, without running it. Raises as `stream_to_parquet` does."""
     import psycopg2

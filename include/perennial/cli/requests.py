@@ -36,14 +36,21 @@ def run(
 
     settings = Settings.load()
     if ask:
-        _show((_ask(settings, model, reason=reason, as_of=as_of, force=force),), as_json=as_json)
+        request = _ask(settings, model, reason=reason, as_of=as_of, force=force)
+        _show((request,), as_json=as_json)
+        if request.outcome == "declined":
+            typer.echo("  → the same words get this answer again; to have it decided anew, give another --reason", err=True)
         return
     if reason or as_of or force:
         raise typer.BadParameter("--reason, --as-of and --force go with --ask")
     from perennial.adapters.state import StateStore
+    from perennial.config.spec_file import load_spec, spec_path
 
     with StateStore(settings.state_url) as state:
-        _show(state.read_requests(model, limit=_LATEST), as_json=as_json)
+        requests = state.read_requests(model, limit=_LATEST)
+    if model and not requests:
+        load_spec(spec_path(settings, model))  # says which models there are
+    _show(requests, as_json=as_json)
 
 
 def _ask(settings: "Settings", model: str | None, *, reason: str, as_of: str | None, force: bool) -> "RetrainRequest":
@@ -87,4 +94,5 @@ def _describe_outcome(request: "RetrainRequest") -> str:
         ended = f", ended {request.ended_at:%Y-%m-%d %H:%M} UTC" if request.ended_at else ", not ended"
         return f"granted: {request.dag_run_id}{ended}"
     failed = "; ".join(check.reason for check in request.checks if not check.passed)
-    return f"{request.outcome}: {failed}" if failed else request.outcome
+    when = f" {request.decided_at:%Y-%m-%d %H:%M} UTC" if request.decided_at else ""
+    return f"{request.outcome}{when}: {failed}" if failed else f"{request.outcome}{when}"

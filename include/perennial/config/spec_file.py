@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_schema import allowed_keys
+from perennial.config.yaml_loader import Loader
 from perennial.errors import ConfigurationError
 
 _NEXT_STEP = "mend the file, then: perennial check; every key is explained in docs/model-spec.md"
@@ -33,14 +34,7 @@ _TYPES = {
 Location = Sequence[int | str]
 
 
-class _Loader(yaml.CSafeLoader):
-    """YAML's safe loader, which also takes 1e-6 for a number."""
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
-
-
-class _StrictLoader(_Loader):
+class _StrictLoader(Loader):
     """Notices a key that is given twice, or merged in and given."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
@@ -80,7 +74,7 @@ def load_spec(path: Path) -> ModelSpec:
             raise ConfigurationError(
                 "\n".join(f"{_shown(path)}:{line}: {fault}" for line, fault in faults), _NEXT_STEP
             ) from error
-        spec = ModelSpec.model_validate(yaml.load(text, Loader=_Loader))
+        spec = ModelSpec.model_validate(yaml.load(text, Loader=Loader))
     if spec.model != path.stem:
         raise ConfigurationError(f"{_shown(path)}: model: found {spec.model!r}, allowed: {path.stem!r}, as the file is named")
     return spec
@@ -117,8 +111,8 @@ def _shown(path: Path) -> str:
 
 def _find_faults(text: str) -> Iterator[tuple[int, str]]:
     try:
-        root = yaml.compose(text, Loader=_Loader)
-        data = yaml.load(text, Loader=_Loader)
+        root = yaml.compose(text, Loader=Loader)
+        data = yaml.load(text, Loader=Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         yield (mark.line + 1 if mark else 1), f"not YAML: {error.problem or error.context}"

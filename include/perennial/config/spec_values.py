@@ -1,7 +1,7 @@
 """The kinds of value in a model spec, each refused in words that say what was expected."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -12,6 +12,7 @@ _DURATION = re.compile(r"^(\d+)\s*(seconds?|minutes?|hours?|days?|weeks?)$")
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
 _CRON = re.compile(r"^([\w*/,-]+ +){4}[\w*/,#-]+$")
+_SOME_DAY = datetime(2000, 1, 1, tzinfo=UTC)
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
 
 
@@ -50,8 +51,15 @@ def _check_timezone(name: str) -> str:
 
 
 def _check_cron(cron: str) -> str:
+    from croniter import CroniterError, croniter
+
     if not _CRON.match(cron):
         raise ValueError("expected a cron expression of five fields such as '0 6 1 * *'")
+    try:
+        # As Airflow will read it: one that it cannot read breaks the Dags of all models.
+        croniter(cron, _SOME_DAY).get_next()
+    except CroniterError as error:
+        raise ValueError(f"expected a cron expression that has a next time: {error}") from error
     return cron
 
 

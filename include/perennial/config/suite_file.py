@@ -6,6 +6,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from perennial.config.yaml_loader import Loader
 from perennial.errors import ConfigurationError
 
 _NEXT_STEP = "mend the file, then: perennial check; docs/validation.md shows a suite"
@@ -56,7 +57,7 @@ def read_suite(project: Path, name: str) -> Suite:
         next_step = f"correct `expectations` in the model's spec; files there: {known or 'none'}"
         raise ConfigurationError(f"cannot read include/expectations/{name}: {error.strerror}", next_step) from error
     try:
-        return Suite.model_validate(yaml.load(text, Loader=yaml.CSafeLoader))
+        return Suite.model_validate(yaml.load(text, Loader=Loader))
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{folder / name} is not YAML: {error}", _NEXT_STEP) from error
     except ValidationError as error:

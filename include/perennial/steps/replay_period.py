@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from perennial.adapters import warehouse
 from perennial.adapters.airflow_api import AirflowApi
 from perennial.adapters.state import StateStore
 from perennial.adapters.state.replays import Replayed
@@ -133,7 +134,19 @@ class PeriodReplay:
             raise ConfigurationError(
                 f"{self._spec.model} has no champion that could answer", "train and release one; the example's: perennial demo"
             )
+        self._check_source()
         return first or champion.model_version
+
+    def _check_source(self) -> None:
+        """A period of which nothing is known would leave verdicts on windows without traffic, and a table of dashes."""
+        interval, source = self._plan.interval, self._spec.source
+        query = warehouse.read_query(self._settings.project, source.query)
+        parameters = {"start": interval.start, "end": interval.end, "as_of": interval.end}
+        if not warehouse.has_rows(self._settings.warehouse_reader_url, query, parameters=parameters):
+            raise ConfigurationError(
+                f"{source.query} has no row from {interval.start:%Y-%m-%d} to {interval.end:%Y-%m-%d}; nothing was sent",
+                "choose a period of which the warehouse knows rows",
+            )
 
     def _replayed(self, interval: Interval) -> Replayed:
         return Replayed(model=self._spec.model, start=interval.start, end=interval.end, prefix=self._prefix)

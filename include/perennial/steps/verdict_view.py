@@ -48,6 +48,7 @@ class Change:
 
     name: str
     psi: float | None
+    limit: float | None
     importance: float | None
     drifted: bool
     words: str
@@ -137,6 +138,7 @@ def build_changes(drift: Sequence[Finding], distributions: Sequence[Distribution
         Change(
             name=each.subject,
             psi=each.value,
+            limit=each.threshold,
             importance=each.importance,
             drifted=each.breached,
             words=_describe_change(known[each.subject]) if each.subject in known else "" if each.value else in_words(each.reason),
@@ -148,11 +150,8 @@ def build_changes(drift: Sequence[Finding], distributions: Sequence[Distribution
 def _note_changes(spec: ModelSpec, verdict: Verdict, drift: Sequence[Finding]) -> str:
     """How much moved, where the lead does not say it, and what counts as drift."""
     is_known = any(each.measure == "psi" and each.value is not None for each in drift)
-    rule = (
-        f"✗: drifted, which is a PSI of {spec.monitoring.drift.psi:g} or more that is neither chance nor usual."
-        if is_known
-        else ""
-    )
+    limit = f"{spec.monitoring.drift.psi:g}, or what is usual in the reference"
+    rule = f"✗: drifted, which is a PSI over its limit ({limit}) that is no chance." if is_known else ""
     moved = [in_words(each.reason) for each in drift if each.measure == "importance" and each.reason not in verdict.reasons]
     return " ".join([*moved, rule]).strip()
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from perennial_airflow.web.report_files import Page
 
 # What the kinds of reports are called, by the folder that they are in.
-_KINDS = {"data_docs": "Validation", "monitoring": "Monitoring", "backfills": "Backfill"}
+_KINDS = {"data_docs": "Validation", "monitoring": "Monitoring", "backfills": "Backfill", "replays": "Replay"}
 _OTHER = "other"
 _N_LISTED = 200
 

@@ -58,6 +58,13 @@ def test_the_example_is_right() -> None:
         ("seed: 2013", "seed: [1]", "seed", "found [1], expected a whole number"),
         ("delay: 36 hours", "delay: 36 h", "label.delay", "found '36 h', expected a duration such as '90 days'"),
         ("0 6 1 * *", "every day", "schedule.cron", "found 'every day', expected a cron expression of five fields"),
+        (
+            "0 6 1 * *", "0 6 1 * 8", "schedule.cron",
+            "found '0 6 1 * 8', expected a cron expression that has a next time: [0 6 1 * 8] is not acceptable, out of range",
+        ),
+        ("0 6 1 * *", "0 6 30 2 *", "schedule.cron", "found '0 6 30 2 *', expected a cron expression that has a next time"),
+        ("end: 2013-12-31", "end: 2013-14-31", "schedule.end", "found '2013-14-31', expected a date such as 2013-04-01"),
+        ("automatic: true", "automatic: yes", "release.automatic", "found 'yes', expected true or false"),
         ("timetable: interval", "timezone: Mars", "schedule.timezone", "found 'Mars', expected the name of a time zone"),
         ("end: 2013-12-31", "end: 2012-12-31", "schedule", "end (2012-12-31) must not lie before start (2013-04-01)"),
         ("entity_key: [flight_id]", "entity_key: []", "source.entity_key", "found [], expected at least 1 of them"),
@@ -99,6 +106,11 @@ def test_a_fault_names_line_key_found_and_allowed(tmp_path: Path, old: str, new:
     line = line_of(path, new or "column: wind_speed")
     assert caught.value.what.startswith(f"include/models/flight_delay.yaml:{line}: {key}: {message}")
     assert "\n" not in caught.value.what
+
+
+def test_a_key_may_be_the_word_on(tmp_path: Path) -> None:
+    path = write_spec(tmp_path, ("seed: 2013", "seed: 2013\nretrain: {on: [drift]}"))
+    assert list(load_spec(path).retrain.on) == ["drift"]
 
 
 def test_a_holdout_whose_labels_would_never_be_mature_is_refused(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_what_cannot_be_compared_says_why():
 
 def test_the_lead_is_not_said_twice():
     said = values(build_verdict("drift"))["changes_note"]
-    assert said == "✗: drifted, which is a PSI of 0.1 or more that is neither chance nor usual."
+    assert said == "✗: drifted, which is a PSI over its limit (0.1, or what is usual in the reference) that is no chance."
     assert values(build_verdict("performance", reasons=()))["changes_note"].startswith("3 of 22 features drifted")
 
 
