@@ -12,7 +12,7 @@ _MEANINGS = {
     "concept": "the labels no longer follow the inputs as they did (concept drift)",
     "covariate": "other inputs explain the fall (covariate drift)",
     "both": "other inputs explain a part of the fall; the rest is that labels follow them otherwise (concept drift)",
-    "harmless": "the model takes it: its performance did not fall",
+    "harmless": "the model takes it: its performance did not fall, or by no more than chance may",
 }
 
 

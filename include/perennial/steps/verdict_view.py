@@ -117,7 +117,7 @@ def build_verdict_values(
             _line(each) for each in findings if each.aspect == "performance" and each.value is not None and _is_whole(each)
         ],
         "performance_note": build_performance_note(spec, verdict),
-        "estimates": [in_words(each.reason) for each in findings if each.aspect == "estimate"],
+        "performance_says": build_performance_sentences(spec, verdict),
         "slices": build_slices(findings),
         "slices_note": _note_slices(findings),
         "quality": build_quality(findings),
@@ -181,6 +181,14 @@ def build_performance_note(spec: ModelSpec, verdict: Verdict) -> str:
         return f"{in_words(measured.reason)} {labels}".rstrip()
     late = " Labels are late: it may look better or worse than it is." if verdict.labels_waiting else ""
     return (labels or f"On {verdict.n_labelled:,} rows from {start} to {end}, whose labels have come.") + late
+
+
+def build_performance_sentences(spec: ModelSpec, verdict: Verdict) -> list[str]:
+    """What is to be said of the metric, where the lead does not say it, and of its estimates."""
+    measured = find_score(spec, verdict)
+    known = [measured] if measured is not None and measured.value is not None else []
+    said = [*known, *(each for each in verdict.findings if each.aspect == "estimate")]
+    return [in_words(each.reason) for each in said if each.reason not in verdict.reasons]
 
 
 def build_slices(findings: Sequence[Finding]) -> list[Line]:

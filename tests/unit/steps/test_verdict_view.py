@@ -68,7 +68,7 @@ def test_performance_is_of_all_rows_and_bad_slices_are_apart():
     assert [line.label for line in shown["slices"]] == ["carrier=UA"]
     assert shown["slices_note"] == "1 of 2 slices with enough labels is worse than allowed."
     assert shown["performance_note"] == "26123 of 26250 rows have their label."
-    assert shown["estimates"][1].startswith("ROC AUC was estimated 0.0190 too high")
+    assert shown["performance_says"][-1].startswith("ROC AUC was estimated 0.0190 too high")
 
 
 @pytest.mark.parametrize(
