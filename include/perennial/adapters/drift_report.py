@@ -147,13 +147,15 @@ def _page_type() -> Any:
             # Evidently sorts by value, which NaN would leave in no order.
             undefined = [name for name, value in self.compute(context).items() if isnan(value)]
             defined = [name for name in self.columns if name not in undefined]
-            lines = [_plain(self.title), self._limits()] + ([f"Undefined: {', '.join(undefined)}"] if undefined else [])
+            lines = [self.title, self._limits(), f"Undefined: {', '.join(undefined)}" if undefined else ""]
             table = self._table(context, defined)[1] if defined else []
-            return [*(header_text(label=line) for line in lines), *table, *super().render(context, child_widgets)]
+            return [*(header_text(label=_plain(line)) for line in lines if line), *table, *super().render(context, child_widgets)]
 
         def _limits(self) -> str:
             """Evidently's table has no room for them, and a column is not detected under its own."""
-            least = min(self.thresholds.values(), default=nan)
+            if not self.thresholds:
+                return ""
+            least = min(self.thresholds.values())
             raised = [f"{name} {value:.3g}" for name, value in self.thresholds.items() if value > least]
             return f"Limit: {least:.3g}" + (f"; where more is usual: {', '.join(raised)}" if raised else "")
 

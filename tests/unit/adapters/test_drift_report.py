@@ -75,6 +75,7 @@ def test_the_report_shows_the_callers_figures_and_thresholds(tmp_path):
         "late": (0.166667, "Not Detected", "Share changed"),
     }
     assert "<title>m v3, May</title>" in page
+    assert "Limit: 0.05; where more is usual: distance 0.1, late 0.5" in page
     assert [file.name for file in path.parent.iterdir()] == ["drift.html"]
 
 
