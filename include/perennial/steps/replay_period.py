@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from perennial.adapters import warehouse
 from perennial.adapters.airflow_api import AirflowApi
 from perennial.adapters.state import StateStore
 from perennial.adapters.state.replays import Replayed
@@ -18,7 +17,7 @@ from perennial.steps.keys import apply_keys, create_key, revoke_key
 from perennial.steps.replay_runs import Aftermath, StepRuns
 from perennial.steps.replay_scores import score_months
 from perennial.steps.replay_sending import RowRequest, Sender
-from perennial.steps.rows import read_identified_rows
+from perennial.steps.rows import has_identified_rows, read_identified_rows
 
 if TYPE_CHECKING:
     from perennial.core.replay_period import Every
@@ -139,12 +138,10 @@ class PeriodReplay:
 
     def _check_source(self) -> None:
         """A period of which nothing is known would leave verdicts on windows without traffic, and a table of dashes."""
-        interval, source = self._plan.interval, self._spec.source
-        query = warehouse.read_query(self._settings.project, source.query)
-        parameters = {"start": interval.start, "end": interval.end, "as_of": interval.end}
-        if not warehouse.has_rows(self._settings.warehouse_reader_url, query, parameters=parameters):
+        start, end = self._plan.interval.start, self._plan.interval.end
+        if not has_identified_rows(self._spec, start, end, settings=self._settings):
             raise ConfigurationError(
-                f"{source.query} has no row from {interval.start:%Y-%m-%d} to {interval.end:%Y-%m-%d}; nothing was sent",
+                f"{self._spec.source.query} has no row from {start:%Y-%m-%d} to {end:%Y-%m-%d}; nothing was sent",
                 "choose a period of which the warehouse knows rows",
             )
 

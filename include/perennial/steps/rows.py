@@ -35,10 +35,21 @@ def read_identified_rows(spec: ModelSpec, start: datetime, end: datetime, *, set
     return [row | identity for row, identity in zip(features, identities, strict=True)]
 
 
+def has_identified_rows(spec: ModelSpec, start: datetime, end: datetime, *, settings: Settings) -> bool:
+    """Whether `read_identified_rows` would give any, found without reading them."""
+    query, parameters = _bind(spec, start, end, as_of=end, settings=settings)
+    return warehouse.has_rows(settings.warehouse_reader_url, query, parameters=parameters)
+
+
 def _read_frame(spec: ModelSpec, start: datetime, end: datetime, *, as_of: datetime, settings: Settings) -> "pd.DataFrame":
-    query = warehouse.read_query(settings.project, spec.source.query)
-    parameters = {"start": start, "end": end, "as_of": as_of}
+    query, parameters = _bind(spec, start, end, as_of=as_of, settings=settings)
     return warehouse.read_frame(settings.warehouse_reader_url, query, parameters=parameters)
+
+
+def _bind(
+    spec: ModelSpec, start: datetime, end: datetime, *, as_of: datetime, settings: Settings
+) -> tuple[warehouse.Query, dict[str, datetime]]:
+    return warehouse.read_query(settings.project, spec.source.query), {"start": start, "end": end, "as_of": as_of}
 
 
 def _to_feature_rows(spec: ModelSpec, frame: "pd.DataFrame") -> list[dict[str, object]]:

@@ -54,7 +54,8 @@ def test_a_healthy_window_gives_its_main_figures() -> None:
 
 
 def test_the_diagnosis_is_said_where_it_belongs() -> None:
-    assert decide(DRIFT, diagnosis="harmless").reasons[-1].startswith("the model takes it: its performance did not fall")
+    harmless = "the model takes it: its performance did not fall, or by no more than chance may"
+    assert decide(DRIFT, diagnosis="harmless").reasons[-1] == harmless
     assert len(decide(FAULT, diagnosis="concept").reasons) == 1
     late = decide(DRIFT, diagnosis="concept", n_labelled=1, n_label_rows=10, min_mature_ratio=0.9)
     assert [each[:12] for each in late.reasons] == ["inputs moved", "labels are l"]
