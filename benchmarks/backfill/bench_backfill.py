@@ -28,7 +28,7 @@ from perennial.stack.lifecycle import down, up
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
-from stack_projects import PROJECT, make_project
+from support.stacks.projects import PROJECT, make_project
 
 RETRAIN, MODEL = "retrain__flight_delay", "flight_delay"
 FIRST, LAST = datetime(2013, 2, 1, 6, tzinfo=UTC), datetime(2013, 12, 1, 6, tzinfo=UTC)

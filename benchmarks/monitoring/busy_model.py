@@ -23,7 +23,15 @@ from perennial.stack.postgres import connect
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
-from monitored_models import DAY, HOLDOUT_START, TRAINED_FROM, TRAINED_UNTIL, WEEK, parcels_values, register_champion
+from support.monitoring.monitored_models import (
+    DAY,
+    HOLDOUT_START,
+    TRAINED_FROM,
+    TRAINED_UNTIL,
+    WEEK,
+    parcels_values,
+    register_champion,
+)
 
 MODEL = "busy"
 START = TRAINED_UNTIL + WEEK

@@ -21,7 +21,7 @@ from perennial.stack.lifecycle import down, up
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
-from stack_projects import PROJECT, make_project
+from support.stacks.projects import PROJECT, make_project
 
 PORTS = {"AIRFLOW": 18080, "MLFLOW": 15000, "GATEWAY": 13000, "SMTP": 11025, "INBOX": 18025, "POSTGRES": 15433}
 AS_OF = "2013-04-01"

@@ -1,7 +1,7 @@
 """Swap the champion twenty times under load, then again with Postgres stopped and bentos killed, and count what callers saw.
 
-Starts a stack of its own in a temporary folder. The same code as the tests (`tests/swaps.py`), with more requests and a longer
-outage. Fails when a promise of docs/serving.md is broken. Run: `python benchmarks/swaps/bench_swaps.py`.
+Starts a stack of its own in a temporary folder. The code of the tests, `tests/support/serving/swaps.py`, with more requests
+and a longer outage. Fails when a promise of docs/serving.md is broken. Run: `python benchmarks/swaps/bench_swaps.py`.
 """
 
 import os
@@ -14,8 +14,8 @@ from perennial.stack.lifecycle import down, up
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
-from swap_records import compare_log, describe, explain_failures, find_strays, find_unexplained
-from swaps import Swapped, package_model, swap_twenty_times, swap_while_things_die
+from support.serving.swap_records import compare_log, describe, explain_failures, find_strays, find_unexplained
+from support.serving.swaps import Swapped, package_model, swap_twenty_times, swap_while_things_die
 
 PORTS = {"AIRFLOW": 18080, "MLFLOW": 15000, "GATEWAY": 13000, "SMTP": 11025, "INBOX": 18025, "POSTGRES": 15433}
 N_REQUESTS = 50_000

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bento_sample import RunningBento, build_sample, run_bento
 from perennial.config.settings import Settings
+from support.serving.bento_sample import RunningBento, build_sample, run_bento
 
 sys.path.append(str(Settings.load({}).project / "bentos"))
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bento_sample import FEATURES, ROW
+from support.serving.bento_sample import FEATURES, ROW
 
 
 def explain(bento, *rows: object):

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bento_sample import IDENTITY, ROW
 from perennial.adapters.journal import Journal, list_segments, read_from
 from perennial_bento.recorder import Recorder
 from perennial_bento.requests import read_call
+from support.serving.bento_sample import IDENTITY, ROW
 
 
 def lines_of(bento, request_id: str) -> list[dict]:

@@ -8,9 +8,9 @@ import urllib.request
 import pytest
 from jsonschema import Draft202012Validator
 
-from bento_sample import FEATURES, IDENTITY, KEY, ROW
 from perennial.adapters.bentos import read_golden_file
 from perennial.config.settings import Settings
+from support.serving.bento_sample import FEATURES, IDENTITY, KEY, ROW
 
 
 @pytest.fixture(scope="module")

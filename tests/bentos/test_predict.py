@@ -6,8 +6,8 @@ import uuid
 
 import pytest
 
-from bento_sample import FEATURES, IDENTITY, ROW
 from perennial.adapters.bentos import read_golden_file
+from support.serving.bento_sample import FEATURES, IDENTITY, ROW
 
 
 def faults(answer) -> list[tuple]:

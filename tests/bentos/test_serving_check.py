@@ -9,11 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from bento_sample import FEATURES, ROW
 from perennial.adapters.bentos import BentoClient, read_golden_file, read_model_file
 from perennial.config.spec_release import Release
 from perennial.errors import ReleaseError
 from perennial.steps.serving_check import _check_parity, check_answers, check_budget, check_refusals
+from support.serving.bento_sample import FEATURES, ROW
 
 Server = Callable[[str, bytes], tuple[int, bytes]]
 TYPES = {name: {"type": kind, "nullable": nullable} for name, (kind, nullable) in FEATURES.items()}

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import CronTriggerTimetable
 
-from dag_files import load_dag_file
+from support.dags.dag_files import load_dag_file
 
 
 def test_it_first_finds_and_then_removes_each_night_and_not_at_once() -> None:

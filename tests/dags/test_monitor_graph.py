@@ -2,10 +2,10 @@
 
 import pytest
 
-from dag_files import load_dag_file
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_monitoring import Monitoring
-from report_records import read_spec
+from support.dags.dag_files import load_dag_file
+from support.records.report_records import read_spec
 
 SPEC = read_spec()
 

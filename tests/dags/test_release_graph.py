@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import pytest
 
-from dag_files import DAGS, load_dag_file
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_release import Release
-from report_records import read_spec
+from support.dags.dag_files import DAGS, load_dag_file
+from support.records.report_records import read_spec
 
 SPEC = read_spec()
 

@@ -4,10 +4,10 @@ from datetime import UTC, date, datetime
 
 from airflow.sdk import CronDataIntervalTimetable
 
-from dag_files import load_dag_file
 from perennial.config.spec_schedule import Schedule
 from perennial.config.spec_scoring import Scoring
-from report_records import read_spec
+from support.dags.dag_files import load_dag_file
+from support.records.report_records import read_spec
 
 SPEC = read_spec()
 score_file = load_dag_file("score")

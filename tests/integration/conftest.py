@@ -20,15 +20,15 @@ from pathlib import Path
 
 import pytest
 
-from free_ports import find_free_block, find_free_ports
-from loop import AS_OF, MODEL, RELEASE, RETRAIN, Loop
 from perennial.adapters.airflow_api import AirflowApi, DagRunState
 from perennial.adapters.flights import load_flights
 from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.stack.lifecycle import down, up
 from perennial.steps.rows import read_feature_rows
-from waiting import wait_for
+from support.dags.loop import AS_OF, MODEL, RELEASE, RETRAIN, Loop
+from support.free_ports import find_free_block, find_free_ports
+from support.waiting import wait_for
 
 _N_BENTO_PORTS = 20
 

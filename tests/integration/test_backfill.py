@@ -16,14 +16,14 @@ import psycopg2
 import pytest
 import yaml
 
-from html_checks import check_html
-from loop import MODEL, RELEASE, RETRAIN, Loop
 from perennial.adapters.airflow_api import AirflowApi, DagInterval
 from perennial.adapters.flights import load_flights
 from perennial.adapters.registry import Registry
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
-from waiting import wait_for
+from support.dags.loop import MODEL, RELEASE, RETRAIN, Loop
+from support.pages.html_checks import check_html
+from support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.integration,

@@ -13,7 +13,7 @@ import yaml
 from perennial.config.settings import Settings
 from perennial.errors import ConfigurationError
 from perennial.steps.check import Check, check_models
-from warehouse_flights import load
+from support.data.warehouse_flights import load
 
 pytestmark = [
     pytest.mark.integration,

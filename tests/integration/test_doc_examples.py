@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from doc_examples import Example, examples_to_run, read_examples, run_example
-from loop import Loop
 from perennial.adapters import supervisor
 from perennial.adapters.airflow_api import DagRunState
 from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.steps.serving import program_name
-from served_models import register, release_version
+from support.dags.loop import Loop
+from support.pages.doc_examples import Example, examples_to_run, read_examples, run_example
+from support.serving.served_models import register, release_version
 
 pytestmark = [
     pytest.mark.integration,

@@ -15,7 +15,7 @@ from perennial.errors import EmptyWindow
 from perennial.steps.extract import extract
 from perennial.steps.modelling import feature_types
 from perennial.steps.rows import read_feature_rows, read_identified_rows
-from warehouse_flights import load, make_run
+from support.data.warehouse_flights import load, make_run
 
 pytestmark = pytest.mark.integration
 

@@ -8,7 +8,7 @@ import pytest
 from perennial.adapters.warehouse import Query, read_frame, read_query
 from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, spec_path
-from warehouse_flights import load, read
+from support.data.warehouse_flights import load, read
 
 pytestmark = pytest.mark.integration
 

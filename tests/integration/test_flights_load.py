@@ -12,7 +12,7 @@ from perennial.adapters.flights import PACKAGE, _find_data, load_flights
 from perennial.cli.main import app
 from perennial.config.settings import Settings
 from perennial.errors import QueryError, UnavailableError
-from warehouse_flights import load, owner, read
+from support.data.warehouse_flights import load, owner, read
 
 pytestmark = pytest.mark.integration
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from gateway_calls import client
-from loop import MODEL
 from perennial.adapters import supervisor
 from perennial.config.settings import Settings
+from support.dags.loop import MODEL
+from support.serving.gateway_calls import client
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("first")]
 

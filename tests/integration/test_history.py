@@ -15,8 +15,8 @@ from perennial.contracts import Measure, RegisteredVersion, Run, Snapshot
 from perennial.errors import ConfigurationError
 from perennial.steps.history import find_served, read_history
 from perennial.steps.start import record_start
-from report_records import build_decision
-from state_tables import change_past
+from support.data.state_tables import change_past
+from support.records.report_records import build_decision
 
 pytestmark = pytest.mark.integration
 

@@ -27,9 +27,9 @@ from perennial.stack.postgres import connect
 from perennial.steps import housekeeping
 from perennial.steps.housekeeping import kinds
 from perennial.steps.housekeeping.scope import read_scope
-from prediction_tables import query
-from served_models import register, small_spec
-from state_tables import change_past
+from support.data.state_tables import change_past
+from support.predictions.prediction_tables import query
+from support.serving.served_models import register, small_spec
 
 pytestmark = [
     pytest.mark.integration,

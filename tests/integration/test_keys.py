@@ -10,11 +10,11 @@ import httpx
 import psycopg2
 import pytest
 
-from gateway_calls import client
 from perennial.adapters import supervisor
 from perennial.config.settings import Settings
 from perennial.stack.waiting import wait_until
 from perennial.steps.keys import apply_keys
+from support.serving.gateway_calls import client
 
 pytestmark = pytest.mark.integration
 

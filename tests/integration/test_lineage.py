@@ -33,7 +33,7 @@ from perennial.steps.snapshot import registry_name, take_snapshot
 from perennial.steps.start import record_start
 from perennial.steps.train import open_parent_run, train_candidate
 from perennial.steps.workspace import run_folder
-from project_copy import commit, copy_project, git
+from support.stacks.git_projects import commit, copy_project, git
 
 pytestmark = [
     pytest.mark.integration,

@@ -13,7 +13,6 @@ from typing import Any
 import psycopg2
 import pytest
 
-from loop import AS_OF, MODEL, MONITOR, RETRAIN, Loop, text_of
 from perennial.adapters.airflow_api import DagRunState
 from perennial.adapters.code import DIRTY, read_commit
 from perennial.adapters.registry import Registry
@@ -23,6 +22,7 @@ from perennial.config.spec_file import load_spec, spec_path
 from perennial.core.frames import features_frame, to_rows
 from perennial.steps.modelling import feature_types
 from perennial.steps.reproduce import reproduce
+from support.dags.loop import AS_OF, MODEL, MONITOR, RETRAIN, Loop, text_of
 
 pytestmark = pytest.mark.integration
 

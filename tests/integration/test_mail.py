@@ -19,7 +19,7 @@ from perennial.errors import DataFault, UnavailableError
 from perennial.steps.report import report_decision, report_failure
 from perennial.steps.report_evidence import EVALUATION_FILE, Evidence
 from perennial.steps.workspace import run_folder
-from report_records import RUN, build_evidence, build_failed_validation, read_spec
+from support.records.report_records import RUN, build_evidence, build_failed_validation, read_spec
 
 pytestmark = pytest.mark.integration
 

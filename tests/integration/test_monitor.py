@@ -8,7 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitored_models import (
+from perennial.adapters.state import StateStore
+from perennial.config.spec import ModelSpec
+from perennial.contracts.monitoring import Verdict
+from support.monitoring.monitored_models import (
     DAY,
     TRAINED_UNTIL,
     WEEK,
@@ -21,9 +24,6 @@ from monitored_models import (
     parcels_values,
     value_of,
 )
-from perennial.adapters.state import StateStore
-from perennial.config.spec import ModelSpec
-from perennial.contracts.monitoring import Verdict
 
 if TYPE_CHECKING:
     from conftest import Stack

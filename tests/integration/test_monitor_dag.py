@@ -19,14 +19,22 @@ import psutil
 import pytest
 import yaml
 
-from loop import ENDED, text_of
-from monitored_models import TRAINED_UNTIL, WEEK, Monitored, make_monitored, make_parcels, parcels_spec, parcels_values
 from perennial.adapters import supervisor
 from perennial.adapters.airflow_api import AirflowApi, DagRunState, TaskState
 from perennial.adapters.state import StateStore
 from perennial.contracts.monitoring import RetrainRequest, Verdict
-from stack_projects import make_project
-from waiting import wait_for
+from support.dags.loop import ENDED, text_of
+from support.monitoring.monitored_models import (
+    TRAINED_UNTIL,
+    WEEK,
+    Monitored,
+    make_monitored,
+    make_parcels,
+    parcels_spec,
+    parcels_values,
+)
+from support.stacks.projects import make_project
+from support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.integration,

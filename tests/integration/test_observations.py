@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from logged_requests import log_requests
 from perennial.adapters.state import StateStore
 from perennial.adapters.state.predictions import LoggedRequest, PredictionStore
 from perennial.config.settings import Settings
+from support.predictions.logged_requests import log_requests
 
 pytestmark = pytest.mark.integration
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import psycopg2
 import pytest
 
-import prediction_journals
 from perennial.adapters import journal, supervisor
 from perennial.config.settings import Settings
 from perennial.stack import prediction_log
 from perennial.stack.waiting import wait_until
-from prediction_journals import Writer, request_line
-from prediction_tables import assert_complete, assert_in_order, clear, query, write
+from support import programs
+from support.predictions import prediction_journals
+from support.predictions.prediction_journals import Writer, request_line
+from support.predictions.prediction_tables import assert_complete, assert_in_order, clear, query, write
 
 if TYPE_CHECKING:
     from conftest import Stack
@@ -110,8 +111,10 @@ def assert_log_tells(settings: Settings) -> None:
 
 def test_a_shipper_killed_at_any_instant_neither_loses_nor_doubles(away: "Stack", settings: Settings, tmp_path: Path):
     """Small segments and batches, so that kills also meet deletions; the shipper ships for milliseconds each time."""
-    command = [sys.executable, prediction_journals.__file__, "ship", settings.state_url, tmp_path, "20", "7"]
-    said = subprocess.run(command, env=away.environment, check=True, timeout=120, capture_output=True, text=True).stdout
+    command = programs.command(prediction_journals, "ship", settings.state_url, tmp_path, 20, 7)
+    said = subprocess.run(
+        command, env=programs.environment(away.environment), check=True, timeout=120, capture_output=True, text=True
+    ).stdout
     assert int(said) >= 2000
     assert_complete(settings, "loop", int(said))
 

@@ -14,8 +14,8 @@ from perennial.config.settings import Settings
 from perennial.errors import UnavailableError
 from perennial.stack.waiting import wait_until
 from perennial.steps.ship_predictions import Shipper
-from prediction_journals import N_ROWS, request_line
-from prediction_tables import clear, query, ship_all, write
+from support.predictions.prediction_journals import N_ROWS, request_line
+from support.predictions.prediction_tables import clear, query, ship_all, write
 
 if TYPE_CHECKING:
     from conftest import Stack

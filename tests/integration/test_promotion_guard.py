@@ -12,7 +12,7 @@ from perennial.config.settings import Settings
 from perennial.contracts import Force
 from perennial.errors import ReleaseError
 from perennial.steps.admission import why_not_release
-from state_tables import APRIL, forget, made, promote, register
+from support.data.state_tables import APRIL, forget, made, promote, register
 
 pytestmark = pytest.mark.integration
 

@@ -18,9 +18,17 @@ from perennial.errors import ReleaseError, UnavailableError
 from perennial.steps import canary, release, rollback, serving
 from perennial.steps.approval import Answer, record_answer
 from perennial.steps.rollback_report import roll_back_and_tell
-from served_models import ROW, package_and_check, predict_path, register, release_version, short_canary, small_spec
-from state_tables import forget
-from waiting import wait_for
+from support.data.state_tables import forget
+from support.serving.served_models import (
+    ROW,
+    package_and_check,
+    predict_path,
+    register,
+    release_version,
+    short_canary,
+    small_spec,
+)
+from support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.integration,

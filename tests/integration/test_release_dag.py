@@ -21,16 +21,16 @@ import pytest
 import yaml
 from psycopg2.extras import RealDictCursor
 
-from doc_examples import examples_to_run, run_example
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.contracts import RegisteredVersion
 from perennial.steps.approval import Answer, record_answer
-from served_models import ROW, accept
-from served_models import register as register_model
-from stack_projects import PROJECT, make_project
-from waiting import wait_for
+from support.pages.doc_examples import examples_to_run, run_example
+from support.serving.served_models import ROW, accept
+from support.serving.served_models import register as register_model
+from support.stacks.projects import PROJECT, make_project
+from support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.integration,

@@ -3,16 +3,13 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
 
-import release_process
 from perennial.adapters import supervisor
 from perennial.adapters.registry import Registry
 from perennial.adapters.state import StateStore
@@ -20,7 +17,9 @@ from perennial.config.settings import Settings
 from perennial.contracts import RegisteredVersion
 from perennial.steps.package import build_bento
 from perennial.steps.serving import program_name
-from served_models import ROW, predict_path, register, release_version, small_spec
+from support import programs
+from support.serving import release_process
+from support.serving.served_models import ROW, predict_path, register, release_version, small_spec
 
 pytestmark = [
     pytest.mark.integration,
@@ -57,8 +56,8 @@ class Releasing:
 
 @contextmanager
 def releasing(stack_environment: Mapping[str, str], version: RegisteredVersion) -> Iterator[Releasing]:
-    command = [sys.executable, release_process.__file__, version.model, str(version.model_version)]
-    environment = {**stack_environment, "PYTHONPATH": str(Path(release_process.__file__).parent)}
+    command = programs.command(release_process, version.model, version.model_version)
+    environment = programs.environment(stack_environment)
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Releasing(process)
         process.stdin.close()

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from load import Load, body_of
 from perennial.adapters import bentos, supervisor
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
@@ -22,7 +21,8 @@ from perennial.steps import release
 from perennial.steps.package import build_bento
 from perennial.steps.serving import program_name
 from perennial.steps.shadow import shadow
-from served_models import (
+from support.serving.load import Load, body_of
+from support.serving.served_models import (
     different_rows,
     package_and_check,
     predict_path,
@@ -32,8 +32,8 @@ from served_models import (
     short_shadow,
     small_spec,
 )
-from swap_records import query
-from waiting import wait_for
+from support.serving.swap_records import query
+from support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.integration,

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from swap_records import compare_log, describe, explain_failures, find_strays, find_unexplained
-from swaps import Model, package_model, swap_twenty_times, swap_while_things_die
+from support.serving.swap_records import compare_log, describe, explain_failures, find_strays, find_unexplained
+from support.serving.swaps import Model, package_model, swap_twenty_times, swap_while_things_die
 
 pytestmark = [
     pytest.mark.integration,

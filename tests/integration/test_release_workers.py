@@ -8,8 +8,6 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from load import Load, body_of
-from loop import MODEL, RELEASE, Loop
 from perennial.adapters import supervisor
 from perennial.adapters.airflow_api import DagRunState, TaskState
 from perennial.adapters.registry import Registry
@@ -19,8 +17,10 @@ from perennial.config.spec_file import load_spec, spec_path
 from perennial.steps.register import read_registered
 from perennial.steps.rollback import roll_back
 from perennial.steps.serving import program_name
-from swap_records import query
-from waiting import wait_for
+from support.dags.loop import MODEL, RELEASE, Loop
+from support.serving.load import Load, body_of
+from support.serving.swap_records import query
+from support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.integration,

@@ -17,7 +17,7 @@ from perennial.errors import ConfigurationError
 from perennial.steps import request_retraining as gatekeeper
 from perennial.steps.request_retraining import request_by_hand, request_for_window
 from perennial.steps.retrain_admission import Starter, end_retraining, why_not_retrain
-from spec_of_rows import small_spec
+from support.data.spec_of_rows import small_spec
 
 pytestmark = pytest.mark.integration
 

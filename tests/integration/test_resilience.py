@@ -7,10 +7,10 @@ import httpx
 import psycopg2
 import pytest
 
-from loop import AS_OF, MODEL, Loop
 from perennial.adapters import supervisor
 from perennial.adapters.airflow_api import DagRunState
-from waiting import wait_for
+from support.dags.loop import AS_OF, MODEL, Loop
+from support.waiting import wait_for
 
 pytestmark = pytest.mark.integration
 

@@ -20,8 +20,16 @@ from perennial.contracts import Champion, RegisteredVersion
 from perennial.errors import ReleaseError
 from perennial.steps import release, rollback, shadow
 from perennial.steps.serving import program_name
-from served_models import ROW, package_and_check, predict_path, register, release_version, short_shadow, small_spec
-from waiting import wait_for
+from support.serving.served_models import (
+    ROW,
+    package_and_check,
+    predict_path,
+    register,
+    release_version,
+    short_shadow,
+    small_spec,
+)
+from support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.integration,

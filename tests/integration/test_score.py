@@ -28,7 +28,7 @@ from perennial.errors import ConfigurationError, DataFault, QueryError, Unavaila
 from perennial.stack.postgres import connect
 from perennial.steps import score as step
 from perennial.steps.monitor_windows import WindowSource, open_source
-from served_models import FEATURES, register, small_spec
+from support.serving.served_models import FEATURES, register, small_spec
 
 pytestmark = [
     pytest.mark.integration,

@@ -26,8 +26,16 @@ from perennial.errors import PackagingError, ReleaseError, UnavailableError
 from perennial.steps import release, serving
 from perennial.steps.admission import why_not_release
 from perennial.steps.package import build_bento
-from served_models import ROW, TRAINING_END, package_and_check, predict_path, register, release_version, small_spec
-from waiting import wait_for
+from support.serving.served_models import (
+    ROW,
+    TRAINING_END,
+    package_and_check,
+    predict_path,
+    register,
+    release_version,
+    small_spec,
+)
+from support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.integration,

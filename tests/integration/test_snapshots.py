@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -13,8 +12,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import snapshot_process
-from data_registry import dvc
 from perennial.adapters import snapshots
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
@@ -23,8 +20,11 @@ from perennial.errors import ConfigurationError
 from perennial.stack.environment import settings_environment
 from perennial.stack.postgres import connect
 from perennial.steps import snapshot as step
-from snapshot_process import built, keep, take
-from spec_of_rows import AS_OF, small_frame, small_run
+from support import programs
+from support.data import snapshot_process
+from support.data.data_registry import dvc
+from support.data.snapshot_process import built, keep, take
+from support.data.spec_of_rows import AS_OF, small_frame, small_run
 
 pytestmark = pytest.mark.integration
 
@@ -105,11 +105,11 @@ class Died(BaseException):
 
 def test_ten_processes_at_once_lose_nothing(settings, run):
     """Five intervals, each with the same rows twice but for one, whose rows came late in its second run."""
-    environment = {**os.environ, **settings_environment(settings), "PYTHONPATH": str(Path(snapshot_process.__file__).parent)}
+    environment = programs.environment({**os.environ, **settings_environment(settings)})
     jobs = [(day, 301 if (day, again) == (0, 1) else 300) for again in range(2) for day in range(5)]
     writers = [
         subprocess.Popen(
-            [sys.executable, snapshot_process.__file__, run.model, str(number), str(day), str(n_rows)],
+            programs.command(snapshot_process, run.model, number, day, n_rows),
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for number, (day, n_rows) in enumerate(jobs)

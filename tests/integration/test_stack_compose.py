@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from compose_file import read_compose_file
 from perennial.config.settings import read_env_file
 from perennial.stack.status import read_status
 from perennial.stack.waiting import wait_until
+from support.stacks.compose_file import read_compose_file
 
 pytestmark = pytest.mark.integration
 

@@ -8,11 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
-from gateway_calls import client
 from perennial.adapters.gateway import Upstream, wait_until_taken, write_config
 from perennial.contracts import MAX_BODY_BYTES
 from perennial.stack import gateway
 from perennial.stack.waiting import wait_until
+from support.serving.gateway_calls import client
 
 pytestmark = pytest.mark.integration
 

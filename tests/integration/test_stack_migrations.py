@@ -10,7 +10,7 @@ from perennial.errors import StackError
 from perennial.stack.migrations import Migration, apply_migrations, read_migrations
 from perennial.stack.postgres import connect
 from perennial.steps.ship_predictions import parse_line
-from prediction_journals import ENTITIES, N_ROWS, request_line
+from support.predictions.prediction_journals import ENTITIES, N_ROWS, request_line
 
 pytestmark = pytest.mark.integration
 

@@ -14,7 +14,6 @@ import numpy as np
 import psycopg2
 import pytest
 
-from logged_requests import log_requests
 from perennial.adapters import bentos, gateway, supervisor
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
@@ -24,7 +23,9 @@ from perennial.errors import Breach, ReleaseError, UnavailableError
 from perennial.stack import prediction_log
 from perennial.steps import canary, release, serving, shadow
 from perennial.steps.observe import Observer
-from served_models import (
+from support.data.state_tables import change_past
+from support.predictions.logged_requests import log_requests
+from support.serving.served_models import (
     different_rows,
     package_and_check,
     predict_path,
@@ -34,8 +35,7 @@ from served_models import (
     short_shadow,
     small_spec,
 )
-from state_tables import change_past
-from waiting import wait_for
+from support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.integration,

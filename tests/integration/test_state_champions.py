@@ -7,7 +7,7 @@ import pytest
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.errors import ReleaseError
-from state_tables import change_past, forget, make_champion
+from support.data.state_tables import change_past, forget, make_champion
 
 pytestmark = pytest.mark.integration
 

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 import psycopg2
 import pytest
 
-from logged_requests import log_requests
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.contracts import Measure, Rollback
 from perennial.errors import ReleaseError
-from state_tables import forget, make_champion, register, take_snapshot
+from support.data.state_tables import forget, make_champion, register, take_snapshot
+from support.predictions.logged_requests import log_requests
 
 pytestmark = pytest.mark.integration
 

@@ -26,7 +26,7 @@ from perennial.steps.extract import extract
 from perennial.steps.features import build_features
 from perennial.steps.parquet import write_frame
 from perennial.steps.validate import validate_clean, validate_features, validate_raw
-from warehouse_flights import load, make_run
+from support.data.warehouse_flights import load, make_run
 
 pytestmark = pytest.mark.integration
 

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 
-from logged_requests import log_requests
 from perennial.adapters.state import StateStore
 from perennial.adapters.state.predictions import LoggedRequest, PredictionStore
 from perennial.adapters.state.windows import ServiceCounts, VersionCounts
 from perennial.core.frames import features_frame
+from support.predictions.logged_requests import log_requests
 
 pytestmark = pytest.mark.integration
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from compose_file import COMPOSE_FILE, interpolate, read_compose_file
 from perennial.config.settings import Settings, read_env_file
 from perennial.stack import postgres
 from perennial.stack.services import SERVICES, STEPS
+from support.stacks.compose_file import COMPOSE_FILE, interpolate, read_compose_file
 
 PROJECT = Path(__file__).parents[2]
 ENVIRONMENT = read_env_file(PROJECT / ".env")

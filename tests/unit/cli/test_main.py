@@ -1,6 +1,9 @@
+"""The command line, called in this process. What needs a process of its own is in `processes/test_command_line.py`."""
+
 import importlib
-import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -8,38 +11,50 @@ import pytest
 from perennial.cli import main as cli
 from perennial.errors import ConfigurationError, UnavailableError
 
-HEAVY = ("pandas", "numpy", "mlflow", "airflow", "rich", "pydantic", "psycopg2")
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """What a command left: its exit code and what it said."""
+
+    code: int
+    stdout: str
+    stderr: str
 
 
-def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).parent / "perennial"), *arguments]
-    return subprocess.run(command, env={"PATH": "/usr/bin:/bin", **variables}, capture_output=True, text=True, check=False)
+Run = Callable[..., Ended]
 
 
-def test_help_lists_every_command_with_its_summary():
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `perennial` with arguments."""
+
+    def run(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["perennial", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return Ended(code=int(ended.value.code or 0), stdout=said.out, stderr=said.err)
+
+    return run
+
+
+@pytest.fixture
+def down(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The settings of a stack that was never started."""
+    monkeypatch.setenv("PERENNIAL_VAR", str(tmp_path))
+
+
+def test_help_lists_every_command_with_its_summary(run: Run):
     said = " ".join(run("--help").stdout.split())
     for name, entry in cli.COMMANDS.items():
         assert f"{name} {entry.summary}" in said
 
 
-def test_help_loads_nothing_heavy():
-    code = f"""
-import sys
-from perennial.cli.main import app
-try:
-    app(["--help"])
-except SystemExit:
-    pass
-sys.exit(",".join(name for name in {HEAVY} if name in sys.modules) or None)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 @pytest.mark.parametrize("name", [name for name, entry in cli.COMMANDS.items() if not entry.passes_through])
-def test_every_command_has_help(name):
+def test_every_command_has_help(run: Run, name: str):
     done = run(name, "--help")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     assert cli.COMMANDS[name].summary in " ".join(done.stdout.split())
 
 
@@ -48,62 +63,43 @@ def test_every_command_has_a_module_with_run(entry):
     assert callable(importlib.import_module(f"perennial.cli.{entry.module}").run)
 
 
-def test_wrong_usage_ends_with_2():
+def test_wrong_usage_ends_with_2(run: Run):
     done = run("frobnicate")
-    assert done.returncode == 2
+    assert done.code == 2
     assert f"error: there is no command 'frobnicate'\n  → commands: {', '.join(cli.COMMANDS)}" in done.stderr
     done = run("up", "--no-such-option")
-    assert done.returncode == 2
+    assert done.code == 2
     assert "\nerror: " in done.stderr
 
 
-def test_no_command_prints_the_help():
-    done = run()
-    assert done.returncode == 2
-    assert done.stderr.startswith("Usage: perennial") and "error:" not in done.stderr
-
-
 @pytest.mark.parametrize("command", ["airflow dags list", "mlflow experiments search", "psql -l", "load-flights"])
-def test_what_needs_the_stack_says_at_once_that_it_is_down(tmp_path: Path, command):
-    done = run(*command.split(), PERENNIAL_VAR=str(tmp_path))
-    assert done.returncode == 3
+def test_what_needs_the_stack_says_at_once_that_it_is_down(run: Run, down: None, command: str):
+    done = run(*command.split())
+    assert done.code == 3
     assert done.stderr.strip() == "error: the stack is down\n  → start it: perennial up"
 
 
-def test_mlflow_gives_its_version_without_the_stack(tmp_path: Path):
-    done = run("mlflow", "--version", PERENNIAL_VAR=str(tmp_path))
-    assert (done.returncode, done.stdout.split(",")[0]) == (0, "mlflow"), done.stderr
+def test_the_status_of_a_stack_that_is_down_is_one_line(run: Run, down: None):
+    done = run("status")
+    assert (done.code, done.stdout) == (1, "The stack is down → start it: perennial up\n")
 
 
-def test_the_status_of_a_stack_that_is_down_is_one_line(tmp_path: Path):
-    done = run("status", PERENNIAL_VAR=str(tmp_path))
-    assert (done.returncode, done.stdout) == (1, "The stack is down → start it: perennial up\n")
-
-
-def test_check_says_how_to_start_a_stack_that_is_down(tmp_path: Path):
-    done = run("check", PERENNIAL_VAR=str(tmp_path))
-    assert done.returncode == 3
+def test_check_says_how_to_start_a_stack_that_is_down(run: Run, down: None):
+    done = run("check")
+    assert done.code == 3
     assert done.stdout.count("  → start it: perennial up") == done.stdout.count("–") > 2
 
 
-def test_an_error_of_ours_is_its_message_and_next_step_without_a_traceback():
-    done = run("status", PERENNIAL_NO_SUCH="1")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: unknown setting PERENNIAL_NO_SUCH\n  → known settings: ")
-
-
 @pytest.mark.parametrize(("error", "code"), [(ConfigurationError("wrong"), 1), (UnavailableError("away"), 3)])
-def test_exit_codes_tell_whether_trying_again_can_help(monkeypatch, error, code):
+def test_exit_codes_tell_whether_trying_again_can_help(run: Run, monkeypatch, error, code):
     def fail(**_: object) -> None:
         raise error
 
     monkeypatch.setattr(cli, "app", fail)
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == code
+    assert run().code == code
 
 
-def test_an_unknown_service_is_refused_with_the_known_ones():
+def test_an_unknown_service_is_refused_with_the_known_ones(run: Run):
     done = run("up", "no-such-service")
-    assert done.returncode == 1
+    assert done.code == 1
     assert "no service 'no-such-service'" in done.stderr and "postgres" in done.stderr

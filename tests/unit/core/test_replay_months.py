@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from perennial.core.replay_months import MonthRows, Standing, build_month, count_standing
-from replays import APRIL, QUIET, REPLAY, RETRAINED, SECOND, figures
+from support.monitoring.replays import APRIL, QUIET, REPLAY, RETRAINED, SECOND, figures
 
 LABELS = np.array([0, 1, 0, 1], np.int8)
 WORSE, BETTER = np.array([0.9, 0.8, 0.2, 0.7]), np.array([0.1, 0.9, 0.2, 0.8])

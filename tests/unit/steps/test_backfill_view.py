@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from html_checks import check_html
 from perennial.adapters.airflow_api import Backfill, DagInterval
 from perennial.adapters.templates import render
 from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.contracts.backfills import BackfillInterval, Rival
 from perennial.steps.backfill_view import build_summary_values, draw_lines, name_summary
+from support.pages.html_checks import check_html
 
 SETTINGS = Settings.load({})
 SPEC = load_spec(spec_path(SETTINGS, "flight_delay"))

@@ -9,7 +9,7 @@ import pytest
 from perennial.contracts import Cleaned
 from perennial.errors import ConfigurationError, DataFault
 from perennial.steps.clean import clean
-from spec_of_rows import AS_OF, extracted, settings_in, small_frame, small_run, small_spec
+from support.data.spec_of_rows import AS_OF, extracted, settings_in, small_frame, small_run, small_spec
 
 
 def run_clean(frame: pd.DataFrame, folder: Path, **cleaning: object) -> tuple[Cleaned, pd.DataFrame]:

@@ -3,15 +3,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from html_checks import check_html
 from perennial.adapters.mail import Mail, build_message
 from perennial.config.settings import Settings
 from perennial.contracts import Champion
 from perennial.errors import Breach, DataFault, EmptyWindow, ImmatureLabels, UnavailableError
 from perennial.steps.failure_view import FailedTask, build_failure_subject, format_traceback
 from perennial.steps.report import build_failure_mail
-from release_records import build_stage
-from report_records import RUN, build_failed_validation, read_spec
+from support.pages.html_checks import check_html
+from support.records.release_records import build_stage
+from support.records.report_records import RUN, build_failed_validation, read_spec
 
 SPEC = read_spec()
 SETTINGS = Settings.load({})

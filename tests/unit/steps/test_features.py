@@ -10,7 +10,7 @@ from perennial.contracts import Cleaned, TrainingSet
 from perennial.errors import DataFault, ImmatureLabels
 from perennial.steps.features import build_features
 from perennial.steps.parquet import write_frame
-from spec_of_rows import AS_OF, START, settings_in, small_frame, small_run, small_spec
+from support.data.spec_of_rows import AS_OF, START, settings_in, small_frame, small_run, small_spec
 
 
 def build(frame: pd.DataFrame, folder: Path, **changes: object) -> tuple[TrainingSet, pd.DataFrame]:

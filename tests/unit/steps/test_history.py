@@ -8,7 +8,7 @@ import pytest
 from perennial.adapters.state.history import RecordedDecision, Tenure
 from perennial.errors import ConfigurationError
 from perennial.steps.history import History, find_served, read_instant, write_chapters
-from report_records import build_decision
+from support.records.report_records import build_decision
 
 NOON = datetime(2013, 6, 3, 12, tzinfo=UTC)
 

@@ -4,7 +4,7 @@ import pytest
 
 from perennial.config.settings import Settings
 from perennial.steps.model_card import build_model_card
-from report_records import RUN, build_evidence, read_spec
+from support.records.report_records import RUN, build_evidence, read_spec
 
 SPEC = read_spec()
 

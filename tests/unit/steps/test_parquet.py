@@ -4,7 +4,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from perennial.steps.parquet import write_frame
-from spec_of_rows import small_frame
+from support.data.spec_of_rows import small_frame
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path):

@@ -4,7 +4,7 @@ from hashlib import sha256
 from perennial.config.settings import Settings
 from perennial.contracts import Snapshot
 from perennial.steps.provenance import provenance_tags, run_tags
-from spec_of_rows import AS_OF, START, small_run, small_spec
+from support.data.spec_of_rows import AS_OF, START, small_run, small_spec
 
 SNAPSHOT = Snapshot(
     snapshot_id="s", model="parcels", as_of=AS_OF, start=START, holdout_start=AS_OF, n_rows=3, digest="d", sql_digest="q",

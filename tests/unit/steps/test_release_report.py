@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from html_checks import check_html
 from perennial.adapters.mail import Mail, build_message
 from perennial.config.settings import Settings
 from perennial.contracts import Force
 from perennial.steps.release_report import build_rejection_mail, build_release_mail, build_request_mail, build_rollback_mail
 from perennial.steps.release_view import RolledBack
-from release_records import DAG_RUN_ID, MODEL, build_release_evidence
-from report_records import read_spec
+from support.pages.html_checks import check_html
+from support.records.release_records import DAG_RUN_ID, MODEL, build_release_evidence
+from support.records.report_records import read_spec
 
 SPEC = read_spec()
 SETTINGS = Settings.load({})

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from html_checks import check_html
 from perennial.config.settings import Settings
 from perennial.contracts.replay import ReplayStep
 from perennial.steps.replay_report import describe_step, summarize, to_csv, to_json, to_markdown, write_report
-from replays import QUIET, REPLAY, RETRAINED
+from support.monitoring.replays import QUIET, REPLAY, RETRAINED
+from support.pages.html_checks import check_html
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,13 @@ from dataclasses import replace
 
 import pytest
 
-from html_checks import check_html
 from perennial.adapters.mail import Mail, build_message
 from perennial.config.settings import Settings
 from perennial.contracts import TrainedCandidate
 from perennial.steps.report import build_decision_mail
 from perennial.steps.report_evidence import Evidence
-from report_records import RUN, build_evidence, read_spec, without_curves
+from support.pages.html_checks import check_html
+from support.records.report_records import RUN, build_evidence, read_spec, without_curves
 
 SPEC = read_spec()
 SETTINGS = Settings.load({})

@@ -19,7 +19,7 @@ from perennial.steps.report_view import (
     pick_slices,
     sort_candidates,
 )
-from report_records import RUN, build_decision, build_evaluation, build_evidence, read_spec
+from support.records.report_records import RUN, build_decision, build_evaluation, build_evidence, read_spec
 
 SPEC = read_spec()
 SETTINGS = Settings.load(

@@ -1,7 +1,7 @@
 from perennial.contracts.pictures import SeasonPoint, WindowPoint
 from perennial.steps.verdict_pictures import build_history, build_season
-from report_records import read_spec
-from verdict_records import DELAY, build_verdict, month
+from support.records.report_records import read_spec
+from support.records.verdict_records import DELAY, build_verdict, month
 
 SPEC = read_spec()
 

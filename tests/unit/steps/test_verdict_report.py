@@ -2,14 +2,14 @@
 
 import pytest
 
-from html_checks import check_html
 from perennial.adapters.mail import Mail, build_message
 from perennial.config.settings import Settings
 from perennial.contracts.monitoring import Finding, Verdict
 from perennial.contracts.pictures import Distribution
 from perennial.steps.verdict_report import build_verdict_mail
-from report_records import read_spec
-from verdict_records import DISTRIBUTIONS, build_history, build_request, build_verdict
+from support.pages.html_checks import check_html
+from support.records.report_records import read_spec
+from support.records.verdict_records import DISTRIBUTIONS, build_history, build_request, build_verdict
 
 SPEC = read_spec()
 SETTINGS = Settings.load({})

@@ -6,8 +6,8 @@ from perennial.config.settings import Settings
 from perennial.contracts.monitoring import Verdict
 from perennial.contracts.pictures import Distribution
 from perennial.steps.verdict_view import build_changes, build_verdict_values
-from report_records import read_spec
-from verdict_records import DISTRIBUTIONS, build_drift, build_history, build_request, build_verdict, psi, score
+from support.records.report_records import read_spec
+from support.records.verdict_records import DISTRIBUTIONS, build_drift, build_history, build_request, build_verdict, psi, score
 
 SPEC = read_spec()
 SETTINGS = Settings.load(

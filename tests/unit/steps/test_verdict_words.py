@@ -6,8 +6,8 @@ import pytest
 from perennial.contracts.monitoring import Finding
 from perennial.steps import verdict_words
 from perennial.steps.verdict_words import build_headline, build_reasons, build_verdict_subject, describe_decision, describe_period
-from report_records import read_spec
-from verdict_records import build_request, build_verdict, month, psi, score
+from support.records.report_records import read_spec
+from support.records.verdict_records import build_request, build_verdict, month, psi, score
 
 SPEC = read_spec()
 

@@ -1,0 +1,1 @@
+"""Dag files as modules, and the loop of a running stack."""

@@ -1,0 +1,1 @@
+"""The example warehouse, training sets, and rows of the business state."""

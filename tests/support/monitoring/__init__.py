@@ -1,0 +1,1 @@
+"""A monitored model in a made-up world, and replays."""

@@ -1,0 +1,1 @@
+"""Checks of HTML, and the examples of the documentation."""

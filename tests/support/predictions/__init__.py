@@ -1,0 +1,1 @@
+"""Journals of answers, and the prediction log they are shipped into."""

@@ -1,0 +1,1 @@
+"""Complete made-up records of runs, releases and verdicts, for reports and mails."""

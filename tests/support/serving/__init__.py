@@ -1,0 +1,1 @@
+"""Small models, their bentos, the gateway, and load on it."""

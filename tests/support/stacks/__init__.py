@@ -1,0 +1,1 @@
+"""Projects for stacks of a test's own, and the Compose file as Compose reads it."""

@@ -1,0 +1,34 @@
+"""A copy of the project as a git repository of its own, whose commit is what a test trains with."""
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+PROJECT = Path(__file__).parents[3]
+
+
+def copy_project(folder: Path, *, specs: Mapping[str, Mapping[str, object]]) -> str:
+    """Copy what a training is made of, add specs by model, and commit it all; returns the commit."""
+    shutil.copytree(PROJECT / "include", folder / "include", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PROJECT / "sql", folder / "sql")
+    for name in (".env", "requirements.txt", ".gitignore"):
+        shutil.copy(PROJECT / name, folder / name)
+    for model, spec in specs.items():
+        (folder / "include" / "models" / f"{model}.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+    git(folder, "init", "--quiet")
+    return commit(folder)
+
+
+def commit(folder: Path) -> str:
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "-m", "as it is now")
+    return git(folder, "rev-parse", "HEAD")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=Ann", "-c", "user.email=ann@example.com", "-c", "commit.gpgsign=false")
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
