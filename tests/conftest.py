@@ -1,8 +1,32 @@
-"""What holds for all tests."""
+"""What holds for all tests: which of them share a worker, and in which order they run."""
 
 import os
 import tempfile
+from pathlib import Path
+
+import pytest
+
+from support.stacks.environment import AIRFLOW_WAITS
 
 # Importing Airflow makes a folder for its logs, in the user's home unless told otherwise. Gone when the tests end.
 _airflow_home = tempfile.TemporaryDirectory(prefix="pn-airflow-home-")
 os.environ["AIRFLOW_HOME"] = _airflow_home.name
+os.environ.update(AIRFLOW_WAITS)
+
+# The longest first: what begins last must not be long.
+_ORDER = ("integration", "processes", "bentos", "dags", "plugins", "unit")
+_TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one file share a worker, and with it their fixtures; so do those of files that name a common group."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(_TESTS).with_suffix("").as_posix()))
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> tuple[bool, int]:
+    group = item.get_closest_marker("xdist_group")
+    is_shared = bool(group and "/" not in str(group.args[0]))
+    return not is_shared, _ORDER.index(item.path.relative_to(_TESTS).parts[0])

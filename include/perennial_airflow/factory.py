@@ -41,14 +41,6 @@ __all__ = [
     "window_params",
 ]
 
-# A retry helps against what was away or killed, never against wrong data or a wrong spec.
-RETRY_POLICY = ExceptionRetryPolicy(
-    rules=[
-        RetryRule(exception="perennial.errors.PermanentError", action=RetryAction.FAIL, reason="trying again cannot help"),
-        RetryRule(exception="perennial.errors.RetryableError", action=RetryAction.RETRY, retry_delay=timedelta(seconds=10)),
-    ]
-)
-
 
 # By name, so that parsing a Dag loads nothing of Airflow's scheduler; the plugin registers it.
 WEIGHT_RULE = "perennial_airflow.priority.LiveFirst"
@@ -86,6 +78,14 @@ def load_model(model: str) -> tuple[ModelSpec, Settings]:
     return load_spec(spec_path(settings, model)), settings
 
 
+def retry_arguments(settings: Settings) -> dict[str, Any]:
+    """How tasks are tried again: it helps against what was away or killed, never against wrong data or a wrong spec."""
+    delay = timedelta(seconds=settings.retry_delay_seconds)
+    again = RetryRule(exception="perennial.errors.RetryableError", action=RetryAction.RETRY, retry_delay=delay)
+    never = RetryRule(exception="perennial.errors.PermanentError", action=RetryAction.FAIL, reason="trying again cannot help")
+    return {"retries": 3, "retry_delay": delay, "retry_policy": ExceptionRetryPolicy(rules=[never, again])}
+
+
 @contextmanager
 def loop_dag(kind: str, spec: ModelSpec, *, doc: str, params: dict[str, Param], **options: Any) -> Iterator[DAG]:
     """A Dag `<kind>__<model>` with what all Dags of the loop share; `options` go to the Dag as they are."""
@@ -96,9 +96,7 @@ def loop_dag(kind: str, spec: ModelSpec, *, doc: str, params: dict[str, Param], 
         tags=[kind, spec.model],
         default_args={
             "owner": spec.owner.name,
-            "retries": 3,
-            "retry_delay": timedelta(seconds=10),
-            "retry_policy": RETRY_POLICY,
+            **retry_arguments(Settings.load()),
             "on_failure_callback": mail_failure,
             "weight_rule": WEIGHT_RULE,
         },
@@ -122,7 +120,7 @@ def nightly_dag(dag_id: str, *, cron: str, doc: str, params: dict[str, Param]) -
         catchup=False,
         max_active_runs=1,
         params=params,
-        default_args={"retries": 3, "retry_delay": timedelta(seconds=10), "retry_policy": RETRY_POLICY},
+        default_args=retry_arguments(Settings.load()),
     ) as dag:
         yield dag
 

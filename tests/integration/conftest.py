@@ -9,72 +9,27 @@ A test asks for as much of it as it needs, and what one test started the next on
 Inside such a test `Settings.load()` and child processes find the same stack through `PERENNIAL_*` variables.
 """
 
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from perennial.adapters.airflow_api import AirflowApi, DagRunState
 from perennial.adapters.flights import load_flights
+from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, spec_path
-from perennial.stack.lifecycle import down, up
 from perennial.steps.rows import read_feature_rows
 from support.dags.loop import AS_OF, MODEL, RELEASE, RETRAIN, Loop
-from support.free_ports import find_free_block, find_free_ports
+from support.stacks.stack import Stack, StackFactory, making_stacks
 from support.waiting import wait_for
-
-_N_BENTO_PORTS = 20
-
-
-@dataclass(kw_only=True)
-class Stack:
-    """One stack in a folder of its own; `environment` leads any process to it."""
-
-    folder: Path
-    environment: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def settings(self) -> Settings:
-        return Settings.load(self.environment)
-
-    def up(self, *services: str) -> Settings:
-        """Start services and what they need, all for no name; what runs stays as it is."""
-        up(self.settings, names=services)
-        return self.settings
-
-    def down(self) -> int:
-        return down(self.settings)
-
-
-StackFactory = Callable[..., Stack]
 
 
 @pytest.fixture(scope="session")
 def make_stack() -> Iterator[StackFactory]:
     """Makes further stacks, with `PERENNIAL_*` variables over the defaults; they end with the session."""
-    stacks: list[Stack] = []
-
-    def make(**variables: str) -> Stack:
-        folder = Path(tempfile.mkdtemp(prefix="pn", dir="/tmp"))
-        stacks.append(Stack(folder=folder, environment=_environment(folder) | variables))
-        return stacks[-1]
-
-    yield make
-    # Ending is mostly waiting.
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(_end, stacks))
-
-
-def _end(stack: Stack) -> None:
-    stack.down()
-    shutil.rmtree(stack.folder)
+    with making_stacks() as make:
+        yield make
 
 
 @pytest.fixture(scope="session")
@@ -118,11 +73,3 @@ def _lead_to_the_stack(request: pytest.FixtureRequest, monkeypatch: pytest.Monke
         return
     for name, value in request.getfixturevalue("stack").environment.items():
         monkeypatch.setenv(name, value)
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    names = ("AIRFLOW", "MLFLOW", "GATEWAY", "SMTP", "INBOX", "POSTGRES")
-    ports = {f"PERENNIAL_{name}_PORT": str(port) for name, port in zip(names, find_free_ports(len(names)), strict=True)}
-    block = find_free_block(_N_BENTO_PORTS)
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PERENNIAL_")}
-    return inherited | ports | {"PERENNIAL_BENTO_PORTS": f"{block[0]}-{block[-1]}", "PERENNIAL_VAR": str(folder / "var")}

@@ -53,6 +53,7 @@ class Settings(BaseModel):
     mlflow_url: str
     training_slots: int = Field(ge=0)
     threads_per_task: int = Field(ge=1)
+    retry_delay_seconds: int = Field(ge=1)
     prediction_spool_mb: int = Field(ge=1)
     keep_versions_days: int = Field(ge=1)
     keep_run_files_days: int = Field(ge=1)

@@ -1,0 +1,75 @@
+"""A stack that was prepared once and stopped: databases, migrations and secrets, which other stacks begin with as a copy.
+
+A fresh cluster with Airflow's and MLflow's tables takes 20 to 30 seconds, its copy one. It is made again when the lock, a migration
+or the code that makes it changes. `test_stack_compose.py` starts from nothing, and holds a copy against what comes of it.
+"""
+
+import fcntl
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from perennial.config.settings import Settings
+from perennial.stack.lifecycle import down, up
+from perennial.stack.postgres import connect
+from support.stacks.environment import stack_environment
+from support.stacks.projects import PROJECT
+
+CACHE = PROJECT / ".cache" / "stacks"
+# What of a stopped stack belongs to no place and no port.
+_KEPT = ("airflow", "postgres", "secrets")
+_MADE_BY = ("requirements.txt", "sql/migrations/*.sql", "include/perennial/stack/*.py", "tests/support/stacks/prepared.py")
+
+
+def copy_prepared(var: Path) -> None:
+    """Fill the folder of a stack that never ran; what is there already stays as it is."""
+    prepared = _prepare()
+    var.mkdir(parents=True, exist_ok=True)
+    # Ownership goes along: Postgres's files belong to an unprivileged user where we are root.
+    subprocess.run(["cp", "--archive", "--reflink=auto", "--no-clobber", f"{prepared}/.", str(var)], check=True)
+
+
+def _prepare() -> Path:
+    """Folder of the prepared stack, made unless it is there; several processes make it once."""
+    wanted = CACHE / _digest()
+    with _alone():
+        if not wanted.exists():
+            for outdated in (path for path in CACHE.iterdir() if path.is_dir()):
+                shutil.rmtree(outdated)
+            _make(wanted)
+    return wanted
+
+
+def _digest() -> str:
+    files = sorted(path for pattern in _MADE_BY for path in PROJECT.glob(pattern))
+    return hashlib.sha256(b"\0".join(path.name.encode() + path.read_bytes() for path in files)).hexdigest()[:16]
+
+
+def _make(wanted: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="pn", dir="/tmp") as folder:
+        settings = Settings.load(stack_environment(Path(folder)))
+        try:
+            up(settings, names=("airflow-metadata", "mlflow"))
+            # It names the folder of this stack; a server that finds no experiment makes it again.
+            with connect(settings, "mlflow", role="mlflow") as connection, connection.cursor() as cursor:
+                cursor.execute("DELETE FROM experiments")
+        finally:
+            down(settings)
+        unfinished = wanted.with_name(f".{wanted.name}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        for name in _KEPT:
+            subprocess.run(["cp", "--archive", str(settings.paths.var / name), str(unfinished)], check=True)
+    unfinished.rename(wanted)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
