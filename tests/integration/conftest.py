@@ -14,15 +14,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from perennial.adapters.airflow_api import AirflowApi, DagRunState
+from perennial.adapters.airflow_api import DagRunState
 from perennial.adapters.flights import load_flights
-from perennial.adapters.state import StateStore
-from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.steps.rows import read_feature_rows
-from support.dags.loop import AS_OF, MODEL, RELEASE, RETRAIN, Loop
+from support.dags.loop import AS_OF, MODEL, RELEASE, RETRAIN, Loop, open_loop
 from support.stacks.stack import Stack, StackFactory, making_stacks
-from support.waiting import wait_for
 
 
 @pytest.fixture(scope="session")
@@ -43,11 +40,8 @@ def loop(stack: Stack) -> Iterator[Loop]:
     """The stack with the example's warehouse and Dags."""
     settings = stack.up()
     load_flights(settings.database_url("warehouse"), settings.project, progress=lambda *_: None)
-    api = AirflowApi(settings.airflow_api_url, user="admin", password=settings.secret("admin_password"))
-    wait_for(lambda: api.has_dag(RETRAIN) and api.has_dag(RELEASE), what="Airflow parses the Dags", seconds=120)
-    assert api.read_import_errors() == []
-    yield Loop(settings=settings, api=api)
-    api.close()
+    with open_loop(settings, dags=(RETRAIN, RELEASE)) as loop:
+        yield loop
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from support.serving.served_models import register, release_version
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.xdist_group("loop"),
     pytest.mark.skipif(not shutil.which("curl"), reason="the examples ask with curl"),
     # MLflow warns of its own type hints while it is imported.
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),

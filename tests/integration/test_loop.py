@@ -24,7 +24,7 @@ from perennial.steps.modelling import feature_types
 from perennial.steps.reproduce import reproduce
 from support.dags.loop import AS_OF, MODEL, MONITOR, RETRAIN, Loop, text_of
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("loop")]
 
 
 def test_a_champion_serves_after_the_first_run(loop: Loop, first: DagRunState, row: dict[str, object]) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from perennial.config.settings import Settings
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("loop")]
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 

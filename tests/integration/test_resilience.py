@@ -1,9 +1,10 @@
-"""`kill -9` of one service at a time while a run is under way: the run ends well, and callers are served again by themselves."""
+"""`kill -9` of services while a run is under way: the run ends well, and callers are served again by themselves."""
 
 import os
 import signal
 
 import httpx
+import psutil
 import psycopg2
 import pytest
 
@@ -12,13 +13,17 @@ from perennial.adapters.airflow_api import DagRunState
 from support.dags.loop import AS_OF, MODEL, Loop
 from support.waiting import wait_for
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("loop")]
+
+
+def pid(loop: Loop, program: str) -> int:
+    [state] = [each for each in supervisor.program_states(loop.settings) if each.program.startswith(program)]
+    assert state.pid
+    return state.pid
 
 
 def kill(loop: Loop, program: str) -> None:
-    [state] = [each for each in supervisor.program_states(loop.settings) if each.program.startswith(program)]
-    assert state.pid
-    os.kill(state.pid, signal.SIGKILL)
+    os.kill(pid(loop, program), signal.SIGKILL)
 
 
 def is_training(loop: Loop, run: DagRunState) -> bool:
@@ -34,13 +39,24 @@ def answers(loop: Loop, row: dict[str, object]) -> bool:
         return False
 
 
-@pytest.mark.parametrize("service", ["scheduler", "postgres", "mlflow"])
-def test_a_run_survives_the_end_of(loop: Loop, first: DagRunState, row: dict[str, object], service: str) -> None:
+@pytest.mark.parametrize(
+    "services",
+    [
+        ("mlflow", "postgres", "scheduler"),
+        *(pytest.param((service,), marks=pytest.mark.soak) for service in ("scheduler", "postgres", "mlflow")),
+    ],
+    ids="-".join,
+)
+def test_a_run_survives_the_end_of(loop: Loop, first: DagRunState, row: dict[str, object], services: tuple[str, ...]) -> None:
     before = loop.champion()
-    run = loop.start(f"without-{service}", as_of=AS_OF, candidates=["baseline", "logistic"])
+    run = loop.start(f"without-{'-'.join(services)}", as_of=AS_OF, candidates=["baseline", "logistic"])
     wait_for(lambda: is_training(loop, run), what="training begins", seconds=300)
-    kill(loop, service)
+    workers = [process for service in services for process in psutil.Process(pid(loop, service)).children(recursive=True)]
+    assert workers
+    for service in services:
+        kill(loop, service)
     assert answers(loop, row), "callers need none of these services"
+    wait_for(lambda: not any(worker.is_running() for worker in workers), what="what ran below them has ended")
     assert loop.finish(run) == "success", loop.task_states(run)
     decision = loop.decision(run.dag_run_id)
     assert decision is not None

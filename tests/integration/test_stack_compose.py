@@ -17,6 +17,7 @@ from perennial.config.settings import read_env_file
 from perennial.stack.status import read_status
 from perennial.stack.waiting import wait_until
 from support.stacks.compose_file import read_compose_file
+from support.stacks.contents import read_contents
 
 pytestmark = pytest.mark.integration
 
@@ -88,7 +89,7 @@ class Containers:
 
 @pytest.fixture
 def containers(make_stack):
-    stack = make_stack()
+    stack = make_stack(from_nothing=True)
     ports = {name: value for name, value in stack.environment.items() if name.startswith("PERENNIAL_")}
     compose = read_compose_file(read_env_file(PROJECT / ".env") | ports)
     file_environment = compose["services"]["scheduler"]["environment"]
@@ -102,7 +103,7 @@ def containers(make_stack):
     containers.stop_all()
 
 
-def test_every_service_of_the_file_runs_and_gets_healthy(containers, monkeypatch):
+def test_every_service_of_the_file_runs_and_gets_healthy(containers, make_stack, monkeypatch):
     containers.start_all()
     servers = [name for name, service in containers.services.items() if "healthcheck" in service]
     for name in servers:
@@ -115,3 +116,13 @@ def test_every_service_of_the_file_runs_and_gets_healthy(containers, monkeypatch
 
     up(Settings.load())
     assert read_status(Settings.load()).is_healthy
+    # It was made from nothing. Most tests begin with a copy of a stack that was prepared once: it has the same in it.
+    made, copied = Settings.load(), make_stack().up("postgres")
+    assert read_contents(copied) == read_contents(made)
+    assert list_names(copied.paths.secrets) == list_names(made.paths.secrets)
+    stamp = "airflow/migrated"
+    assert (copied.paths.var / stamp).read_text() == (made.paths.var / stamp).read_text()
+
+
+def list_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

@@ -3,9 +3,11 @@
 import email
 import email.policy
 import mailbox
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import EmailMessage
+from typing import Any
 
 import httpx
 
@@ -23,10 +25,17 @@ ENDED = ("success", "failed")
 
 @dataclass(frozen=True, kw_only=True)
 class Loop:
-    """The example model's loop on one stack."""
+    """The loop on one stack, by default that of the example's model; `pages` asks as Airflow's own pages do."""
 
     settings: Settings
     api: AirflowApi
+    pages: httpx.Client
+
+    def call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        """Ask Airflow what `AirflowApi` does not, such as `("POST", "/backfills", json=...)`."""
+        answer = self.pages.request(method, path, **options)
+        assert answer.is_success, answer.text
+        return answer.json()
 
     def start(self, dag_run_id: str, **params: object) -> DagRunState:
         return self.api.trigger(RETRAIN, dag_run_id, params)
@@ -70,6 +79,19 @@ class Loop:
         box = mailbox.Maildir(self.settings.paths.inbox, create=False)
         found = [email.message_from_bytes(box.get_bytes(key), policy=email.policy.default) for key in box.keys()]  # noqa: SIM118 - a Maildir iterates over its messages
         return [mail for mail in found if dag_run_id in text_of(mail)]
+
+
+@contextmanager
+def open_loop(settings: Settings, *, dags: Iterable[str]) -> Iterator[Loop]:
+    """The loop of a stack that runs, once Airflow has parsed these Dags, and no file wrongly."""
+    password = settings.secret("admin_password")
+    with AirflowApi(settings.airflow_api_url, user="admin", password=password) as api:
+        wait_for(lambda: all(api.has_dag(dag) for dag in dags), what="Airflow parses the Dags", seconds=180, pause_seconds=0.5)
+        assert api.read_import_errors() == []
+        login = httpx.post(f"{settings.airflow_api_url}/auth/token", json={"username": "admin", "password": password}, timeout=30)
+        headers = {"Authorization": f"Bearer {login.json()['access_token']}"}
+        with httpx.Client(base_url=f"{settings.airflow_api_url}/api/v2", headers=headers, timeout=60) as pages:
+            yield Loop(settings=settings, api=api, pages=pages)
 
 
 def text_of(mail: EmailMessage) -> str:

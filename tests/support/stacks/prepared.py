@@ -1,7 +1,7 @@
 """A stack that was prepared once and stopped: databases, migrations and secrets, which other stacks begin with as a copy.
 
-A fresh cluster with Airflow's and MLflow's tables takes 20 to 30 seconds, its copy one. It is made again when the lock, a migration
-or the code that makes it changes. `test_stack_compose.py` starts from nothing, and holds a copy against what comes of it.
+A fresh cluster with Airflow's and MLflow's tables takes 20 to 30 seconds, its copy one. It is made again when the lock, a
+migration or the code that makes it changes. `test_stack_compose.py` starts from nothing, and holds a copy against that.
 """
 
 import fcntl

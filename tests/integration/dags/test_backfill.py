@@ -2,90 +2,40 @@
 
 import json
 import mailbox
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import httpx
 import psycopg2
 import pytest
-import yaml
 
-from perennial.adapters.airflow_api import AirflowApi, DagInterval
-from perennial.adapters.flights import load_flights
+from perennial.adapters.airflow_api import DagInterval
 from perennial.adapters.registry import Registry
 from perennial.adapters.state import StateStore
-from perennial.config.settings import Settings
 from support.dags.loop import MODEL, RELEASE, RETRAIN, Loop
 from support.pages.html_checks import check_html
+from support.stacks.services import perennial
 from support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.xdist_group("dags"),
     # MLflow warns of its own type hints while it is imported.
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
 
-PROJECT = Path(__file__).parents[2]
-SMALL = {
-    "budget": {"trials": 2, "seconds": 20, "rows": 12000, "folds": 2},
-    "candidates": {
-        "baseline": {"algorithm": "prior"},
-        "logistic": {"algorithm": "logistic_regression", "search": {"C": {"low": 0.01, "high": 1.0, "log": True}}},
-    },
-    "gates": {"floors": {"roc_auc": 0.5}, "latency_ms": 1000},
-    "release": {"shadow": None, "canary": None, "drain_seconds": 0.1},
-}
 MARCH, APRIL, MAY = (datetime(2013, month, 1, 6, tzinfo=UTC) for month in (3, 4, 5))
 CHAMPION_RUN = "champion"
 
 
 @pytest.fixture(scope="module")
-def stack(make_stack, tmp_path_factory):
-    """A stack on a project of its own, whose model trains in seconds."""
-    project = tmp_path_factory.mktemp("project")
-    for name in (".env", "airflow.cfg"):
-        shutil.copy(PROJECT / name, project / name)
-    for name in ("bentos", "dags", "include/expectations", "plugins", "sql"):
-        shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
-    spec = yaml.safe_load((PROJECT / "include/models/flight_delay.yaml").read_text())
-    (project / "include" / "models").mkdir()
-    (project / "include" / "models" / f"{MODEL}.yaml").write_text(yaml.safe_dump({**spec, **SMALL}, sort_keys=False))
-    stack = make_stack(PERENNIAL_PROJECT=str(project))
-    stack.up()
-    yield stack
-    stack.down()
-
-
-@pytest.fixture(scope="module")
-def loop(stack) -> Iterator[Loop]:
-    """The stack with a champion that learned until May. Its run has a logical date, within what is backfilled later."""
-    settings = stack.settings
-    load_flights(settings.database_url("warehouse"), settings.project, progress=lambda *_: None)
-    with AirflowApi(settings.airflow_api_url, user="admin", password=settings.secret("admin_password")) as api:
-        wait_for(lambda: api.has_dag(RETRAIN) and api.has_dag(RELEASE), what="Airflow parses the Dags", seconds=120)
-        loop = Loop(settings=settings, api=api)
-        body = {"dag_run_id": CHAMPION_RUN, "logical_date": APRIL.isoformat(), "conf": {"as_of": "2013-06-01"}}
-        call(settings, "POST", f"/dags/{RETRAIN}/dagRuns", json=body)
-        run = api.read_dag_run(RETRAIN, CHAMPION_RUN)
-        assert loop.finish(run) == "success", loop.task_states(run)
-        assert loop.finish_release(run) == "success"
-        yield loop
-
-
-def call(settings: Settings, method: str, path: str, **options: Any) -> dict[str, Any]:
-    """The API that Airflow's own pages call."""
-    login = {"username": "admin", "password": settings.secret("admin_password")}
-    token = httpx.post(f"{settings.airflow_api_url}/auth/token", json=login, timeout=30).json()["access_token"]
-    headers = {"Authorization": f"Bearer {token}"}
-    answer = httpx.request(method, f"{settings.airflow_api_url}/api/v2{path}", headers=headers, timeout=60, **options)
-    assert answer.is_success, answer.text
-    return answer.json()
+def served(loop: Loop) -> Loop:
+    """The loop with a champion that learned until May. Its run has a logical date, within what is backfilled later."""
+    body = {"dag_run_id": CHAMPION_RUN, "logical_date": APRIL.isoformat(), "conf": {"as_of": "2013-06-01"}}
+    loop.call("POST", f"/dags/{RETRAIN}/dagRuns", json=body)
+    run = loop.api.read_dag_run(RETRAIN, CHAMPION_RUN)
+    assert loop.finish(run) == "success", loop.task_states(run)
+    assert loop.finish_release(run) == "success"
+    return loop
 
 
 def read_world(loop: Loop) -> dict[str, object]:
@@ -97,10 +47,10 @@ def read_world(loop: Loop) -> dict[str, object]:
         "aliases": [registry.read_alias(MODEL, alias) for alias in ("champion", "challenger")],
         "gateway": {path.name: path.read_bytes() for path in gateway},
         "mails": len(mailbox.Maildir(settings.paths.inbox, create=False)),
-        "assets": call(settings, "GET", "/assets/events")["total_entries"],
-        "releases": call(settings, "GET", f"/dags/{RELEASE}/dagRuns")["total_entries"],
+        "assets": loop.call("GET", "/assets/events")["total_entries"],
+        "releases": loop.call("GET", f"/dags/{RELEASE}/dagRuns")["total_entries"],
         "decision": loop.decision(CHAMPION_RUN),
-        "release": query(loop, "SELECT * FROM release WHERE mode = 'live' ORDER BY model_version"),
+        "release": query(loop, f"SELECT * FROM release WHERE mode = 'live' AND model = '{MODEL}' ORDER BY model_version"),
     }
 
 
@@ -134,18 +84,13 @@ def finish_backfill(loop: Loop) -> list[DagInterval]:
     return loop.api.read_intervals(RETRAIN, datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 12, 31, tzinfo=UTC))
 
 
-def perennial(stack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("perennial")), *arguments]
-    environ = {**os.environ, **stack.environment}
-    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=600, check=False)
-
-
 @pytest.fixture(scope="module")
-def backfilled(loop: Loop) -> dict[str, object]:
+def backfilled(served: Loop) -> dict[str, object]:
     """The world as it was before a backfill of two intervals, which has ended."""
+    loop = served
     before = read_world(loop)
     body = {"dag_id": RETRAIN, "from_date": "2013-02-01T00:00:00Z", "to_date": "2013-03-31T00:00:00Z", "max_active_runs": 2}
-    call(loop.settings, "POST", "/backfills", json=body)
+    loop.call("POST", "/backfills", json=body)
     runs = [run for run in finish_backfill(loop) if run.run_type == "backfill"]
     assert [(run.state, run.as_of) for run in runs] == [("success", MARCH), ("success", APRIL)]
     return before
@@ -166,7 +111,7 @@ def test_it_registers_a_version_for_each_interval_with_tags_that_say_so(loop: Lo
 
 def test_its_tasks_weigh_less_than_those_of_any_live_run(loop: Loop, backfilled: dict[str, object]) -> None:
     def weights(dag_run_id: str) -> list[int]:
-        found = call(loop.settings, "GET", f"/dags/{RETRAIN}/dagRuns/{dag_run_id}/taskInstances")["task_instances"]
+        found = loop.call("GET", f"/dags/{RETRAIN}/dagRuns/{dag_run_id}/taskInstances")["task_instances"]
         return [each["priority_weight"] for each in found]
 
     assert max(weights(f"backfill__{MARCH.isoformat()}")) < min(weights(CHAMPION_RUN))
@@ -204,11 +149,11 @@ def test_done_over_it_makes_nothing_twice_and_leaves_a_live_runs_record_alone(
     assert len(pages) == 2
 
 
-def test_what_is_there_is_not_done_again_unless_asked(stack, loop: Loop, backfilled: dict[str, object]) -> None:
+def test_what_is_there_is_not_done_again_unless_asked(loop: Loop, backfilled: dict[str, object]) -> None:
     before = read_made(loop)
-    create = ("airflow", "backfill", "create", "--dag-id", RETRAIN, "--from-date", "2013-02-01", "--to-date", "2013-03-31")
+    body = {"dag_id": RETRAIN, "from_date": "2013-02-01T00:00:00Z", "to_date": "2013-03-31T00:00:00Z", "max_active_runs": 2}
     for reprocess in ("none", "failed"):
-        assert perennial(stack, *create, "--reprocess-behavior", reprocess).returncode == 0
+        loop.call("POST", "/backfills", json=body | {"reprocess_behavior": reprocess})
         finish_backfill(loop)
     assert read_made(loop) == before
 
@@ -231,7 +176,7 @@ def test_a_backfills_version_is_released_by_force_only(stack, loop: Loop, backfi
     champion = loop.champion()
     assert champion is not None
     assert champion.model_version == 2
-    [(actor, reason)] = query(loop, "SELECT actor, detail ->> 'reason' FROM audit WHERE action = 'force'")
+    [(actor, reason)] = query(loop, f"SELECT actor, detail ->> 'reason' FROM audit WHERE action = 'force' AND model = '{MODEL}'")
     assert (actor, reason) == ("admin", "to compare with March")
 
     again = perennial(stack, "release", MODEL, "2")

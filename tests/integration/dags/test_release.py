@@ -4,10 +4,8 @@ import getpass
 import json
 import mailbox
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email import message_from_bytes
@@ -18,7 +16,6 @@ from typing import Any
 import httpx
 import psycopg2
 import pytest
-import yaml
 from psycopg2.extras import RealDictCursor
 
 from perennial.adapters.state import StateStore
@@ -26,40 +23,33 @@ from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.contracts import RegisteredVersion
 from perennial.steps.approval import Answer, record_answer
+from support.dags.loop import Loop
 from support.pages.doc_examples import examples_to_run, run_example
 from support.serving.served_models import ROW, accept
 from support.serving.served_models import register as register_model
-from support.stacks.projects import PROJECT, make_project
+from support.stacks.services import perennial
 from support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.xdist_group("dags"),
     # MLflow warns of its own type hints while it is imported.
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
 
-QUICK = {"shadow": None, "canary": None, "drain_seconds": 0.1}
-ASKED = {**QUICK, "approval": "required"}
-MODELS = {
-    "asked": {**ASKED, "approval_policy": {"within": "1 hour"}},
-    "late_no": {**ASKED, "approval_policy": {"within": "3 seconds", "otherwise": "reject"}},
-    "late_yes": {**ASKED, "approval_policy": {"within": "3 seconds", "otherwise": "approve"}},
-    "back": QUICK,
-    "spare": QUICK,
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Airflow:
-    """The API that Airflow's own pages call."""
+    """Runs as a person starts, watches and answers them."""
 
-    settings: Settings
-    client: httpx.Client
+    loop: Loop
+
+    @property
+    def settings(self) -> Settings:
+        return self.loop.settings
 
     def call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        answer = self.client.request(method, path, **options)
-        assert answer.is_success, answer.text
-        return answer.json()
+        return self.loop.call(method, path, **options)
 
     def start(self, dag_id: str, **params: object) -> str:
         """Path of a new run."""
@@ -95,31 +85,8 @@ class Airflow:
 
 
 @pytest.fixture(scope="module")
-def stack(make_stack, tmp_path_factory):
-    """A stack on a project of its own, with a model for each kind of approval."""
-    project = make_project(tmp_path_factory.mktemp("project"))
-    spec = yaml.safe_load((PROJECT / "include/models/flight_delay.yaml").read_text())
-    for model, release in MODELS.items():
-        (project / "include" / "models" / f"{model}.yaml").write_text(
-            yaml.safe_dump({**spec, "model": model, "release": release})
-        )
-    stack = make_stack(PERENNIAL_PROJECT=str(project))
-    stack.up()
-    yield stack
-    stack.down()
-
-
-@pytest.fixture(scope="module")
-def airflow(stack) -> Iterator[Airflow]:
-    settings = stack.settings
-    login = {"username": "admin", "password": settings.secret("admin_password")}
-    token = httpx.post(f"{settings.airflow_api_url}/auth/token", json=login).json()["access_token"]
-    headers = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=f"{settings.airflow_api_url}/api/v2", headers=headers, timeout=30) as client:
-        wanted = {f"{kind}__{model}" for kind in ("release", "rollback") for model in MODELS}
-        found = lambda: {dag["dag_id"] for dag in client.get("/dags", params={"limit": 100}).json()["dags"]}  # noqa: E731
-        wait_for(lambda: wanted <= found(), what="Airflow parses the Dags", seconds=120)
-        yield Airflow(settings=settings, client=client)
+def airflow(loop: Loop) -> Airflow:
+    return Airflow(loop=loop)
 
 
 @pytest.fixture(scope="module")
@@ -281,28 +248,23 @@ def test_a_person_brings_the_last_champion_back_within_seconds(airflow, two_cham
     assert "[perennial] back: rolled back from version 2 to version 1 by admin" in read_mails(settings, "back")
 
 
-def roll_back(stack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).parent / "perennial"), "rollback", *arguments]
-    return subprocess.run(command, env=dict(stack.environment), capture_output=True, text=True, check=False, timeout=60)
-
-
 def test_the_same_from_a_terminal(stack, airflow, two_champions):
     here = int(serving_version(airflow.settings, "back") or 0)
     there = 3 - here
-    done = roll_back(stack, "back", "--to", str(there), "--reason", "from a terminal", "--json")
+    done = perennial(stack, "rollback", "back", "--to", str(there), "--reason", "from a terminal", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert (said["before"], said["model_version"], said["actor"]) == (here, there, f"cli:{getpass.getuser()}")
     assert said["seconds"] < 30
     assert serving_version(airflow.settings, "back") == str(there)
-    again = roll_back(stack, "back", "--to", str(there), "--reason", "once more")
+    again = perennial(stack, "rollback", "back", "--to", str(there), "--reason", "once more")
     assert (again.returncode, f"version {there} serves already" in again.stdout) == (0, True)
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["no_such_model", "--reason", "x"], 1, "models: asked"),
+        (["no_such_model", "--reason", "x"], 1, "models: asked, "),
         (["back", "--reason", " "], 1, "a rollback needs a reason"),
         (["back", "--to", "9", "--reason", "x"], 1, "back version 9 never served"),
         (["spare", "--reason", "x"], 1, "spare has no champion"),
@@ -310,10 +272,10 @@ def test_the_same_from_a_terminal(stack, airflow, two_champions):
     ],
 )
 def test_a_rollback_that_cannot_be_says_why(stack, two_champions, arguments: list[str], code: int, said: str):
-    done = roll_back(stack, *arguments)
+    done = perennial(stack, "rollback", *arguments)
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
 
 
 def test_a_rollback_needs_a_reason(airflow):
-    answer = airflow.client.post("/dags/rollback__back/dagRuns", json={"logical_date": None, "conf": {}})
+    answer = airflow.loop.pages.post("/dags/rollback__back/dagRuns", json={"logical_date": None, "conf": {}})
     assert (answer.status_code, "reason" in answer.text) == (400, True)

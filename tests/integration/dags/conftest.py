@@ -1,0 +1,37 @@
+"""One stack, whose project has the models that these tests run Dags of: small ones, that train and release in seconds.
+
+The example as it is shipped goes round in `integration/test_loop.py`. All files of this folder are of the group `dags`,
+so that one worker starts one stack for them.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perennial.adapters.flights import load_flights
+from support.dags.loop import MODEL, Loop, open_loop
+from support.dags.project import MONITORED, RELEASED, make_dags_project
+from support.stacks.stack import Stack, StackFactory
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dags_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="session")
+def stack(make_stack: StackFactory, project: Path) -> Stack:
+    stack = make_stack(PERENNIAL_PROJECT=str(project))
+    stack.up()
+    return stack
+
+
+@pytest.fixture(scope="session")
+def loop(stack: Stack) -> Iterator[Loop]:
+    """The stack once all of its Dags are parsed, with the example's warehouse."""
+    settings = stack.settings
+    load_flights(settings.database_url("warehouse"), settings.project, progress=lambda *_: None)
+    dags = [*(f"release__{model}" for model in (MODEL, *RELEASED)), *(f"monitor__{model}" for model in MONITORED), "probe_dag"]
+    with open_loop(settings, dags=dags) as loop:
+        yield loop
