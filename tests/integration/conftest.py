@@ -9,13 +9,14 @@ A test asks for as much of it as it needs, and what one test started the next on
 Inside such a test `Settings.load()` and child processes find the same stack through `PERENNIAL_*` variables.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from perennial.adapters.airflow_api import DagRunState
 from perennial.adapters.flights import load_flights
+from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.steps.rows import read_feature_rows
 from support.dags.loop import AS_OF, MODEL, RELEASE, RETRAIN, Loop, open_loop
@@ -35,10 +36,39 @@ def stack(make_stack: StackFactory) -> Stack:
     return make_stack()
 
 
+_WITH_AIRFLOW = pytest.StashKey[list[Stack]]()
+
+
 @pytest.fixture(scope="session")
-def loop(stack: Stack) -> Iterator[Loop]:
+def up_with_airflow(request: pytest.FixtureRequest) -> Callable[[Stack], Settings]:
+    """Starts all of a stack until the tests of its group are over: idle, Airflow would take a third of a core from the others."""
+    started = request.session.stash.setdefault(_WITH_AIRFLOW, [])
+
+    def start(stack: Stack) -> Settings:
+        started.append(stack)
+        return stack.up()
+
+    return start
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End what `up_with_airflow` started; a stack that others use as well starts again what they need."""
+    started = item.session.stash.get(_WITH_AIRFLOW, [])
+    if started and nextitem and _group(item) != _group(nextitem):
+        while started:
+            started.pop().down()
+
+
+def _group(item: pytest.Item) -> object:
+    marker = item.get_closest_marker("xdist_group")
+    return marker and marker.args[0]
+
+
+@pytest.fixture(scope="session")
+def loop(stack: Stack, up_with_airflow: Callable[[Stack], Settings]) -> Iterator[Loop]:
     """The stack with the example's warehouse and Dags."""
-    settings = stack.up()
+    settings = up_with_airflow(stack)
     load_flights(settings.database_url("warehouse"), settings.project, progress=lambda *_: None)
     with open_loop(settings, dags=(RETRAIN, RELEASE)) as loop:
         yield loop

@@ -4,12 +4,13 @@ The example as it is shipped goes round in `integration/test_loop.py`. All files
 so that one worker starts one stack for them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from perennial.adapters.flights import load_flights
+from perennial.config.settings import Settings
 from support.dags.loop import MODEL, Loop, open_loop
 from support.dags.project import MONITORED, RELEASED, make_dags_project
 from support.stacks.stack import Stack, StackFactory
@@ -22,15 +23,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def stack(make_stack: StackFactory, project: Path) -> Stack:
-    stack = make_stack(PERENNIAL_PROJECT=str(project))
-    stack.up()
-    return stack
+    return make_stack(PERENNIAL_PROJECT=str(project))
 
 
 @pytest.fixture(scope="session")
-def loop(stack: Stack) -> Iterator[Loop]:
+def loop(stack: Stack, up_with_airflow: Callable[[Stack], Settings]) -> Iterator[Loop]:
     """The stack once all of its Dags are parsed, with the example's warehouse."""
-    settings = stack.settings
+    settings = up_with_airflow(stack)
     load_flights(settings.database_url("warehouse"), settings.project, progress=lambda *_: None)
     dags = [*(f"release__{model}" for model in (MODEL, *RELEASED)), *(f"monitor__{model}" for model in MONITORED), "probe_dag"]
     with open_loop(settings, dags=dags) as loop:
