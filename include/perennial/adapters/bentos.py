@@ -1,5 +1,6 @@
 """BentoML: building bentos into the store, finding them there, and asking a running one over HTTP."""
 
+import hashlib
 import http.client
 import importlib.metadata
 import json
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -22,6 +24,12 @@ from perennial.errors import PackagingError, UnavailableError
 _logger = logging.getLogger(__name__)
 
 _BUILD_SECONDS = 120
+# What of a build's context is a version's own.
+OWN_FILES = ("model", "model.json", "golden.json")
+# Folder of bentos without a version's own files, by content.
+SHELLS = "shells"
+_SHELL = "shell"
+_DESCRIPTION = "bento.yaml"
 # Prometheus' text format; a timestamp may follow.
 _SAMPLE = re.compile(
     r"(?P<name>[^#\s{][^\s{]*(\{.*\})?) (?P<value>[-+]?([0-9.]+(e[-+]?[0-9]+)?|inf|nan))( [0-9]+)?", re.IGNORECASE
@@ -60,9 +68,11 @@ def read_golden_file(path: Path) -> Mapping[str, list[object]]:
 
 
 def build(settings: Settings, model: str, model_version: int, *, context: Path) -> Path:
-    """Build a bento from a folder with a recipe, in a process of its own: BentoML changes folder and imports the service.
+    """Build a bento from a folder with a recipe.
 
-    It is built in a store of its own and renamed, so that a bento that is there is complete. One that was there is replaced.
+    BentoML builds what versions have in common (recipe, code, requirements) once per content, and keeps it in `SHELLS`; a
+    version's bento is a copy of that with the version's own files. It is made in a store of its own and renamed, so that a
+    bento that is there is complete. One that was there is replaced.
 
     Raises
     ------
@@ -72,13 +82,61 @@ def build(settings: Settings, model: str, model_version: int, *, context: Path) 
     target = bento_path(settings, model, model_version)
     store = settings.paths.bentoml / "building" / f"{model}-v{model_version}"
     shutil.rmtree(store, ignore_errors=True)
-    arguments = ["build", "--name", model, "--version", f"v{model_version}", "--output", "tag"]
-    _run(arguments, context, store=store)
+    shell = settings.paths.bentoml / SHELLS / _digest(context)
+    if not shell.exists():
+        _build_shell(shell, context, store=store)
+    made = store / "made"
+    shutil.copytree(shell, made)
+    for name in OWN_FILES:
+        copy = shutil.copytree if (context / name).is_dir() else shutil.copy
+        copy(context / name, made / "src" / name)
+    _rename_bento(made, model, target.name)
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
-    (store / "bentos" / model / target.name).rename(target)
+    made.rename(target)
     shutil.rmtree(store, ignore_errors=True)
+    # Housekeeping goes by when it was last of use.
+    os.utime(shell / _DESCRIPTION)
     return target
+
+
+def _digest(context: Path) -> str:
+    """Of all that BentoML makes a shell of: the context but for the version's own files, and who builds."""
+    files = sorted(path for path in context.rglob("*") if path.is_file() and path.relative_to(context).parts[0] not in OWN_FILES)
+    digest = hashlib.sha256(f"{sys.version_info[:2]} {importlib.metadata.version('bentoml')}".encode())
+    for path in files:
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"\n{path.relative_to(context)} {content}".encode())
+    return digest.hexdigest()[:32]
+
+
+def _build_shell(shell: Path, context: Path, *, store: Path) -> None:
+    """In a process of its own, as BentoML changes folder and imports the service."""
+    _run(["build", "--name", _SHELL, "--version", _SHELL, "--output", "tag"], context, store=store)
+    built = store / "bentos" / _SHELL / _SHELL
+    for name in OWN_FILES:
+        path = built / "src" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shell.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        built.rename(shell)
+    except OSError:
+        # Another build of the same content was first.
+        if not shell.exists():
+            raise
+
+
+def _rename_bento(bento: Path, name: str, version: str) -> None:
+    """Give a copy of a shell its own name and version, where BentoML wrote those of the shell."""
+    own = {"name": name, "version": version, "creation_time": datetime.now(UTC).isoformat()}
+    lines = (bento / _DESCRIPTION).read_text().splitlines(keepends=True)
+    keys = [line.partition(":")[0] for line in lines]
+    if missing := sorted(own.keys() - set(keys)):
+        raise PackagingError(f"BentoML's {_DESCRIPTION} has no {missing[0]}", "install the BentoML of requirements.txt")
+    changed = [f"{key}: {json.dumps(own[key])}\n" if key in own else line for key, line in zip(keys, lines, strict=True)]
+    (bento / _DESCRIPTION).write_text("".join(changed))
+    readme = bento / "README.md"
+    readme.write_text(readme.read_text().replace(f":{_SHELL}\n", f":{version}\n", 1))
 
 
 def _run(arguments: Sequence[str], context: Path, *, store: Path) -> None:

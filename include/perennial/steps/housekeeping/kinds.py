@@ -90,7 +90,7 @@ class Reports:
 
 @dataclass(frozen=True, slots=True)
 class Bentos:
-    """Bentos that nothing runs from and nobody may want within seconds, and what is left of builds that broke off."""
+    """Bentos that nothing runs from and nobody may want within seconds, shells of bentos, what is left of broken builds."""
 
     scope: Scope
     kind: Kind = "bentos"
@@ -109,8 +109,9 @@ class Bentos:
         built = [
             self._last_of_use(item, versions) for item in _measure_groups(self._root, depth=3) if item.name.startswith("bentos/")
         ]
-        building = [item for item in _measure_groups(self._root, depth=2) if item.name.startswith(f"{_BUILDING}/")]
-        return self.scope.removable(self.kind, [*built, *building], needed=needed)
+        passing = (f"{_BUILDING}/", f"{bentos.SHELLS}/")
+        others = [item for item in _measure_groups(self._root, depth=2) if item.name.startswith(passing)]
+        return self.scope.removable(self.kind, [*built, *others], needed=needed)
 
     def remove(self, items: Iterable[Item]) -> Iterator[Item]:
         versions = {self._name(version): version for version in self.scope.versions}

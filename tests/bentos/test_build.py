@@ -1,0 +1,79 @@
+"""Building bentos: what versions have in common is built once, and each is a bento of its own all the same."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from perennial.adapters import bentos
+from perennial.config.settings import Settings
+from perennial.errors import PackagingError
+
+
+@pytest.fixture
+def settings(built_bento: Path) -> Settings:
+    """Where version 3 of `late` is built already."""
+    return Settings.load({"PERENNIAL_VAR": str(built_bento.parents[3])})
+
+
+@pytest.fixture
+def other(context: Path, tmp_path: Path) -> Path:
+    """A context of another version: the same code, other golden rows."""
+    shutil.copytree(context, tmp_path / "other")
+    (tmp_path / "other" / "golden.json").write_text(json.dumps({"rows": [], "probabilities": []}))
+    return tmp_path / "other"
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """BentoML is not there to build anything."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PackagingError("BentoML was asked to build")
+
+    monkeypatch.setattr(bentos, "_run", refuse)
+
+
+def test_another_version_of_the_same_code_is_made_without_bentoml(settings: Settings, other: Path, refused: None):
+    built = bentos.build(settings, "late", 4, context=other)
+    assert built == bentos.bento_path(settings, "late", 4)
+    assert bentos.read_golden_file(built) == {"rows": [], "probabilities": []}
+    assert bentos.read_golden_file(bentos.bento_path(settings, "late", 3))["rows"]
+    for name in ("model.json", "model/model.skops"):
+        assert (built / "src" / name).read_bytes() == (other / name).read_bytes()
+
+
+def test_bentoml_knows_each_by_its_own_name(settings: Settings, other: Path):
+    bentos.build(settings, "later", 1, context=other)
+    environment = {**os.environ, **bentos.serve_environment(settings)}
+    command = [sys.executable, "-m", "bentoml", "get", "later:v1", "--output", "json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    said = json.loads(done.stdout)
+    assert (said["name"], said["version"], said["entry_service"]) == ("later", "v1", "ModelService")
+    first, second = (bentos.bento_path(settings, *version) for version in (("late", 3), ("later", 1)))
+    created = [yaml.safe_load((path / "bento.yaml").read_text())["creation_time"] for path in (first, second)]
+    assert created[0] < created[1]
+    assert (second / "README.md").read_text().startswith("# ModelService:v1\n")
+
+
+@pytest.mark.parametrize("changed", ["perennial/core/rows.py", "perennial_bento/app.py", "requirements.txt", "bentofile.yaml"])
+def test_other_code_or_requirements_are_built_by_bentoml(settings: Settings, other: Path, refused: None, changed: str):
+    with (other / changed).open("a") as file:
+        file.write("# changed\n")
+    with pytest.raises(PackagingError, match="BentoML was asked to build"):
+        bentos.build(settings, "late", 5, context=other)
+    assert not bentos.bento_path(settings, "late", 5).exists()
+
+
+def test_what_a_killed_build_left_is_not_used(settings: Settings, other: Path, refused: None):
+    left = settings.paths.bentoml / "building" / "late-v6" / "made" / "src"
+    left.mkdir(parents=True)
+    (left / "left.py").write_text("raise SystemExit")
+    built = bentos.build(settings, "late", 6, context=other)
+    assert not (built / "src" / "left.py").exists()
+    assert not (settings.paths.bentoml / "building" / "late-v6").exists()
