@@ -1,12 +1,15 @@
 """Small models, registered in MLflow as `retrain` does it, and the real steps that lead them to callers."""
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import numpy as np
 import pandas as pd
 
 from perennial.adapters.registry import Registry
+from perennial.adapters.registry.pipelines import LoggedModel
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
@@ -57,7 +60,7 @@ def register(
     shift: float = 0.0,
     training_end: datetime = TRAINING_END,
 ) -> RegisteredVersion:
-    """Train a small model and register it as `retrain` does.
+    """Register a small model as `retrain` does.
 
     Parameters
     ----------
@@ -66,27 +69,15 @@ def register(
     shift
         Spoils the offline predictions that are kept with it.
     """
-    random = np.random.default_rng(seed if data_seed is None else data_seed)
-    frame = pd.DataFrame({"carrier": random.choice(["UA", "DL"], 400), "miles": random.integers(100, 900, 400)})
-    frame["wind"] = random.normal(10, 3, 400)
-    inputs = features_frame(frame, FEATURES)
-    labels = (frame["miles"] + random.normal(0, 200, 400) > 500).to_numpy().astype("int8")
-    pipeline = fit(build_pipeline("lightgbm", features=FEATURES, params={"n_estimators": 5}, seed=seed), inputs, labels)
-    offline = predict(pipeline, features_frame(GOLDEN_ROWS, FEATURES)) + shift
-    golden = {"rows": GOLDEN_ROWS, "probabilities": offline.tolist()}
-    return _record(settings, spec, pipeline, inputs, golden=golden, key=f"{spec.model}-{seed}", training_end=training_end)
-
-
-def _record(settings, spec, pipeline, inputs, *, golden, key, training_end) -> RegisteredVersion:
-    registry = Registry(settings.mlflow_tracking_url)
-    types = {name: {"type": kind, "nullable": nullable} for name, (kind, nullable) in FEATURES.items()}
+    model = _make_model(settings.mlflow_tracking_url, seed, seed if data_seed is None else data_seed)
+    registry, key = Registry(settings.mlflow_tracking_url), f"{spec.model}-{seed}"
     run_id = registry.start_run(spec.model, key, tags={"git_commit": "0" * 40})
     registry.log(run_id, metrics={"roc_auc": 0.7})
+    golden = {"rows": GOLDEN_ROWS, "probabilities": [each + shift for each in model.offline]}
     registry.log_text(run_id, json.dumps(golden), "golden.json")
-    packages = ("scikit-learn", "pandas", "lightgbm")
-    logged = registry.log_model(run_id, pipeline, features=FEATURES, example=inputs.head(2), packages=packages)
+    types = {name: {"type": kind, "nullable": nullable} for name, (kind, nullable) in FEATURES.items()}
     tags = {"features": json.dumps(types), "snapshot_id": key, "training_end": training_end.isoformat()}
-    made = registry.create_version(spec.model, logged, run_id=run_id, tags=tags)
+    made = registry.create_version(spec.model, model.logged, run_id=run_id, tags=tags)
     start, as_of = datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 4, 1, tzinfo=UTC)
     snapshot = Snapshot(
         snapshot_id=key, model=spec.model, as_of=as_of, start=start, holdout_start=TRAINING_END, n_rows=400,
@@ -100,6 +91,31 @@ def _record(settings, spec, pipeline, inputs, *, golden, key, training_end) -> R
         state.write_snapshot(snapshot, ())
         state.write_release(version, key)
     return version
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Model:
+    """A model that is saved to MLflow, and its predictions for the golden rows."""
+
+    logged: LoggedModel
+    offline: list[float]
+
+
+@cache
+def _make_model(url: str, seed: int, data_seed: int) -> _Model:
+    """Train a model and save it: once in each MLflow, for all versions that are to be made of it."""
+    random = np.random.default_rng(data_seed)
+    frame = pd.DataFrame({"carrier": random.choice(["UA", "DL"], 400), "miles": random.integers(100, 900, 400)})
+    frame["wind"] = random.normal(10, 3, 400)
+    inputs = features_frame(frame, FEATURES)
+    labels = (frame["miles"] + random.normal(0, 200, 400) > 500).to_numpy().astype("int8")
+    pipeline = fit(build_pipeline("lightgbm", features=FEATURES, params={"n_estimators": 5}, seed=seed), inputs, labels)
+    registry = Registry(url)
+    run_id = registry.start_run("models of the tests", f"{seed}-{data_seed}", tags={})
+    packages = ("scikit-learn", "pandas", "lightgbm")
+    logged = registry.log_model(run_id, pipeline, features=FEATURES, example=inputs.head(2), packages=packages)
+    registry.finish_run(run_id)
+    return _Model(logged=logged, offline=predict(pipeline, features_frame(GOLDEN_ROWS, FEATURES)).tolist())
 
 
 def accept(settings: Settings, version: RegisteredVersion, *, champion: int | None = None) -> None:
