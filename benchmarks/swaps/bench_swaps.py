@@ -15,7 +15,7 @@ from perennial.stack.lifecycle import down, up
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
 from support.serving.swap_records import compare_log, describe, explain_failures, find_strays, find_unexplained
-from support.serving.swaps import Swapped, package_model, swap_twenty_times, swap_while_things_die
+from support.serving.swaps import Swapped, package_model, swap_under_load, swap_while_things_die
 
 PORTS = {"AIRFLOW": 18080, "MLFLOW": 15000, "GATEWAY": 13000, "SMTP": 11025, "INBOX": 18025, "POSTGRES": 15433}
 N_REQUESTS = 50_000
@@ -31,7 +31,7 @@ def main() -> None:
             up(settings, names=("gateway", "mlflow", "prediction-log"))
             model = package_model(settings, "swapped")
             runs = {
-                "all well": swap_twenty_times(model, n_requests=N_REQUESTS),
+                "all well": swap_under_load(model, n_swaps=20, n_requests=N_REQUESTS),
                 "things die": swap_while_things_die(model, away_seconds=AWAY_SECONDS),
             }
             is_kept = [report(title, swapped) for title, swapped in runs.items()]

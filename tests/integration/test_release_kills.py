@@ -27,7 +27,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
 
-MODEL = "killed"
 # In this order: where the release is when it is killed, by state of the release and number of stages that it has begun.
 MOMENTS = {
     "in its check": ("registered", 1),
@@ -63,46 +62,57 @@ def releasing(stack_environment: Mapping[str, str], version: RegisteredVersion) 
         process.stdin.close()
 
 
-def test_a_release_killed_in_every_state_is_completed_by_running_it_again(stack):
+@pytest.mark.parametrize(
+    "moments",
+    [
+        pytest.param(("in the first step of its canary", "as a champion"), id="canary and champion"),
+        pytest.param(tuple(MOMENTS), id="every state", marks=pytest.mark.soak),
+    ],
+)
+def test_a_release_killed_in_a_state_is_completed_by_running_it_again(stack, moments):
     settings = stack.up("postgres", "gateway", "mlflow")
-    spec = small_spec(settings, MODEL)
+    model = f"killed_{len(moments)}"
+    spec = small_spec(settings, model)
     champion, challenger = register(settings, spec, seed=1), register(settings, spec, seed=2)
     release_version(settings, spec, champion)
     build_bento(spec, challenger, settings=settings)
     with releasing(stack.environment, challenger) as process:
-        for moment, (state, n_stages) in MOMENTS.items():
+        for moment in moments:
+            state, n_stages = MOMENTS[moment]
             pid = process.start()
-            wait_for(lambda wanted=(state, n_stages): where(settings) == wanted, what=moment)
+            wait_for(lambda wanted=(state, n_stages): where(settings, model) == wanted, what=moment)
             os.kill(pid, signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL, moment
-            assert_one_champion(settings, 2 if state == "champion" else 1)
+            assert_one_champion(settings, model, 2 if state == "champion" else 1)
         process.start()
         assert process.wait() == 0
-    assert_one_champion(settings, 2)
-    assert where(settings) == ("champion", 4)
-    assert Registry(settings.mlflow_tracking_url).read_alias(MODEL, "champion") == 2
+    assert_one_champion(settings, model, 2)
+    assert where(settings, model) == ("champion", 4)
+    assert Registry(settings.mlflow_tracking_url).read_alias(model, "champion") == 2
     with StateStore(settings.state_url) as store:
-        assert {stage.outcome for stage in store.read_stages(MODEL, 2)} == {"passed"}
-    wait_for(lambda: {answer.headers["x-model-version"] for answer in ask(settings)} == {"2"}, what="the champion serves all")
+        assert {stage.outcome for stage in store.read_stages(model, 2)} == {"passed"}
+    wait_for(
+        lambda: {answer.headers["x-model-version"] for answer in ask(settings, model)} == {"2"}, what="the champion serves all"
+    )
     for version in (1, 2):
-        supervisor.remove_program(settings, program_name(MODEL, version))
+        supervisor.remove_program(settings, program_name(model, version))
 
 
-def where(settings: Settings) -> tuple[str, int]:
+def where(settings: Settings, model: str) -> tuple[str, int]:
     with StateStore(settings.state_url) as state:
-        return state.read_release(MODEL, 2).state, len(state.read_stages(MODEL, 2))
+        return state.read_release(model, 2).state, len(state.read_stages(model, 2))
 
 
-def assert_one_champion(settings: Settings, version: int) -> None:
+def assert_one_champion(settings: Settings, model: str, version: int) -> None:
     """In the table; and callers are answered, whoever may have been killed."""
     with StateStore(settings.state_url) as state:
-        assert state.read_champion(MODEL).model_version == version
-        assert [row.model_version for row in state.read_releases(MODEL, state="champion")] == [version]
-    assert {answer.status_code for answer in ask(settings)} == {200}
+        assert state.read_champion(model).model_version == version
+        assert [row.model_version for row in state.read_releases(model, state="champion")] == [version]
+    assert {answer.status_code for answer in ask(settings, model)} == {200}
 
 
-def ask(settings: Settings) -> list[httpx.Response]:
-    url = f"{settings.gateway_url}{predict_path(small_spec(settings, MODEL))}"
+def ask(settings: Settings, model: str) -> list[httpx.Response]:
+    url = f"{settings.gateway_url}{predict_path(small_spec(settings, model))}"
     return [httpx.post(url, json={"rows": [ROW]}, timeout=30) for _ in range(20)]
 
 

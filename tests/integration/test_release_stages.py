@@ -170,7 +170,11 @@ def arena(stack) -> Iterator[Arena]:
         supervisor.remove_program(settings, program_name(spec.model, version.model_version))
 
 
-@pytest.mark.parametrize("name", FAULTS)
+# One for each stage, and the one that only a process under load shows. The others differ by what is measured: `core` tests that.
+_ONCE = {"never ready", "errors", "errors, without a shadow", "leaks"}
+
+
+@pytest.mark.parametrize("name", [name if name in _ONCE else pytest.param(name, marks=pytest.mark.soak) for name in FAULTS])
 def test_a_bad_challenger_is_stopped_and_the_champion_serves_on(arena: Arena, name: str) -> None:
     fault = FAULTS[name]
     arena.tamper(fault)

@@ -1,12 +1,15 @@
 """The champion changes under load, all services well or some of them dying: callers notice no more than the docs promise."""
 
 import json
+import zlib
 from collections.abc import Iterator
 
 import pytest
 
+from perennial.adapters import supervisor
+from perennial.steps.serving import program_name
 from support.serving.swap_records import compare_log, describe, explain_failures, find_strays, find_unexplained
-from support.serving.swaps import Model, package_model, swap_twenty_times, swap_while_things_die
+from support.serving.swaps import Model, package_model, swap_under_load, swap_while_things_die
 
 pytestmark = [
     pytest.mark.integration,
@@ -14,7 +17,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
 
-N_REQUESTS = 10_000
 AWAY_SECONDS = 8.0
 # A steady load that leaves the machine some air.
 PAUSE_SECONDS = 0.008
@@ -22,25 +24,27 @@ PAUSE_SECONDS = 0.008
 N_FAILED_PER_KILL = 2
 
 
-@pytest.fixture(scope="module")
-def model(make_stack) -> Iterator[Model]:
-    """On a stack of its own, as its Postgres is stopped."""
-    stack = make_stack()
-    yield package_model(stack.up("gateway", "mlflow", "prediction-log"), "swapped")
-    stack.down()
+@pytest.fixture
+def model(stack, request) -> Iterator[Model]:
+    model = package_model(stack.up("gateway", "mlflow", "prediction-log"), f"swapped_{zlib.crc32(request.node.name.encode())}")
+    yield model
+    for version in model.versions:
+        supervisor.remove_program(model.settings, program_name(model.spec.model, version.model_version))
 
 
-def test_twenty_swaps_under_load_fail_no_request_and_lose_no_prediction(model):
-    swapped = swap_twenty_times(model, n_requests=N_REQUESTS, pause_seconds=PAUSE_SECONDS)
+@pytest.mark.parametrize(("n_swaps", "n_requests"), [(5, 1_500), pytest.param(20, 10_000, marks=pytest.mark.soak)])
+def test_swaps_under_load_fail_no_request_and_lose_no_prediction(model, n_swaps: int, n_requests: int):
+    swapped = swap_under_load(model, n_swaps=n_swaps, n_requests=n_requests, pause_seconds=PAUSE_SECONDS)
     print(json.dumps(describe(swapped), indent=1))
     assert swapped.load.failed == [], explain_failures(swapped)
-    assert len(swapped.switches) == 20
+    assert len(swapped.switches) == n_swaps
     assert find_strays(swapped) == []
     assert set(swapped.load.versions) == {"1", "2", "3"}
     logged = compare_log(swapped)
     assert (logged.missing, logged.wrong, logged.unanswered) == ([], {}, [])
 
 
+@pytest.mark.soak
 def test_swaps_with_a_database_away_and_bentos_killed_lose_no_prediction(model):
     swapped = swap_while_things_die(model, away_seconds=AWAY_SECONDS, pause_seconds=PAUSE_SECONDS)
     print(json.dumps(describe(swapped), indent=1))

@@ -24,6 +24,8 @@ from support.waiting import wait_for
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.soak,
+    pytest.mark.xdist_group("loop"),
     # MLflow warns of its own type hints while it is imported.
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
@@ -89,7 +91,12 @@ def kill(loop: Loop, run: DagRunState, task: str, is_there: Callable[[], bool]) 
         lambda: (found := running()) and is_there() and found, what=f"{task} is there", seconds=120
     )
     process.kill()
-    wait_for(lambda: read_task(loop, run, task).state == "up_for_retry", what=f"the end of {task} is noticed", seconds=120)
+
+    def is_tried_again() -> bool:
+        now = read_task(loop, run, task)
+        return now.state == "up_for_retry" or now.process_id != process.pid
+
+    wait_for(is_tried_again, what=f"the end of {task} is noticed", seconds=120)
 
 
 def read_task(loop: Loop, run: DagRunState, task: str) -> TaskState:

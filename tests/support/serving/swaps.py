@@ -178,11 +178,11 @@ class Swapped:
         process.wait(timeout=30)
 
 
-def swap_twenty_times(model: Model, *, n_requests: int, pause_seconds: float = 0.0) -> Swapped:
+def swap_under_load(model: Model, *, n_swaps: int, n_requests: int, pause_seconds: float = 0.0) -> Swapped:
     """Two releases through all stages, the first and the last of the swaps; between them rollbacks by hand."""
     one, two, three = model.versions
     with _under_load(model, "swapped", (one, two), pause_seconds=pause_seconds) as swapped:
-        swapped.swap(18)
+        swapped.swap(n_swaps - 2)
         swapped.promote(three)
         swapped.load.wait_until(lambda: len(swapped.load.answered) >= n_requests, f"{n_requests} answers", seconds=600)
     return swapped
