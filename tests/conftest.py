@@ -18,8 +18,12 @@ _ORDER = ("integration", "processes", "bentos", "dags", "plugins", "unit")
 _TESTS = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one file share a worker, and with it their fixtures; so do those of files that name a common group."""
+    """Tests of one file share a worker, and with it their fixtures; so do those of files that name a common group.
+
+    First, as pytest-xdist reads the groups afterwards.
+    """
     for item in items:
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.path.relative_to(_TESTS).with_suffix("").as_posix()))
