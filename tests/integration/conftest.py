@@ -12,14 +12,18 @@ Inside such a test `Settings.load()` and child processes find the same stack thr
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
+import psycopg2
 import pytest
 
 from perennial.adapters.airflow_api import DagRunState
-from perennial.adapters.flights import load_flights
+from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, spec_path
+from perennial.stack.postgres import connect
 from perennial.steps.rows import read_feature_rows
 from support.dags.loop import AS_OF, MODEL, RELEASE, RETRAIN, Loop, open_loop
+from support.data.state_tables import forget
+from support.data.warehouse_flights import load
 from support.stacks.stack import Stack, StackFactory, making_stacks
 
 
@@ -34,6 +38,40 @@ def make_stack() -> Iterator[StackFactory]:
 def stack(make_stack: StackFactory) -> Stack:
     """The stack that the tests of a session share. Nothing runs until a test calls its `up`."""
     return make_stack()
+
+
+@pytest.fixture(scope="module")
+def settings(stack: Stack) -> Settings:
+    """The shared stack with its Postgres; files whose tests need more of it have a fixture of this name of their own."""
+    return stack.up("postgres")
+
+
+@pytest.fixture(scope="module")
+def warehouse(stack: Stack) -> Settings:
+    """The shared stack with the example's flights in its warehouse: loaded for the first file that asks, found by the others."""
+    settings = stack.up("postgres")
+    load(settings)
+    return settings
+
+
+@pytest.fixture
+def state(settings: Settings) -> Iterator[StateStore]:
+    with StateStore(settings.state_url) as store:
+        yield store
+
+
+@pytest.fixture
+def cursor(settings: Settings) -> Iterator[psycopg2.extensions.cursor]:
+    """Plain SQL in the state database, each statement a transaction."""
+    with connect(settings, "perennial", role="perennial") as connection, connection.cursor() as open_cursor:
+        yield open_cursor
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest, settings: Settings) -> Iterator[str]:
+    """A model of the test's own, as the stack is shared; gone after it, so that no other test meets it."""
+    yield request.node.name
+    forget(settings, request.node.name)
 
 
 _WITH_AIRFLOW = pytest.StashKey[list[Stack]]()
@@ -69,7 +107,7 @@ def _group(item: pytest.Item) -> object:
 def loop(stack: Stack, up_with_airflow: Callable[[Stack], Settings]) -> Iterator[Loop]:
     """The stack with the example's warehouse and Dags."""
     settings = up_with_airflow(stack)
-    load_flights(settings.database_url("warehouse"), settings.project, progress=lambda *_: None)
+    load(settings)
     with open_loop(settings, dags=(RETRAIN, RELEASE)) as loop:
         yield loop
 

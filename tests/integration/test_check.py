@@ -13,7 +13,6 @@ import yaml
 from perennial.config.settings import Settings
 from perennial.errors import ConfigurationError
 from perennial.steps.check import Check, check_models
-from support.data.warehouse_flights import load
 
 pytestmark = [
     pytest.mark.integration,
@@ -40,8 +39,7 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def settings(stack, project) -> Settings:
-    load(stack.up("postgres"))
+def settings(warehouse, stack, project) -> Settings:
     return Settings.load(stack.environment | {"PERENNIAL_PROJECT": str(project)})
 
 
@@ -166,8 +164,7 @@ def command(environment: dict[str, str], *arguments: str) -> subprocess.Complete
     return subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_example_holds_within_seconds(stack):
-    load(stack.up("postgres"))
+def test_the_example_holds_within_seconds(warehouse, stack):
     began = time.monotonic()
     done = command(dict(stack.environment), "--json")
     assert time.monotonic() - began < 60

@@ -15,16 +15,14 @@ from perennial.errors import EmptyWindow
 from perennial.steps.extract import extract
 from perennial.steps.modelling import feature_types
 from perennial.steps.rows import read_feature_rows, read_identified_rows
-from support.data.warehouse_flights import load, make_run
+from support.data.warehouse_flights import make_run
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def settings(stack) -> Settings:
-    settings = stack.up("postgres")
-    load(settings)
-    return settings
+def settings(warehouse) -> Settings:
+    return warehouse
 
 
 @pytest.fixture(scope="module")

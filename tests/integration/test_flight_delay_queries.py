@@ -8,7 +8,7 @@ import pytest
 from perennial.adapters.warehouse import Query, read_frame, read_query
 from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, spec_path
-from support.data.warehouse_flights import load, read
+from support.data.warehouse_flights import read
 
 pytestmark = pytest.mark.integration
 
@@ -26,10 +26,8 @@ HISTORY = {
 
 
 @pytest.fixture(scope="module")
-def settings(stack) -> Settings:
-    settings = stack.up("postgres")
-    load(settings)
-    return settings
+def settings(warehouse) -> Settings:
+    return warehouse
 
 
 @pytest.fixture(scope="module")

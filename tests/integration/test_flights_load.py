@@ -26,10 +26,8 @@ load_flights(settings.database_url("warehouse"), settings.project, reload=True, 
 
 
 @pytest.fixture(scope="module")
-def settings(stack) -> Settings:
-    settings = stack.up("postgres")
-    load(settings)
-    return settings
+def settings(warehouse) -> Settings:
+    return warehouse
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ MODEL = "one_id"
 
 
 @pytest.fixture
-def state(stack) -> Iterator[StateStore]:
-    with StateStore(stack.up("postgres").state_url) as store:
+def state(settings) -> Iterator[StateStore]:
+    with StateStore(settings.state_url) as store:
         yield store
         with store._transaction() as cursor:
             for table in ("prediction", "traffic"):
@@ -48,11 +48,11 @@ def log_with_one_id(settings: Settings, state: StateStore, *, version: int, kind
         store.forget_segment(f"one_id/{kind}")
 
 
-def test_a_caller_who_always_sends_one_id_is_paired_in_linear_time(stack, state):
+def test_a_caller_who_always_sends_one_id_is_paired_in_linear_time(settings, state):
     """Joined row by row, these would be some 50,000,000 comparisons of JSON."""
     since = state.read_clock()
-    log_with_one_id(stack.settings, state, version=1, kind="live", n_rows=10_000, prediction=0.5)
-    log_with_one_id(stack.settings, state, version=2, kind="shadow", n_rows=5_000, prediction=0.25)
+    log_with_one_id(settings, state, version=1, kind="live", n_rows=10_000, prediction=0.5)
+    log_with_one_id(settings, state, version=2, kind="shadow", n_rows=5_000, prediction=0.25)
     with state._transaction() as cursor:
         cursor.execute("SET statement_timeout = '4s'")
     pairs = state.read_pairs(MODEL, challenger=2, champion=1, since=since)
@@ -60,9 +60,9 @@ def test_a_caller_who_always_sends_one_id_is_paired_in_linear_time(stack, state)
     assert {pair[:2] for pair in pairs} == {(0.25, 0.5)}
 
 
-def test_copies_without_an_answer_of_the_same_content_are_no_pairs(stack, state):
+def test_copies_without_an_answer_of_the_same_content_are_no_pairs(settings, state):
     since = state.read_clock()
-    log_requests(stack.settings, MODEL, 1, kind="live", rows=[{"miles": 1}, {"miles": 2}], predictions=[0.1, 0.2])
+    log_requests(settings, MODEL, 1, kind="live", rows=[{"miles": 1}, {"miles": 2}], predictions=[0.1, 0.2])
     copies = [{"miles": 1}, {"miles": 3}, {"miles": 4}]
-    log_requests(stack.settings, MODEL, 2, kind="shadow", rows=copies, predictions=[0.3, 0.4, 0.5])
+    log_requests(settings, MODEL, 2, kind="shadow", rows=copies, predictions=[0.3, 0.4, 0.5])
     assert state.read_pairs(MODEL, challenger=2, champion=1, since=since) == [(0.3, 0.1, 1)]

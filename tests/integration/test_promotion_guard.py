@@ -1,51 +1,21 @@
 """The promotion guard in a real Postgres: what plain SQL and the loop itself are refused, and what a force lets through."""
 
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 
 import psycopg2
 import pytest
 
-from perennial.adapters.state import StateStore
-from perennial.config.settings import Settings
 from perennial.contracts import Force
 from perennial.errors import ReleaseError
 from perennial.steps.admission import why_not_release
-from support.data.state_tables import APRIL, forget, made, promote, register
+from support.data.state_tables import APRIL, made, promote, register
 
 pytestmark = pytest.mark.integration
 
 MARCH, MAY = APRIL - timedelta(days=31), APRIL + timedelta(days=30)
 FORCE = Force(by="ann", reason="April's data is broken")
 OLDER, BACKFILL = "learned from data until 2013-03-01, the champion", "registered by a backfill"
-
-
-@pytest.fixture(scope="module")
-def settings(stack) -> Settings:
-    return stack.up("postgres")
-
-
-@pytest.fixture
-def state(settings) -> Iterator[StateStore]:
-    with StateStore(settings.state_url) as store:
-        yield store
-
-
-@pytest.fixture
-def cursor(settings) -> Iterator[psycopg2.extensions.cursor]:
-    connection = psycopg2.connect(settings.state_url)
-    connection.autocommit = True
-    with connection.cursor() as open_cursor:
-        yield open_cursor
-    connection.close()
-
-
-@pytest.fixture
-def model(request: pytest.FixtureRequest, settings) -> Iterator[str]:
-    """A model of the test's own, as the stack is shared; gone after it."""
-    yield request.node.name
-    forget(settings, request.node.name)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """What a step of a replay waits for, and what it makes of it: the tables are real, Airflow is told what to say."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -45,23 +45,10 @@ class Airflow:
         return []
 
 
-@pytest.fixture(scope="module")
-def settings(stack) -> Settings:
-    return stack.up("postgres")
-
-
-@pytest.fixture
-def state(settings) -> Iterator[StateStore]:
-    with StateStore(settings.state_url) as store:
-        yield store
-
-
-@pytest.fixture
-def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A model of the test's own, as the stack is shared; nobody waits long for it."""
+@pytest.fixture(autouse=True)
+def _nobody_waits_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay_runs, "_POLL_SECONDS", 0.01)
     monkeypatch.setattr(replay_runs, "_START_SECONDS", 0.05)
-    return request.node.name
 
 
 def follow(model: str, settings: Settings, airflow: Airflow) -> Aftermath:

@@ -94,8 +94,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(stack, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    settings, airflow = stack.up("postgres"), FakeAirflow()
+def desk(settings, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    airflow = FakeAirflow()
     monkeypatch.setattr(gatekeeper, "_open_airflow", lambda _settings: airflow)
     spec = small_spec(model=request.node.name.replace("[", "_").strip("]").replace("-", "_")[:60])
     make_champion(settings, spec.model, as_of=MAY - 5 * WEEK)

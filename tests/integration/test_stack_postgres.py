@@ -3,15 +3,9 @@
 import psycopg2
 import pytest
 
-from perennial.config.settings import Settings
 from perennial.stack.postgres import connect
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def settings(stack) -> Settings:
-    return stack.up("postgres")
 
 
 def test_each_database_belongs_to_the_role_of_its_name(settings):

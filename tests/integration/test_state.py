@@ -1,34 +1,18 @@
 """The business state in a real Postgres: what twice means, and what the database itself refuses."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import psycopg2
 import pytest
 
 from perennial.adapters.state import StateStore
+from perennial.config.settings import Settings
 from perennial.contracts import Decision, GateResult, RegisteredVersion, Snapshot
 from perennial.errors import ReleaseError, UnavailableError
-
-if TYPE_CHECKING:
-    from conftest import Stack
 
 pytestmark = pytest.mark.integration
 
 APRIL = datetime(2013, 4, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def model(request: pytest.FixtureRequest) -> str:
-    """A model of the test's own, as the stack is shared."""
-    return f"state_{request.node.name[:40]}"
-
-
-@pytest.fixture
-def state(stack: "Stack") -> Iterator[StateStore]:
-    with StateStore(stack.up("postgres").state_url) as store:
-        yield store
 
 
 def snapshot(model: str, *, as_of: datetime = APRIL, n_rows: int = 100) -> Snapshot:
@@ -153,12 +137,12 @@ def test_a_rejection_and_its_reason_are_one_write(state: StateStore, model: str)
     assert not state.has_audit("rejected", model=model, subject="version 2")
 
 
-def test_instants_are_utc_whatever_the_server_says(stack: "Stack", state: StateStore, model: str) -> None:
-    with psycopg2.connect(stack.settings.state_url) as connection, connection.cursor() as cursor:
+def test_instants_are_utc_whatever_the_server_says(settings: Settings, state: StateStore, model: str) -> None:
+    with psycopg2.connect(settings.state_url) as connection, connection.cursor() as cursor:
         cursor.execute("ALTER ROLE perennial SET timezone = 'Asia/Tokyo'")
     try:
         release(state, model, 1)
-        with StateStore(stack.settings.state_url) as another:
+        with StateStore(settings.state_url) as another:
             (row,) = another.read_releases(model)
         assert str(row.training_end) == "2013-04-01 00:00:00+00:00"
     finally:
@@ -172,27 +156,27 @@ def test_an_unknown_release_cannot_move(state: StateStore, model: str) -> None:
         state.move_release(model, 7, state="checked")
 
 
-def test_the_database_allows_one_open_champion(stack: "Stack", state: StateStore, model: str) -> None:
+def test_the_database_allows_one_open_champion(settings: Settings, state: StateStore, model: str) -> None:
     release(state, model, 1)
     state.move_release(model, 1, state="checked")
     promote(state, model, 1)
-    with psycopg2.connect(stack.settings.state_url) as connection, connection.cursor() as cursor:
+    with psycopg2.connect(settings.state_url) as connection, connection.cursor() as cursor:
         with pytest.raises(psycopg2.errors.UniqueViolation):
             cursor.execute("INSERT INTO champion (model, model_version, dag_run_id, reason) VALUES (%s, 1, 'x', 'x')", (model,))
     connection.close()
 
 
 @pytest.mark.parametrize("statement", ["UPDATE audit SET actor = 'me'", "DELETE FROM audit", "TRUNCATE audit"])
-def test_the_audit_trail_only_grows(stack: "Stack", state: StateStore, model: str, statement: str) -> None:
+def test_the_audit_trail_only_grows(settings: Settings, state: StateStore, model: str, statement: str) -> None:
     state.write_audit("test", "look", model="m", subject="s", detail={})
-    with psycopg2.connect(stack.settings.state_url) as connection, connection.cursor() as cursor:
+    with psycopg2.connect(settings.state_url) as connection, connection.cursor() as cursor:
         with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="append-only"):
             cursor.execute(statement)
     connection.close()
 
 
-def test_a_lock_is_held_by_one(stack: "Stack", state: StateStore, model: str) -> None:
-    with state.lock(model), psycopg2.connect(stack.settings.state_url) as other, other.cursor() as cursor:
+def test_a_lock_is_held_by_one(settings: Settings, state: StateStore, model: str) -> None:
+    with state.lock(model), psycopg2.connect(settings.state_url) as other, other.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (model,))
         assert cursor.fetchone() == (False,)
     other.close()

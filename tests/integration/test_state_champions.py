@@ -1,33 +1,12 @@
 """Tenures of champions in a real Postgres: who comes after whom, and who is led back to."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from perennial.adapters.state import StateStore
-from perennial.config.settings import Settings
 from perennial.errors import ReleaseError
-from support.data.state_tables import change_past, forget, make_champion
+from support.data.state_tables import change_past, make_champion
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def settings(stack) -> Settings:
-    return stack.up("postgres")
-
-
-@pytest.fixture
-def state(settings) -> Iterator[StateStore]:
-    with StateStore(settings.state_url) as store:
-        yield store
-
-
-@pytest.fixture
-def model(request: pytest.FixtureRequest, settings) -> Iterator[str]:
-    """A model of the test's own, as the stack is shared; gone after it."""
-    yield request.node.name
-    forget(settings, request.node.name)
 
 
 def roll_back(state: StateStore, model: str, to: int) -> None:

@@ -1,6 +1,5 @@
 """Verdicts and wishes to retrain in a real Postgres: what is written twice, what may be open at once, what is read back."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,23 +18,6 @@ pytestmark = pytest.mark.integration
 APRIL = datetime(2013, 4, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 PASSED = GateResult(gate="cooldown", passed=True, reason="the last one was 20 days before", value=20.0, threshold=1.0)
-
-
-@pytest.fixture(scope="module")
-def settings(stack) -> Settings:
-    return stack.up("postgres")
-
-
-@pytest.fixture
-def state(settings) -> Iterator[StateStore]:
-    with StateStore(settings.state_url) as store:
-        yield store
-
-
-@pytest.fixture
-def model(request: pytest.FixtureRequest) -> str:
-    """A model of the test's own, as the stack is shared."""
-    return request.node.name
 
 
 def verdict_of(model: str, day: int, **changes: object) -> Verdict:

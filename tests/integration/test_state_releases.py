@@ -1,7 +1,6 @@
 """The way of a release in a real Postgres: which moves there are, what one transaction does, and what is read of the log."""
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -9,10 +8,9 @@ import psycopg2
 import pytest
 
 from perennial.adapters.state import StateStore
-from perennial.config.settings import Settings
 from perennial.contracts import Measure, Rollback
 from perennial.errors import ReleaseError
-from support.data.state_tables import forget, make_champion, register, take_snapshot
+from support.data.state_tables import make_champion, register, take_snapshot
 from support.predictions.logged_requests import log_requests
 
 pytestmark = pytest.mark.integration
@@ -29,33 +27,6 @@ MOVES = {
     "rolled_back": {"registered", "champion"},
 }
 SLOW = Measure(measure="latency", passed=False, reason="too slow", value=90.0, threshold=25.0, champion=5.0)
-
-
-@pytest.fixture(scope="module")
-def settings(stack) -> Settings:
-    return stack.up("postgres")
-
-
-@pytest.fixture
-def state(settings) -> Iterator[StateStore]:
-    with StateStore(settings.state_url) as store:
-        yield store
-
-
-@pytest.fixture
-def cursor(settings) -> Iterator[psycopg2.extensions.cursor]:
-    connection = psycopg2.connect(settings.state_url)
-    connection.autocommit = True
-    with connection.cursor() as open_cursor:
-        yield open_cursor
-    connection.close()
-
-
-@pytest.fixture
-def model(request: pytest.FixtureRequest, settings) -> Iterator[str]:
-    """A model of the test's own, as the stack is shared; gone after it, so that no other test serves it."""
-    yield request.node.name
-    forget(settings, request.node.name)
 
 
 def insert(cursor, state: StateStore, model: str, version: int, release_state: str, *, served: bool = False) -> None:

@@ -26,7 +26,7 @@ from perennial.steps.extract import extract
 from perennial.steps.features import build_features
 from perennial.steps.parquet import write_frame
 from perennial.steps.validate import validate_clean, validate_features, validate_raw
-from support.data.warehouse_flights import load, make_run
+from support.data.warehouse_flights import make_run
 
 pytestmark = pytest.mark.integration
 
@@ -35,10 +35,8 @@ MARCH = "scheduled_departure_at >= '2013-03-01' AND scheduled_departure_at < '20
 
 
 @pytest.fixture(scope="module")
-def settings(stack) -> Settings:
-    settings = stack.up("postgres")
-    load(settings)
-    return settings
+def settings(warehouse) -> Settings:
+    return warehouse
 
 
 @pytest.fixture(scope="module")

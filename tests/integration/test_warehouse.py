@@ -16,7 +16,7 @@ import pytest
 from perennial.adapters.warehouse import Query, describe_columns, has_rows, read_frame, read_query, stream_to_parquet
 from perennial.config.settings import Settings
 from perennial.errors import ConfigurationError, QueryError, UnavailableError
-from support.data.warehouse_flights import load, make_run, read
+from support.data.warehouse_flights import make_run, read
 
 pytestmark = pytest.mark.integration
 
@@ -24,10 +24,8 @@ Reader = Callable[[str, Query], object]
 
 
 @pytest.fixture(scope="module")
-def settings(stack) -> Settings:
-    settings = stack.up("postgres")
-    load(settings)
-    return settings
+def settings(warehouse) -> Settings:
+    return warehouse
 
 
 def sql(text: str) -> Query:

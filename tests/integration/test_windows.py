@@ -23,8 +23,8 @@ _segments = itertools.count()
 
 
 @pytest.fixture
-def state(stack) -> Iterator[StateStore]:
-    with StateStore(stack.up("postgres").state_url) as store:
+def state(settings) -> Iterator[StateStore]:
+    with StateStore(settings.state_url) as store:
         yield store
         with store._transaction() as cursor:
             for table in ("prediction", "traffic"):
@@ -32,13 +32,13 @@ def state(stack) -> Iterator[StateStore]:
 
 
 @pytest.fixture
-def log(stack, state):
+def log(settings, state):
     """Logs a row per event time, the others as given; all were answered at NOON unless they say otherwise."""
 
     def log(event_at, *, version=1, kind="live", entities=None, rows=None, predictions=None, at=NOON, **more) -> None:
         n_rows = len(event_at)
         log_requests(
-            stack.settings,
+            settings,
             MODEL,
             version,
             kind=kind,
@@ -149,7 +149,7 @@ def test_an_entity_in_another_version_is_drawn_just_as_well(log, state):
 
 
 @pytest.mark.parametrize("entity", ["", "[1]"], ids=["anonymous", "one entity"])
-def test_rows_that_hold_nothing_to_tell_them_apart_by_are_sampled_all_the_same(stack, state, entity):
+def test_rows_that_hold_nothing_to_tell_them_apart_by_are_sampled_all_the_same(settings, state, entity):
     """A caller who always sends one request id: what differs is the moment, and the row's number."""
     requests = [
         LoggedRequest(
@@ -168,7 +168,7 @@ def test_rows_that_hold_nothing_to_tell_them_apart_by_are_sampled_all_the_same(s
         )
         for number in range(500)
     ]
-    with PredictionStore(stack.settings.state_url) as store:
+    with PredictionStore(settings.state_url) as store:
         store.write_requests(requests, segment=f"{MODEL}/{next(_segments)}", start=0, end=1)
     sample = sample_of(state, max_rows=100)
     assert len(set(sample)) == 100

@@ -8,20 +8,19 @@ from perennial.contracts import Mode, RegisteredVersion, Snapshot
 from perennial.stack.postgres import connect
 
 APRIL = datetime(2013, 4, 1, tzinfo=UTC)
-_TABLES = ("release_stage", "champion", "release", "snapshot", "prediction", "traffic")
+_TABLES = ("release_stage", "champion", "release", "decision", "snapshot", "verdict", "retrain_request", "prediction", "traffic")
 
 
-def change_past(settings: Settings, sql: str, *values: object) -> None:
+def change_past(settings: Settings, sql: str, *values: object, **named: object) -> None:
     """Change the past, which the tables' own rules forbid."""
     with connect(settings, "perennial") as opened, opened.cursor() as cursor:
         cursor.execute("SET session_replication_role = replica")
-        cursor.execute(sql, values)
+        cursor.execute(sql, named or values)
 
 
 def forget(settings: Settings, model: str) -> None:
     """Take a model of a test's own out of the stack's tables, so that no other test meets it."""
-    for table in _TABLES:
-        change_past(settings, f"DELETE FROM {table} WHERE model = %s", model)
+    change_past(settings, "; ".join(f"DELETE FROM {table} WHERE model = %(model)s" for table in _TABLES), model=model)
 
 
 def made(model: str, version: int, *, until: datetime = APRIL) -> RegisteredVersion:
