@@ -79,33 +79,35 @@ def test_the_report_shows_the_callers_figures_and_thresholds(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["drift.html"]
 
 
-@pytest.mark.parametrize(
-    ("kind", "before", "now", "value"),
-    [
-        ("float", NUMBERS * 0 + 1, NUMBERS * 0 + 1, 0.0),
-        ("float", NUMBERS, NUMBERS * 0 + 70, 1.0),
-        ("float", NUMBERS, NUMBERS * np.nan, 1.0),
-        ("float", NUMBERS * np.nan, NUMBERS * np.nan, None),
-        ("float", NUMBERS, NUMBERS.where(NUMBERS > 5, np.inf), 0.1),
-        ("float", NUMBERS, NUMBERS.where(NUMBERS > 5), 0.1),
-        ("integer", NUMBERS.astype(np.int64), NUMBERS.astype(np.int64), 0.0),
-        ("boolean", NUMBERS > 5, NUMBERS > 11, 0.1),
-        ("boolean", NUMBERS * 0 + 1, (NUMBERS * 0 + 1).where(NUMBERS > 5), 0.1),
-        ("category", ALL_MISSING, ALL_MISSING, None),
-        ("category", pd.Series(["UA"] * N), ALL_MISSING, 1.0),
-        ("category", pd.Series(["UA"] * N), pd.Series(["UA"] * N), 0.0),
-        ("category", pd.Series(["UA", None] * 30, dtype=object), pd.Series(["UA"] * N), 0.5),
-        ("category", pd.Series(["old"] * N), pd.Series(["new"] * N), 1.0),
-        ("category", pd.Series([f"N{i}" for i in range(N)]), pd.Series([f"M{i}" for i in range(N)]), 1.0),
-    ],
-)  # fmt: skip
-def test_columns_of_every_kind_are_measured_as_they_are_and_drawn(tmp_path, kind, before, now, value):
+COLUMNS = {
+    "constant": ("float", NUMBERS * 0 + 1, NUMBERS * 0 + 1, 0.0),
+    "a constant now": ("float", NUMBERS, NUMBERS * 0 + 70, 1.0),
+    "missing now": ("float", NUMBERS, NUMBERS * np.nan, 1.0),
+    "missing": ("float", NUMBERS * np.nan, NUMBERS * np.nan, None),
+    "infinite in part": ("float", NUMBERS, NUMBERS.where(NUMBERS > 5, np.inf), 0.1),
+    "missing in part": ("float", NUMBERS, NUMBERS.where(NUMBERS > 5), 0.1),
+    "integers": ("integer", NUMBERS.astype(np.int64), NUMBERS.astype(np.int64), 0.0),
+    "flags": ("boolean", NUMBERS > 5, NUMBERS > 11, 0.1),
+    "flags missing in part": ("boolean", NUMBERS * 0 + 1, (NUMBERS * 0 + 1).where(NUMBERS > 5), 0.1),
+    "words missing": ("category", ALL_MISSING, ALL_MISSING, None),
+    "words missing now": ("category", pd.Series(["UA"] * N), ALL_MISSING, 1.0),
+    "one word": ("category", pd.Series(["UA"] * N), pd.Series(["UA"] * N), 0.0),
+    "words missing before": ("category", pd.Series(["UA", None] * 30, dtype=object), pd.Series(["UA"] * N), 0.5),
+    "another word": ("category", pd.Series(["old"] * N), pd.Series(["new"] * N), 1.0),
+    "a word per row": ("category", pd.Series([f"N{i}" for i in range(N)]), pd.Series([f"M{i}" for i in range(N)]), 1.0),
+}
+
+
+def test_columns_of_every_kind_are_measured_as_they_are_and_drawn(tmp_path):
+    """In one report, in which an odd column takes nothing from the others."""
     path = tmp_path / "drift.html"
-    values = run(path, {"x": before, "sound": NUMBERS}, {"x": now, "sound": NUMBERS}, {"x": kind, "sound": "float"})
-    assert values == {"x": None if value is None else pytest.approx(value), "sound": 0.0}
+    before, now = ({name: column[place] for name, column in COLUMNS.items()} for place in (1, 2))
+    values = run(path, before, now, {name: column[0] for name, column in COLUMNS.items()})
+    expected = {name: column[3] for name, column in COLUMNS.items()}
+    assert values == {name: value if value is None else pytest.approx(value) for name, value in expected.items()}
     page = path.read_text()
-    assert ("Undefined: x" in page) == (value is None)
-    assert set(find_rows(read_data(page))) == ({"sound"} if value is None else {"x", "sound"})
+    assert "Undefined: missing, words missing" in page
+    assert set(find_rows(read_data(page))) == {name for name, value in expected.items() if value is not None}
 
 
 def test_nothing_that_can_be_compared_is_a_report_too(tmp_path):

@@ -13,6 +13,8 @@ from perennial.errors import ConfigurationError
 
 ALGORITHMS = ["prior", "logistic_regression", "random_forest", "extra_trees", "hist_gradient_boosting", "lightgbm"]
 LEARNERS = ALGORITHMS[1:]
+# Where the number of trees proves nothing.
+SMALL = {"random_forest": {"n_estimators": 10}, "extra_trees": {"n_estimators": 10}, "lightgbm": {"n_estimators": 10}}
 FEATURES = {
     "carrier": ("category", True),
     "hour": ("integer", False),
@@ -63,7 +65,8 @@ def test_the_prior_is_the_share_of_positives() -> None:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_seed_makes_it_repeatable(algorithm: str) -> None:
-    first, second = (fit(build_pipeline(algorithm, features=FEATURES, params={}, seed=3), *TRAINING) for _ in range(2))
+    params = SMALL.get(algorithm, {})
+    first, second = (fit(build_pipeline(algorithm, features=FEATURES, params=params, seed=3), *TRAINING) for _ in range(2))
     assert (predict(first, TESTING[0]) == predict(second, TESTING[0])).all()
 
 
@@ -71,7 +74,8 @@ def test_the_seed_makes_it_repeatable(algorithm: str) -> None:
 def test_unknown_categories_and_missing_values_are_tolerated(algorithm: str) -> None:
     frame, labels = TRAINING
     seen = frame["carrier"].notna() & (frame["carrier"] != "B6")
-    pipeline = fit(build_pipeline(algorithm, features=FEATURES, params={}, seed=1), frame[seen], labels[seen.to_numpy()])
+    pipeline = build_pipeline(algorithm, features=FEATURES, params=SMALL.get(algorithm, {}), seed=1)
+    fit(pipeline, frame[seen], labels[seen.to_numpy()])
     rows = [
         {"carrier": value, "hour": 6, "wind": None, "is_holiday": False, "is_full": None, "noise": 0.5} for value in ("B6", None)
     ]
@@ -83,7 +87,7 @@ def test_unknown_categories_and_missing_values_are_tolerated(algorithm: str) -> 
 @pytest.mark.parametrize("kind", ["category", "float"])
 def test_features_of_one_kind_only_will_do(algorithm: str, kind: str) -> None:
     features = {name: types for name, types in FEATURES.items() if types[0] == kind}
-    pipeline = build_pipeline(algorithm, features=features, params={}, seed=1)
+    pipeline = build_pipeline(algorithm, features=features, params=SMALL.get(algorithm, {}), seed=1)
     frame = TRAINING[0][list(features)]
     assert len(predict(fit(pipeline, frame, TRAINING[1]), frame)) == len(frame)
 
@@ -91,14 +95,14 @@ def test_features_of_one_kind_only_will_do(algorithm: str, kind: str) -> None:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_column_without_any_value_will_do(algorithm: str) -> None:
     frame = TRAINING[0].assign(wind=np.nan)
-    pipeline = fit(build_pipeline(algorithm, features=FEATURES, params={}, seed=1), frame, TRAINING[1])
+    pipeline = fit(build_pipeline(algorithm, features=FEATURES, params=SMALL.get(algorithm, {}), seed=1), frame, TRAINING[1])
     assert not np.isnan(predict(pipeline, TESTING[0])).any()
 
 
 @pytest.mark.parametrize("algorithm", ["hist_gradient_boosting", "lightgbm"])
 def test_more_categories_than_boosting_has_bins_will_do(algorithm: str) -> None:
     frame = TRAINING[0].assign(carrier=pd.Series([f"c{n % 700}" for n in range(1500)], dtype=object))
-    pipeline = fit(build_pipeline(algorithm, features=FEATURES, params={}, seed=1), frame, TRAINING[1])
+    pipeline = fit(build_pipeline(algorithm, features=FEATURES, params=SMALL.get(algorithm, {}), seed=1), frame, TRAINING[1])
     assert not np.isnan(predict(pipeline, frame)).any()
 
 

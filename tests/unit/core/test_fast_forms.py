@@ -1,6 +1,6 @@
 """Fast forms give the numbers of the pipeline they were made of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -38,6 +38,12 @@ SMALL = {"random_forest": {"n_estimators": 15}, "extra_trees": {"n_estimators": 
 TOLERANCE = 1e-12
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    with threadpool_limits(1):
+        yield
+
+
 def make_frame(n_rows: int, *, seed: int, n_carriers: int = 6) -> pd.DataFrame:
     random = np.random.default_rng(seed)
 
@@ -65,8 +71,7 @@ def train(algorithm: str, frame: pd.DataFrame) -> Pipeline:
     risk = 0.1 + 0.5 * frame["carrier"].isin(["c1", "c3"]) + 0.01 * frame["hour"]
     labels = (random.random(len(frame)) < risk).to_numpy().astype(np.int8)
     features = {name: FEATURES[name] for name in frame.columns}
-    with threadpool_limits(1):
-        return fit(build_pipeline(algorithm, features=features, params=SMALL.get(algorithm, {}), seed=1), frame, labels)
+    return fit(build_pipeline(algorithm, features=features, params=SMALL.get(algorithm, {}), seed=1), frame, labels)
 
 
 @pytest.fixture(scope="module")

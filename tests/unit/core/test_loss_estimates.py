@@ -1,8 +1,18 @@
+from collections.abc import Iterator
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_limits
 
-from perennial.core.loss_estimates import Loss, fit_loss_model
+from perennial.core.loss_estimates import Loss, LossModel, fit_loss_model
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    with threadpool_limits(1):
+        yield
 
 
 def rows(n: int, *, seed: int, far: float = 0.3) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
@@ -16,17 +26,22 @@ def rows(n: int, *, seed: int, far: float = 0.3) -> tuple[pd.DataFrame, np.ndarr
     return frame, predictions, predictions + generator.normal(0, spread)
 
 
+@cache
+def fitted(loss: Loss) -> LossModel:
+    return fit_loss_model(*rows(8000, seed=1), loss=loss, seed=0)
+
+
 @pytest.mark.parametrize("loss", ["absolute", "squared"])
 @pytest.mark.parametrize("far", [0.3, 0.9])
 def test_the_loss_on_other_inputs_is_foreseen(loss: Loss, far: float) -> None:
-    model = fit_loss_model(*rows(8000, seed=1), loss=loss, seed=0)
+    model = fitted(loss)
     frame, predictions, targets = rows(8000, seed=2, far=far)
     errors = np.abs(targets - predictions)
     assert model.estimate(frame, predictions) == pytest.approx(np.mean(errors if loss == "absolute" else errors**2), rel=0.1)
 
 
 def test_carriers_it_does_not_know_are_like_missing_ones() -> None:
-    model = fit_loss_model(*rows(8000, seed=1), loss="absolute", seed=0)
+    model = fitted("absolute")
     frame, predictions, _ = rows(500, seed=2)
     new, gone = (frame.assign(carrier=pd.Series([each] * 500, dtype=object)) for each in ("ZZ", None))
     assert model.estimate(new, predictions) == model.estimate(gone, predictions)

@@ -1,6 +1,7 @@
 """What stops a challenger, and what does not."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -87,12 +88,15 @@ def is_stopped(n: int, n_champion: int, *, ratio: float, champion: float, seed: 
     ours, theirs = np.cumsum(random.random(n) < ratio), np.cumsum(random.random(n_champion) < champion)
     for look in range(1, LOOKS + 1):
         at, theirs_at = n * look // LOOKS, n_champion * look // LOOKS
-        record = seen(
-            Side(n_requests=at, n_failed=int(ours[at - 1])), Side(n_requests=theirs_at, n_failed=int(theirs[theirs_at - 1]))
-        )
-        if not judge_errors(record, THRESHOLDS, final=look == LOOKS).passed:
+        if stops(at, int(ours[at - 1]), theirs_at, int(theirs[theirs_at - 1]), final=look == LOOKS):
             return True
     return False
+
+
+@cache
+def stops(n: int, n_failed: int, n_champion: int, n_champion_failed: int, *, final: bool) -> bool:
+    record = seen(Side(n_requests=n, n_failed=n_failed), Side(n_requests=n_champion, n_failed=n_champion_failed))
+    return not judge_errors(record, THRESHOLDS, final=final).passed
 
 
 @pytest.mark.parametrize(("ratio", "at_most"), [(0.0, 0.0), (0.005, 0.03), (0.01, 0.08), (0.05, 0.11)])

@@ -1,5 +1,7 @@
 """The mail of a verdict: what it says, in both forms."""
 
+from functools import cache
+
 import pytest
 
 from perennial.adapters.mail import Mail, build_message
@@ -21,6 +23,11 @@ def mail_of(verdict: Verdict, **given: object) -> Mail:
     return build_verdict_mail(SPEC, verdict, **(known | given))
 
 
+@cache
+def mail_on(outcome: str) -> Mail:
+    return mail_of(build_verdict(outcome))
+
+
 def words_of(mail: Mail, form: str) -> str:
     return " ".join((" ".join(check_html(mail.html).words) if form == "html" else mail.text).split())
 
@@ -30,7 +37,7 @@ OUTCOMES = ["healthy", "drift", "performance", "service", "data_fault", "too_few
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_a_mail_is_small_loads_nothing_from_elsewhere_and_begins_with_the_verdict(outcome):
-    mail = mail_of(build_verdict(outcome))
+    mail = mail_on(outcome)
     checker = check_html(mail.html)
     assert len(build_message(mail).as_bytes()) < LONGEST_MAIL
     assert sorted(checker.sources) == sorted(f"cid:{name}" for name in mail.pictures)
@@ -44,9 +51,14 @@ def test_a_mail_is_small_loads_nothing_from_elsewhere_and_begins_with_the_verdic
     ))  # fmt: skip
 
 
+@cache
+def declined() -> Mail:
+    return mail_of(build_verdict("performance"), request=build_request("declined"))
+
+
 @pytest.mark.parametrize("form", ["html", "text"])
 def test_both_forms_hold_the_whole_report(form):
-    text = words_of(mail_of(build_verdict("performance"), request=build_request("declined")), form)
+    text = words_of(declined(), form)
     for part in (
         "Performance fell, retraining declined", "ROC AUC is 0.6520 on 26123 labels, against 0.7020 on the holdout",
         "The nearest retraining that was granted is 12.0 hours away.", "Version 1 goes on serving.", "May 2013", "26,891 rows",
@@ -59,7 +71,7 @@ def test_both_forms_hold_the_whole_report(form):
 
 
 def test_the_pictures_are_those_that_show_something():
-    assert list(mail_of(build_verdict("drift")).pictures) == ["changes", "history", "season"]
+    assert list(mail_on("drift").pictures) == ["changes", "history", "season"]
     assert list(mail_of(build_verdict("drift"), distributions=(), history=()).pictures) == ["history", "season"]
     assert mail_of(build_verdict("no_traffic"), distributions=(), history=()).pictures == {}
 
@@ -76,5 +88,5 @@ def test_what_callers_sent_stays_text():
 
 
 def test_the_same_verdict_gives_the_same_key_and_another_outcome_another():
-    keys = [mail_of(build_verdict(outcome)).key for outcome in ("drift", "drift", "healthy")]
+    keys = [mail_of(build_verdict(outcome), history=(), distributions=()).key for outcome in ("drift", "drift", "healthy")]
     assert keys[0] == keys[1] != keys[2]
