@@ -15,8 +15,13 @@ unexport PYTHONDONTWRITEBYTECODE
 OPENMP := $(abspath $(VENV))/lib/openmp
 export LD_LIBRARY_PATH := $(OPENMP)$(if $(LD_LIBRARY_PATH),:$(LD_LIBRARY_PATH))
 
+# Tests wait more than they compute: three workers keep two cores busy. The slowest tests are listed, all durations kept.
+REPORTS := $(CURDIR)/.cache/reports
+WORKERS := -n 3 --dist loadgroup --no-loadscope-reorder
+PYTEST  := $(BIN)/pytest $(WORKERS) --durations=40
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo test up down status lint bench lock clean
+.PHONY: help install demo test soak coverage up down status lint bench lock clean
 
 help:  ## Print this help
 	@echo "Perennial keeps models fresh. Nothing is needed before but Python 3.11, 3.12 or 3.13, git and make."; echo
@@ -27,8 +32,18 @@ install: $(READY)  ## Install everything into .venv; the others do it by themsel
 demo: $(READY)  ## From nothing to a champion that serves, trained on real flights; leaves the stack running
 	$(BIN)/perennial demo
 
-test: $(READY)  ## Run every test, against real services on free ports
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: $(READY)  ## Prove everything once, against real services on free ports
+	$(PYTEST) -m "not soak" --junitxml $(REPORTS)/test.xml
+
+soak: $(READY)  ## Prove at length what is a matter of chance, or a matrix of cases
+	$(PYTEST) -m soak --junitxml $(REPORTS)/soak.xml
+
+coverage: $(READY)  ## Run `make test` and say which lines and branches of include/ and bentos/ it reached
+	@rm -rf $(REPORTS)/coverage && mkdir -p $(REPORTS)/coverage
+	COVERED=$(CURDIR) COVERAGE_FILE=$(REPORTS)/coverage/data $(BIN)/coverage run -m \
+	  pytest $(WORKERS) -W ignore::coverage.exceptions.CoverageWarning -m "not soak"
+	@cd $(REPORTS)/coverage && COVERED=$(CURDIR) COVERAGE_FILE=data $(abspath $(BIN))/coverage combine --quiet --rcfile $(CURDIR)/pyproject.toml
+	@COVERED=$(CURDIR) COVERAGE_FILE=$(REPORTS)/coverage/data $(BIN)/coverage report
 
 up: $(READY)  ## Start the stack
 	$(BIN)/perennial up
@@ -54,7 +69,7 @@ lock: $(READY)  ## Pin requirements.in into requirements.txt, with a hash for ea
 
 clean:  ## Stop the stack, remove the environment and the caches; var/, which holds the data, stays
 	@if [ -x $(BIN)/perennial ]; then $(BIN)/perennial down; fi
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find include dags plugins bentos tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # Made once, and again when what it is made of changes. pip only brings the lock's own uv, which installs the rest in a tenth of
