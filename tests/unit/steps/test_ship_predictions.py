@@ -70,6 +70,22 @@ def test_nul_is_shown_as_what_cannot_be_shown():
     assert request.rows == [{"x\ufffd": ["\ufffd", {"y": "z\ufffd"}]}, {"x": "\\u0000 spelled out"}]
 
 
+@pytest.mark.parametrize("text", ["\0\0", "\\\0", "\\\\\0\\", "\\u0000\0", "\\\\u0000"])
+def test_backslashes_beside_a_nul_stay(text: str):
+    assert parse_line(line(id=text)).request_id == text.replace("\0", "\ufffd")
+
+
+def nested(depth: int) -> bytes:
+    return line(model="m").replace(b'"UA"', b'{"x": ' * depth + b'"\\u0000"' + b"}" * depth)
+
+
+def test_a_nul_is_found_deeper_than_python_calls_itself():
+    value = parse_line(nested(1000)).rows[0]["carrier"]
+    for _ in range(1000):
+        value = value["x"]
+    assert value == "\ufffd"
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
@@ -99,13 +115,10 @@ def test_what_cannot_be_read_is_told(content: bytes, fault: str):
         parse_line(content)
 
 
-DEEP = b'{"x": ' * 900 + b'"\\u0000"' + b"}" * 900
-
-
 @pytest.mark.parametrize(
     ("poison", "fault"),
     [
-        (line(model="m").replace(b'"UA"', DEEP), "RecursionError"),
+        (nested(100_000), "JSONDecodeError"),
         (line(at="Ann was born yesterday"), "ValueError"),
         (b'{"name": "Ann"}', "KeyError"),
         (b'["Ann"]', "TypeError"),
