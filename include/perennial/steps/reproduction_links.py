@@ -110,7 +110,8 @@ def compare_with_lock(lock: str, find_version: Callable[[str], str]) -> list[str
     """What a model is computed with and is installed here in another version than the lock says, in words."""
     from packaging.requirements import Requirement
 
-    lines = (line.partition("#")[0].strip() for line in lock.splitlines())
+    # A lock with hashes continues each line with them.
+    lines = (line.partition("#")[0].strip().removesuffix("\\").strip() for line in lock.splitlines())
     locked = [Requirement(line) for line in lines if line and not line.startswith("-")]
     wanted = [each for each in locked if each.name in _COMPUTED_WITH and (each.marker is None or each.marker.evaluate())]
     return [
