@@ -15,10 +15,14 @@ WORKDIR /opt/perennial
 ENV PATH=/opt/perennial/.venv/bin:$PATH PYTHONUNBUFFERED=1
 
 COPY requirements.txt ./
-RUN python -m venv .venv && .venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
+# As in the Makefile: pip brings the lock's own uv, which installs the rest.
+RUN python -m venv .venv \
+ && sed -n '/^uv==/,/[^\]$/p' requirements.txt \
+  | .venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /dev/stdin \
+ && .venv/bin/uv pip install --no-cache --compile-bytecode --require-hashes --python .venv/bin/python -r requirements.txt
 
 COPY . .
-RUN .venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation -e . \
+RUN .venv/bin/uv pip install --no-cache --no-deps --no-build-isolation --python .venv/bin/python -e . \
  && .venv/bin/python -m compileall -q include
 
 USER perennial

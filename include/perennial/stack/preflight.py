@@ -14,14 +14,14 @@ from perennial.stack.environment import STACK_MARK
 from perennial.stack.services import Service
 
 _MIN_FREE_BYTES = 1024**3
-_PYTHONS = ((3, 11), (3, 12))
+_PYTHONS = ((3, 11), (3, 12), (3, 13))
 _STACK = " of the Perennial stack in "
 
 
 def check_python() -> None:
     if sys.version_info[:2] not in _PYTHONS:
-        what = f"this is Python {sys.version_info.major}.{sys.version_info.minor}; Perennial runs on 3.11 and 3.12"
-        raise StackError(what, "make the environment anew with one of them: make clean up PYTHON=python3.12")
+        what = f"this is Python {sys.version_info.major}.{sys.version_info.minor}; Perennial runs on 3.11, 3.12 and 3.13"
+        raise StackError(what, "make a new environment with one of them: make clean up PYTHON=python3.12")
 
 
 def check_disk(settings: Settings, *, min_free_bytes: int = _MIN_FREE_BYTES) -> None:

@@ -22,7 +22,7 @@ def test_a_folder_that_cannot_be_made_is_named_with_its_setting(tmp_path: Path):
         preflight.check_disk(settings)
 
 
-@pytest.mark.parametrize("minor", [10, 13])
+@pytest.mark.parametrize("minor", [10, 14])
 def test_another_python_is_named(monkeypatch, minor):
     version = namedtuple("version", "major minor micro")(3, minor, 0)
     monkeypatch.setattr(preflight.sys, "version_info", version)
