@@ -85,6 +85,8 @@ def build(settings: Settings, model: str, model_version: int, *, context: Path) 
     shell = settings.paths.bentoml / SHELLS / _digest(context)
     if not shell.exists():
         _build_shell(shell, context, store=store)
+    # Housekeeping goes by when it was last of use, and looks once more before it removes an old one.
+    os.utime(shell / _DESCRIPTION)
     made = store / "made"
     shutil.copytree(shell, made)
     for name in OWN_FILES:
@@ -95,8 +97,6 @@ def build(settings: Settings, model: str, model_version: int, *, context: Path) 
     target.parent.mkdir(parents=True, exist_ok=True)
     made.rename(target)
     shutil.rmtree(store, ignore_errors=True)
-    # Housekeeping goes by when it was last of use.
-    os.utime(shell / _DESCRIPTION)
     return target
 
 
