@@ -1,24 +1,23 @@
 """`perennial keys` against a stack that requires them."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import httpx
 import psycopg2
 import pytest
 
-from perennial.adapters import supervisor
+from perennial.adapters import gateway, supervisor
 from perennial.config.settings import Settings
 from perennial.stack.waiting import wait_until
 from perennial.steps.keys import apply_keys
+from support import command_line
 from support.serving.gateway_calls import client
+from support.stacks.services import perennial
 
 pytestmark = pytest.mark.integration
 
-Keys = Callable[..., "subprocess.CompletedProcess[str]"]
+Keys = Callable[..., command_line.Ended]
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +36,7 @@ def settings(guarded) -> Settings:
 
 @pytest.fixture
 def keys(guarded) -> Keys:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(Path(sys.executable).parent / "perennial"), "keys", *arguments]
-        return subprocess.run(command, env=dict(guarded.environment), capture_output=True, text=True, check=False)
-
-    return run
+    return lambda *arguments: command_line.call(guarded.environment, "keys", *arguments)
 
 
 def status(settings: Settings, caller: str = "", key: str = "") -> int:
@@ -55,14 +50,14 @@ def audited(settings: Settings, caller: str) -> list[str]:
         return [action for (action,) in cursor.fetchall()]
 
 
-def test_a_key_counts_from_the_command_that_made_it_until_the_one_that_revokes_it(settings, keys):
+def test_a_key_counts_from_the_command_that_made_it_until_the_one_that_revokes_it(guarded, settings):
     assert status(settings) == 401
-    made = keys("create", "shop")
+    made = perennial(guarded, "keys", "create", "shop")
     assert (made.returncode, made.stderr) == (0, "")
     key = made.stdout.strip()
     assert len(key) >= 43
     assert (status(settings, "shop", key), status(settings, "shop", key + "x"), status(settings, "desk", key)) == (200, 401, 401)
-    assert keys("revoke", "shop").returncode == 0
+    assert perennial(guarded, "keys", "revoke", "shop").returncode == 0
     assert status(settings, "shop", key) == 401
     assert audited(settings, "shop") == ["key_created", "key_revoked"]
 
@@ -110,7 +105,8 @@ def test_who_has_no_key_cannot_lose_it(keys):
     assert "caller nobody has no key\n  → see: perennial keys list" in done.stderr
 
 
-def test_a_key_that_was_made_while_the_gateway_is_away_counts_when_it_is_back(settings, keys):
+def test_a_key_that_was_made_while_the_gateway_is_away_counts_when_it_is_back(settings, keys, monkeypatch):
+    monkeypatch.setattr(gateway.wait_until_taken, "__kwdefaults__", {"deadline_seconds": 0.5})
     supervisor.stop_program(settings, "gateway")
     done = keys("create", "early")
     assert done.returncode == 3
