@@ -11,23 +11,23 @@ import pytest
 import yaml
 
 from perennial.adapters import supervisor
-from perennial.adapters.airflow_api import DagRunState
 from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.steps.serving import program_name
-from support.dags.loop import Loop
 from support.pages.doc_examples import Example, examples_to_run, read_examples, run_example
+from support.serving import flights
 from support.serving.served_models import register, release_version
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.xdist_group("loop"),
+    # With the odd requests, which ask the same model.
+    pytest.mark.xdist_group("integration/flights"),
     pytest.mark.skipif(not shutil.which("curl"), reason="the examples ask with curl"),
     # MLflow warns of its own type hints while it is imported.
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
 PAGES = ("serving.md", "release.md")
-# Further examples are run where there is a release that waits for a person: test_release_dag.
+# Further examples are run where there is a release that waits for a person: dags/test_release.py.
 GROUPS = {"", "key", "rollback", "approval"}
 
 
@@ -47,13 +47,21 @@ def test_every_example_with_a_command_or_code_is_run(page: str):
     assert {each.name for each in examples if each.kind == "run"} <= GROUPS
 
 
+@pytest.fixture
+def settings(stack) -> Settings:
+    """The stack, where a model serves that takes what the example's takes."""
+    settings = stack.up("postgres", "gateway", "mlflow")
+    flights.serve_flights(settings)
+    return settings
+
+
 @pytest.mark.parametrize("example", [each for page in PAGES for each in examples_to_run(page)], ids=str)
-def test_an_example_does_what_the_page_says(loop: Loop, first: DagRunState, tmp_path: Path, example: Example):
-    run(loop.settings, example, tmp_path)
+def test_an_example_does_what_the_page_says(settings: Settings, tmp_path: Path, example: Example):
+    run(settings, example, tmp_path, texts={"flight_delay": flights.MODEL})
 
 
 @pytest.fixture
-def key(loop: Loop) -> Iterator[str]:
+def key(settings: Settings) -> Iterator[str]:
     perennial = str(Path(sys.executable).parent / "perennial")
     made = subprocess.run([perennial, "keys", "create", "shop", "--replace"], capture_output=True, text=True, check=True)
     yield made.stdout.strip()
@@ -61,10 +69,8 @@ def key(loop: Loop) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("example", examples_to_run("serving.md", "key"), ids=str)
-def test_an_example_with_a_key_does_what_the_page_says(
-    loop: Loop, first: DagRunState, key: str, tmp_path: Path, example: Example
-):
-    run(loop.settings, example, tmp_path, KEY=key)
+def test_an_example_with_a_key_does_what_the_page_says(settings: Settings, key: str, tmp_path: Path, example: Example):
+    run(settings, example, tmp_path, texts={"flight_delay": flights.MODEL}, KEY=key)
 
 
 @pytest.fixture

@@ -18,10 +18,16 @@ import pytest
 
 from perennial.adapters import supervisor
 from perennial.config.settings import Settings
-from support.dags.loop import MODEL
+from support.serving.flights import MODEL, flight_row, serve_flights
 from support.serving.gateway_calls import client
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("loop"), pytest.mark.usefixtures("first")]
+pytestmark = [
+    pytest.mark.integration,
+    # With the documentation's examples, which ask the same model.
+    pytest.mark.xdist_group("integration/flights"),
+    # MLflow warns of its own type hints while it is imported.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
+]
 
 URL = f"/v1/models/{MODEL}"
 CHECKS = (
@@ -42,11 +48,18 @@ expected-statuses = [400, 404, 405, 413, 422]
 
 
 @pytest.fixture
-def settings(loop) -> Iterator[Settings]:
-    """The stack; what is asked in the test ends no process of it."""
-    before = processes(loop.settings)
-    yield loop.settings
-    assert processes(loop.settings) == before
+def settings(stack) -> Iterator[Settings]:
+    """The stack, where the model serves; what is asked in the test ends no process of it."""
+    settings = stack.up("postgres", "gateway", "mlflow")
+    serve_flights(settings)
+    before = processes(settings)
+    yield settings
+    assert processes(settings) == before
+
+
+@pytest.fixture
+def row(settings) -> dict[str, object]:
+    return flight_row(settings)
 
 
 def processes(settings: Settings) -> dict[str, int | None]:

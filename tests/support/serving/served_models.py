@@ -1,6 +1,7 @@
 """Small models, registered in MLflow as `retrain` does it, and the real steps that lead them to callers."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -17,7 +18,7 @@ from perennial.config.spec_file import load_spec, spec_path
 from perennial.config.spec_release import Canary, Shadow
 from perennial.contracts import Champion, Decision, GateResult, RegisteredVersion, ServingCheck, Snapshot
 from perennial.core.candidates import build_pipeline, fit, predict
-from perennial.core.frames import features_frame
+from perennial.core.frames import FeatureTypes, features_frame
 from perennial.steps import release
 from perennial.steps.canary import canary
 from perennial.steps.package import build_bento
@@ -69,15 +70,38 @@ def register(
     shift
         Spoils the offline predictions that are kept with it.
     """
-    model = _make_model(settings.mlflow_tracking_url, seed, seed if data_seed is None else data_seed)
-    registry, key = Registry(settings.mlflow_tracking_url), f"{spec.model}-{seed}"
+    saved = _save_small(settings.mlflow_tracking_url, seed, seed if data_seed is None else data_seed)
+    return register_saved(settings, spec, saved, number=seed, shift=shift, training_end=training_end)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedModel:
+    """A model that is saved to MLflow, what it takes, and its predictions for its golden rows."""
+
+    logged: LoggedModel
+    features: FeatureTypes
+    golden: Sequence[Mapping[str, object]]
+    offline: Sequence[float]
+
+
+def register_saved(
+    settings: Settings,
+    spec: ModelSpec,
+    saved: SavedModel,
+    *,
+    number: int,
+    shift: float = 0.0,
+    training_end: datetime = TRAINING_END,
+) -> RegisteredVersion:
+    """Make a version of a model that is saved; `number` tells its run and its training set from those of other versions."""
+    registry, key = Registry(settings.mlflow_tracking_url), f"{spec.model}-{number}"
     run_id = registry.start_run(spec.model, key, tags={"git_commit": "0" * 40})
     registry.log(run_id, metrics={"roc_auc": 0.7})
-    golden = {"rows": GOLDEN_ROWS, "probabilities": [each + shift for each in model.offline]}
+    golden = {"rows": saved.golden, "probabilities": [each + shift for each in saved.offline]}
     registry.log_text(run_id, json.dumps(golden), "golden.json")
-    types = {name: {"type": kind, "nullable": nullable} for name, (kind, nullable) in FEATURES.items()}
+    types = {name: {"type": kind, "nullable": nullable} for name, (kind, nullable) in saved.features.items()}
     tags = {"features": json.dumps(types), "snapshot_id": key, "training_end": training_end.isoformat()}
-    made = registry.create_version(spec.model, model.logged, run_id=run_id, tags=tags)
+    made = registry.create_version(spec.model, saved.logged, run_id=run_id, tags=tags)
     start, as_of = datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 4, 1, tzinfo=UTC)
     snapshot = Snapshot(
         snapshot_id=key, model=spec.model, as_of=as_of, start=start, holdout_start=TRAINING_END, n_rows=400,
@@ -93,29 +117,37 @@ def register(
     return version
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Model:
-    """A model that is saved to MLflow, and its predictions for the golden rows."""
-
-    logged: LoggedModel
-    offline: list[float]
-
-
 @cache
-def _make_model(url: str, seed: int, data_seed: int) -> _Model:
+def _save_small(url: str, seed: int, data_seed: int) -> SavedModel:
     """Train a model and save it: once in each MLflow, for all versions that are to be made of it."""
     random = np.random.default_rng(data_seed)
     frame = pd.DataFrame({"carrier": random.choice(["UA", "DL"], 400), "miles": random.integers(100, 900, 400)})
     frame["wind"] = random.normal(10, 3, 400)
-    inputs = features_frame(frame, FEATURES)
-    labels = (frame["miles"] + random.normal(0, 200, 400) > 500).to_numpy().astype("int8")
-    pipeline = fit(build_pipeline("lightgbm", features=FEATURES, params={"n_estimators": 5}, seed=seed), inputs, labels)
+    is_late = frame["miles"] + random.normal(0, 200, 400) > 500
+    return save_model(url, frame, is_late, features=FEATURES, golden=GOLDEN_ROWS, name=f"{seed}-{data_seed}", seed=seed)
+
+
+def save_model(
+    url: str,
+    frame: pd.DataFrame,
+    labels: pd.Series,
+    *,
+    features: FeatureTypes,
+    golden: Sequence[Mapping[str, object]],
+    name: str,
+    seed: int,
+) -> SavedModel:
+    """Train a small model and save it to MLflow."""
+    inputs = features_frame(frame, features)
+    pipeline = build_pipeline("lightgbm", features=features, params={"n_estimators": 5}, seed=seed)
+    fit(pipeline, inputs, labels.to_numpy().astype("int8"))
     registry = Registry(url)
-    run_id = registry.start_run("models of the tests", f"{seed}-{data_seed}", tags={})
+    run_id = registry.start_run("models of the tests", name, tags={})
     packages = ("scikit-learn", "pandas", "lightgbm")
-    logged = registry.log_model(run_id, pipeline, features=FEATURES, example=inputs.head(2), packages=packages)
+    logged = registry.log_model(run_id, pipeline, features=features, example=inputs.head(2), packages=packages)
     registry.finish_run(run_id)
-    return _Model(logged=logged, offline=predict(pipeline, features_frame(GOLDEN_ROWS, FEATURES)).tolist())
+    offline = predict(pipeline, features_frame(golden, features)).tolist()
+    return SavedModel(logged=logged, features=features, golden=golden, offline=offline)
 
 
 def accept(settings: Settings, version: RegisteredVersion, *, champion: int | None = None) -> None:
