@@ -1,7 +1,6 @@
 """A release and a person's rollback in each other's way, in the tables and with real bentos: the person's word stands."""
 
 import threading
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from perennial.errors import ReleaseError, UnavailableError
 from perennial.steps import canary, release, rollback, serving
 from perennial.steps.approval import Answer, record_answer
 from perennial.steps.rollback_report import roll_back_and_tell
-from support.data.state_tables import forget
+from support.data.state_tables import change_past
 from support.serving.served_models import (
     ROW,
     package_and_check,
@@ -44,6 +43,11 @@ class Line:
     settings: Settings
     spec: ModelSpec
     versions: list[RegisteredVersion]
+
+    def begin(self, version: int) -> None:
+        """As its retraining left it."""
+        with StateStore(self.settings.state_url) as state:
+            state.write_release(self.versions[version - 1], f"retrain {version}")
 
     def release(self, version: int) -> None:
         release_version(self.settings, self.spec, self.versions[version - 1], dag_run_id=f"release {version}")
@@ -83,17 +87,36 @@ class Line:
 CHECK = release.ServingCheck(program="p", port=1, n_rows=2, largest_difference=0.0, ready_seconds=1.0, p99_ms=1.0, memory_mb=1.0)
 
 
-@pytest.fixture
-def line(stack, request: pytest.FixtureRequest) -> Iterator[Line]:
-    """Version 1 serves, version 2 is registered."""
+@pytest.fixture(scope="module")
+def model(stack) -> Iterator[Line]:
+    """Three versions, registered once; the tests make releases of them."""
     settings = stack.up("postgres", "gateway", "mlflow")
-    spec = small_spec(settings, f"conflict_{zlib.crc32(request.node.name.encode())}")
-    line = Line(settings=settings, spec=spec, versions=[register(settings, spec, seed=seed) for seed in (1, 2)])
-    line.release(1)
-    yield line
-    for version in line.states():
-        supervisor.remove_program(settings, serving.program_name(spec.model, version))
-    forget(settings, spec.model)
+    spec = small_spec(settings, "conflict")
+    model = Line(settings=settings, spec=spec, versions=[register(settings, spec, seed=seed) for seed in (1, 2, 3)])
+    yield model
+    stop(model, *model.states())
+
+
+@pytest.fixture
+def line(model: Line) -> Iterator[Line]:
+    """Version 1 serves, version 2 is registered, and nothing is known of what tests did before."""
+    served = model.row(1)
+    for table in ("release_stage", "champion", "release", "audit"):
+        change_past(model.settings, f"DELETE FROM {table} WHERE model = %s", model.spec.model)
+    model.begin(1)
+    if served.port:
+        # Its bento runs on, unless a test has ended it.
+        with StateStore(model.settings.state_url) as state:
+            state.record_program(model.spec.model, 1, bento_tag=served.bento_tag, program=served.program, port=served.port)
+    model.begin(2)
+    model.release(1)
+    yield model
+    stop(model, 2, 3)
+
+
+def stop(model: Line, *versions: int) -> None:
+    for version in versions:
+        supervisor.remove_program(model.settings, serving.program_name(model.spec.model, version))
 
 
 def execute(settings: Settings, sql: str, *values: object) -> list[tuple]:
@@ -152,9 +175,9 @@ def test_a_rollback_to_the_champion_stops_a_canary(line):
 def test_a_rollback_does_not_wait_for_a_drain(line):
     """Three bentos run: one of them is over and waits for its last requests."""
     line.release(2)
-    line.versions.append(register(line.settings, line.spec, seed=3))
+    line.begin(3)
     line.release(3)
-    patient = line.spec.model_copy(update={"release": line.spec.release.model_copy(update={"drain_seconds": 15.0})})
+    patient = line.spec.model_copy(update={"release": line.spec.release.model_copy(update={"drain_seconds": 8.0})})
     drain = threading.Thread(target=lambda: release.drain(patient, settings=line.settings))
     drain.start()
     line.roll_back(2)
@@ -229,7 +252,7 @@ def test_a_release_left_half_way_is_not_started_only_to_be_ended(line):
     line.begin_canary(2)
     program = serving.program_name(line.spec.model, 2)
     supervisor.remove_program(line.settings, program)
-    line.versions.append(register(line.settings, line.spec, seed=3))
+    line.begin(3)
     package_and_check(line.settings, line.spec, line.versions[2], dag_run_id="release 3")
     assert (line.states(), line.answering()) == ({1: "champion", 2: "rolled_back", 3: "checked"}, {"1"})
     assert supervisor.program_states(line.settings, program) == []
