@@ -45,7 +45,9 @@ def _running(settings: Settings) -> Iterator[None]:
     envoy.write_files(settings)
     settings.paths.logs.mkdir(parents=True)
     with (settings.paths.logs / "gateway.log").open("w") as log:
-        process = subprocess.Popen(envoy.command(settings), stdout=log, stderr=log)
+        # By itself it writes its log every ten seconds.
+        command = [*envoy.command(settings), "--file-flush-interval-msec", "100"]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
     yield
     process.terminate()
     process.wait(timeout=20)

@@ -30,7 +30,7 @@ def lines(settings, *, request_id: str) -> list[dict]:
         found[:] = [line for line in written if line["request_id"] == request_id]
         return bool(found)
 
-    wait_for(is_written, seconds=40)  # Envoy writes it out every ten seconds
+    wait_for(is_written, what="the log tells of it")
     return found
 
 

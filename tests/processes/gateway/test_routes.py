@@ -88,8 +88,9 @@ def test_weights_split_the_traffic(settings, serve):
     assert 40 <= counts[200, "2"] <= 130  # five standard deviations around 80
 
 
-def test_a_release_costs_no_request(settings, serve):
-    """Two versions replace each other again and again by all stages, while callers call."""
+@pytest.mark.parametrize("champions", [(2,), pytest.param((2, 1, 2), marks=pytest.mark.soak)], ids=["once", "often"])
+def test_a_release_costs_no_request(settings, serve, champions: tuple[int, ...]):
+    """Two versions replace each other by all stages, while callers call."""
     servers = {number: serve(Server(number)) for number in (1, 2)}
     stopped = threading.Event()
     answers: list[Answer] = []
@@ -106,7 +107,7 @@ def test_a_release_costs_no_request(settings, serve):
     threads = [threading.Thread(target=call) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for number in (2, 1, 2):
+    for number in champions:
         for upstreams in stages(servers[3 - number], servers[number]):
             lead(settings, {"late": upstreams})
             let_some_be_answered()
@@ -129,9 +130,10 @@ def stages(champion: Server, challenger: Server) -> list[list[Upstream]]:
     ]
 
 
-def test_once_a_change_is_taken_nothing_goes_where_it_went_before(settings, serve):
+@pytest.mark.parametrize("n_changes", [8, pytest.param(30, marks=pytest.mark.soak)])
+def test_once_a_change_is_taken_nothing_goes_where_it_went_before(settings, serve, n_changes: int):
     servers = itertools.cycle([serve(Server(1)), serve(Server(1))])
-    for server in itertools.islice(servers, 30):
+    for server in itertools.islice(servers, n_changes):
         lead(settings, {"late": [server.upstream()]})
         before = len(server.requests)
         assert ask_often(settings, 4) == {(200, "1"): 4}
