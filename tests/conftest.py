@@ -1,6 +1,7 @@
 """What holds for all tests: which of them share a worker, and in which order they run."""
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -8,14 +9,23 @@ import pytest
 
 from support.stacks.environment import AIRFLOW_WAITS
 
-# Importing Airflow makes a folder for its logs, in the user's home unless told otherwise. Gone when the tests end.
-_airflow_home = tempfile.TemporaryDirectory(prefix="pn-airflow-home-")
-os.environ["AIRFLOW_HOME"] = _airflow_home.name
+# One folder for all that the tests and their child processes leave in passing. It goes when all tests have passed.
+_LEAD = "PYTEST_XDIST_WORKER" not in os.environ
+if _LEAD:
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="pn-tests-", dir="/tmp")
+# Importing Airflow makes a folder for its logs, in the user's home unless told otherwise.
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-")
 os.environ.update(AIRFLOW_WAITS)
 
 # The longest first: what begins last must not be long.
 _ORDER = ("integration", "processes", "bentos", "dags", "plugins", "unit")
 _TESTS = Path(__file__).parent
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(exitstatus: int) -> None:
+    if _LEAD and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
 
 
 @pytest.hookimpl(tryfirst=True)
