@@ -61,6 +61,20 @@ def test_bentoml_knows_each_by_its_own_name(settings: Settings, other: Path):
     assert (second / "README.md").read_text().startswith("# ModelService:v1\n")
 
 
+@pytest.mark.soak
+def test_a_copy_is_what_bentoml_would_have_built(settings: Settings, other: Path, tmp_path: Path):
+    copy = bentos.build(settings, "alike", 2, context=other)
+    bentos._run(["build", "--name", "alike", "--version", "v2", "--output", "tag"], other, store=tmp_path / "store")
+    built = tmp_path / "store" / "bentos" / "alike" / "v2"
+    assert contents(copy) == contents(built)
+
+
+def contents(bento: Path) -> dict[str, object]:
+    """Every file of a bento, but for when it was made."""
+    found: dict[str, object] = {str(path.relative_to(bento)): path.read_bytes() for path in bento.rglob("*") if path.is_file()}
+    return {**found, "bento.yaml": {**yaml.safe_load((bento / "bento.yaml").read_text()), "creation_time": ""}}
+
+
 @pytest.mark.parametrize("changed", ["perennial/core/rows.py", "perennial_bento/app.py", "requirements.txt", "bentofile.yaml"])
 def test_other_code_or_requirements_are_built_by_bentoml(settings: Settings, other: Path, refused: None, changed: str):
     with (other / changed).open("a") as file:

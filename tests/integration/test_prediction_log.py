@@ -55,16 +55,19 @@ def pid_of(settings: Settings) -> int:
     return supervisor.program_states(settings, NAME)[0].pid
 
 
-def test_nothing_is_lost_or_doubled_whoever_dies(away: "Stack"):
-    """Shippers and a writer are killed, Postgres is away for five seconds, and the writers go on all the while."""
-    settings = away.up(NAME)
+@pytest.mark.parametrize(
+    ("n_kills", "away_seconds"), [(1, 2), pytest.param(3, 5, marks=pytest.mark.soak)], ids=["one kill", "three kills"]
+)
+def test_nothing_is_lost_or_doubled_whoever_dies(away: "Stack", settings: Settings, n_kills: int, away_seconds: int):
+    """Shippers and a writer are killed, Postgres is away for seconds, and the writers go on all the while."""
+    away.up(NAME)
     root = settings.paths.predictions
     programs = {"a": "bento__a__v1", "second_of_a": "bento__a__v1", "b": "bento__b__v1", "killed": "bento__b__v2"}
     writers = {
         name: Writer(root / program, name, per_second=150, environment=away.environment) for name, program in programs.items()
     }
     n_written = {}
-    for _ in range(3):
+    for _ in range(n_kills):
         before = pid_of(settings)
         assert wait_until(lambda: query(settings, "SELECT 1 FROM prediction LIMIT 1") != [], seconds=30)
         os.kill(before, 9)
@@ -72,7 +75,7 @@ def test_nothing_is_lost_or_doubled_whoever_dies(away: "Stack"):
         assert_in_order(settings)
     supervisor.stop_program(settings, "postgres")
     n_said = writers.pop("killed").kill()
-    time.sleep(5)
+    time.sleep(away_seconds)
     supervisor.start_program(settings, "postgres")
     assert wait_until(lambda: can_query(settings), seconds=60)
     for _ in range(5):
@@ -82,7 +85,7 @@ def test_nothing_is_lost_or_doubled_whoever_dies(away: "Stack"):
         n_written[name] = writer.end()
     assert wait_until(lambda: journal.list_segments(root) == [], seconds=60), journal.list_segments(root)
     for name, n_requests in n_written.items():
-        assert n_requests > 500
+        assert n_requests > 150 * away_seconds
         assert_complete(settings, name, n_requests)
     ((n_killed,),) = query(settings, "SELECT sum(n_requests) FROM traffic WHERE model = 'killed'")
     assert n_killed in (n_said, n_said + 1), "it may have died between writing and saying so"

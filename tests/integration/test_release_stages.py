@@ -245,7 +245,7 @@ def test_with_no_traffic_the_spec_says_what_happens(arena: Arena) -> None:
 
     passed = watch("pass")
     assert (passed.outcome, passed.n_requests) == ("passed", 0)
-    assert "too little traffic: 0 of 100 requests" in passed.reason
+    assert "too little traffic: 0 of 100 requests, and spec.release.quiet is `pass`" in passed.reason
     replayed = watch("replay")
     assert (replayed.outcome, replayed.n_requests) == ("passed", 100)
     assert [each.value for each in replayed.measures if each.measure == "replayed"] == [100]

@@ -21,7 +21,7 @@ from perennial.adapters.registry import Registry
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Decision, RegisteredVersion
+from perennial.contracts import Decision, RegisteredVersion, ServingCheck
 from perennial.errors import PackagingError, ReleaseError, UnavailableError
 from perennial.steps import release, serving
 from perennial.steps.admission import why_not_release
@@ -45,6 +45,7 @@ pytestmark = [
 
 
 N_GATEWAY_WORKERS = 2
+PASSED = ServingCheck(program="p", port=1, n_rows=2, largest_difference=0.0, ready_seconds=1.0, p99_ms=1.0, memory_mb=1.0)
 
 
 @pytest.fixture(scope="session")
@@ -235,7 +236,7 @@ def test_a_challenger_judged_against_another_champion_does_not_replace_this_one(
         why_not_release(late, settings=settings)
     assert why_not_release(champion, settings=settings) == f"{spec.model} version 1 serves already"
     with pytest.raises(ReleaseError, match="judged against no champion"):
-        release_version(settings, spec, late)
+        release.promote(spec, late, PASSED, dag_run_id="run", settings=settings)
     release.withdraw(spec, late.model_version, settings=settings)
     assert state_of(settings, late) == "rejected"
     assert_serves(settings, spec, champion)

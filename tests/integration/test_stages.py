@@ -303,14 +303,15 @@ def test_a_canary_over_a_limit_is_rolled_back(released, scores, milliseconds, me
         released.canary(spec)
 
 
-def test_a_challenger_that_hangs_is_noticed_though_it_answers_nothing(released):
+def test_a_challenger_that_hangs_is_noticed_though_it_answers_nothing(released, monkeypatch):
     """Its share of the requests goes there, and nothing comes back."""
+    monkeypatch.setattr("perennial.steps.observe._SETTLED_AFTER", timedelta(seconds=1))
     spec = released.asking(shadow=short_shadow(60, requests=1000))
 
     def call() -> None:
         while released.stages()[0].outcome == "running":
             released.log(released.champion, "live", ROWS[:20], prefix=f"{time.monotonic()}-")
-            time.sleep(0.5)
+            time.sleep(0.2)
 
     with once_running(released, "shadow", call), pytest.raises(Breach, match=r"answered_ratio: 0 of about \d+ requests"):
         released.shadow(spec)
@@ -396,13 +397,6 @@ def test_too_little_traffic_ends_the_release_where_the_spec_waits(released):
             released.shadow(spec)
     assert (released.read().state, released.stages()[0].outcome) == ("rejected", "ended")
     released.assert_champion_serves()
-
-
-def test_too_little_traffic_passes_where_the_spec_says_so(released):
-    spec = released.asking(shadow=short_shadow(1, requests=5), quiet="pass")
-    stage = released.shadow(spec)
-    assert (stage.outcome, stage.n_requests) == ("passed", 0)
-    assert "too little traffic: 0 of 5 requests, and spec.release.quiet is `pass`" in stage.reason
 
 
 def test_logged_requests_stand_in_for_live_ones(released):
