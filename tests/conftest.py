@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from support.data.data_registry import begin
 from support.stacks.environment import AIRFLOW_WAITS
 
 # One folder for all that the tests and their child processes leave in passing. It goes when all tests have passed.
@@ -20,6 +21,12 @@ os.environ.update(AIRFLOW_WAITS)
 # The longest first: what begins last must not be long.
 _ORDER = ("integration", "processes", "bentos", "dags", "plugins", "unit")
 _TESTS = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def begun_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data registry in which nothing was kept yet, to be copied: DVC takes half a second to begin one."""
+    return begin(tmp_path_factory.mktemp("begun") / "data-registry")
 
 
 @pytest.hookimpl(trylast=True)

@@ -30,10 +30,12 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def settings(stack, tmp_path) -> Settings:
+def settings(stack, begun_registry, tmp_path) -> Settings:
     """The shared state database, and a folder with a registry of the test's own."""
-    secrets = stack.up("postgres").paths.secrets
-    return Settings.load({**stack.environment, "PERENNIAL_VAR": str(tmp_path / "var"), "PERENNIAL_SECRETS": str(secrets)})
+    places = {"PERENNIAL_VAR": str(tmp_path / "var"), "PERENNIAL_SECRETS": str(stack.up("postgres").paths.secrets)}
+    settings = Settings.load({**stack.environment, **places})
+    shutil.copytree(begun_registry, settings.paths.registry)
+    return settings
 
 
 @pytest.fixture
@@ -103,10 +105,11 @@ class Died(BaseException):
     """Stands for the end of the process: nothing after it runs. What is killed outright is in the registry's own tests."""
 
 
-def test_ten_processes_at_once_lose_nothing(settings, run):
-    """Five intervals, each with the same rows twice but for one, whose rows came late in its second run."""
+@pytest.mark.parametrize("n_days", [2, pytest.param(5, marks=pytest.mark.soak)])
+def test_processes_at_once_lose_nothing(settings, run, n_days):
+    """Intervals, each with the same rows twice but for one, whose rows came late in its second run."""
     environment = programs.environment({**os.environ, **settings_environment(settings)})
-    jobs = [(day, 301 if (day, again) == (0, 1) else 300) for again in range(2) for day in range(5)]
+    jobs = [(day, 301 if (day, again) == (0, 1) else 300) for again in range(2) for day in range(n_days)]
     writers = [
         subprocess.Popen(
             programs.command(snapshot_process, run.model, number, day, n_rows),
@@ -115,7 +118,7 @@ def test_ten_processes_at_once_lose_nothing(settings, run):
         for number, (day, n_rows) in enumerate(jobs)
     ]  # fmt: skip
     ended = [(*writer.communicate(), writer.returncode) for writer in writers]
-    assert [code for _, _, code in ended] == [0] * 10, ended
+    assert [code for _, _, code in ended] == [0] * len(jobs), ended
     taken = [json.loads(out.splitlines()[-1]) for out, _, _ in ended]
     registry = settings.paths.registry
     assert git(registry, "fsck", "--strict", "--no-dangling") == git(registry, "status", "--porcelain") == ""
@@ -124,7 +127,7 @@ def test_ten_processes_at_once_lose_nothing(settings, run):
         assert f"md5: {each['digest']}" in git(registry, "show", f"{each['dvc_revision']}:{each['name']}.parquet.dvc")
         assert snapshots.has_content(registry, each["digest"], n_bytes=each["n_bytes"])
     assert sorted(rows(settings, run)) == sorted({(each["digest"], each["dvc_revision"]) for each in taken})
-    assert (len({each["snapshot_id"] for each in taken}), len(log(settings))) == (6, 7)
+    assert (len({each["snapshot_id"] for each in taken}), len(log(settings))) == (n_days + 1, n_days + 2)
 
 
 def git(registry: Path, *arguments: str) -> str:

@@ -13,11 +13,6 @@ from support.data.data_registry import NAME, contents, dvc, keep, run
 LATER = NAME.replace("0201", "0301")
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Path:
-    return tmp_path / "data-registry"
-
-
 def sizes(registry: Path) -> dict[str, int]:
     return {content.digest: content.n_bytes for content in list_contents(registry)}
 
@@ -30,8 +25,8 @@ def test_each_content_is_there_once_whatever_names_and_revisions_lead_to_it(regi
     assert sizes(registry) == {first.digest: 4 * n_links, late.digest: 19 * n_links}
 
 
-def test_a_registry_that_is_not_there_holds_nothing(registry):
-    assert list_contents(registry) == []
+def test_a_registry_that_is_not_there_holds_nothing(tmp_path):
+    assert list_contents(tmp_path / "none") == []
 
 
 def test_a_content_that_went_is_gone_and_git_still_says_what_it_was(registry):

@@ -22,9 +22,9 @@ exec {git} "$@"
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Path:
-    keep(tmp_path / "data-registry")
-    return tmp_path / "data-registry"
+def registry(registry: Path) -> Path:
+    keep(registry)
+    return registry
 
 
 def test_whoever_is_killed_is_finished_by_the_next_writer(registry, tmp_path):

@@ -13,11 +13,6 @@ LATER = NAME.replace("0201", "0301")
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Path:
-    return tmp_path / "data-registry"
-
-
-@pytest.fixture
 def remote(tmp_path: Path) -> Path:
     return tmp_path / "remote"
 
@@ -35,8 +30,8 @@ def test_every_content_gets_there_once(registry, remote):
     assert run(registry, "git", "status", "--porcelain") == ""
 
 
-def test_a_registry_that_is_gone_has_brought_nothing_there(registry, remote):
-    assert not snapshots.is_pushed(registry, str(remote), "0" * 40)
+def test_a_registry_that_is_gone_has_brought_nothing_there(tmp_path, remote):
+    assert not snapshots.is_pushed(tmp_path / "none", str(remote), "0" * 40)
 
 
 def test_what_was_kept_while_it_was_away_follows(registry, remote):

@@ -10,12 +10,8 @@ from perennial.errors import RetryableError
 from support.data.data_registry import NAME, cached, commits, dvc, keep, run
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Path:
-    return tmp_path / "data-registry"
-
-
-def test_plain_git_and_dvc_understand_it(registry):
+def test_plain_git_and_dvc_understand_it(tmp_path):
+    registry = tmp_path / "data-registry"
     stored = keep(registry)
     assert stored.digest == snapshots.compute_digest(registry.parent / "training_set.parquet")
     assert run(registry, "git", "log", "-1", "--format=%H %an %s") == f"{stored.revision} Perennial keep {NAME}"
@@ -121,7 +117,8 @@ def test_the_next_call_finishes_what_a_dead_writer_left(registry, damage):
     assert dvc(registry, "status") == "Data and pipelines are up to date."
 
 
-def test_a_registry_half_made_is_made_whole(registry):
+def test_a_registry_half_made_is_made_whole(tmp_path):
+    registry = tmp_path / "data-registry"
     registry.mkdir()
     run(registry, "git", "init", "--quiet")
     (registry / ".dvc").mkdir()
@@ -139,8 +136,9 @@ def test_what_is_not_there_is_not_claimed(registry):
     assert not snapshots.has_revision(registry, "0" * 40)
 
 
-def test_the_callers_own_git_is_left_out_of_it(registry, tmp_path, monkeypatch):
+def test_the_callers_own_git_is_left_out_of_it(tmp_path, monkeypatch):
     """A hook of the caller's repository, or a configuration that signs commits, must not lead elsewhere."""
+    registry = tmp_path / "data-registry"
     (tmp_path / "gitconfig").write_text("[commit]\n    gpgsign = true\n[user]\n    name = Somebody\n")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
@@ -150,7 +148,8 @@ def test_the_callers_own_git_is_left_out_of_it(registry, tmp_path, monkeypatch):
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_nothing_is_left_outside_the_registry(registry, tmp_path, monkeypatch):
+def test_nothing_is_left_outside_the_registry(tmp_path, monkeypatch):
+    registry = tmp_path / "data-registry"
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     before = set(Path("/var/tmp").rglob("*")) if Path("/var/tmp").exists() else set()
     keep(registry)
@@ -159,7 +158,8 @@ def test_nothing_is_left_outside_the_registry(registry, tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data-registry", "training_set.parquet"]
 
 
-def test_a_broken_repository_is_an_error_and_not_the_one_around_it(registry):
+def test_a_broken_repository_is_an_error_and_not_the_one_around_it(tmp_path):
+    registry = tmp_path / "data-registry"
     run(registry.parent, "git", "init", "--quiet")
     around = (registry.parent / ".git" / "config").read_text()
     keep(registry)

@@ -6,8 +6,17 @@ import sys
 from pathlib import Path
 
 from perennial.adapters import snapshots
+from perennial.adapters.snapshots.repository import writing
 
 NAME = "parcels/20130101T000000Z__20130201T000000Z"
+
+
+def begin(registry: Path) -> Path:
+    """Make an empty registry, which may be copied to any place."""
+    with writing(registry):
+        pass
+    (registry / ".dvc" / "config.local").unlink()  # names the place; made again by the first writer
+    return registry
 
 
 def keep(registry: Path, content: bytes = b"rows", *, name: str = NAME) -> snapshots.Stored:
