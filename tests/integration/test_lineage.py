@@ -157,7 +157,9 @@ def missing(done: Reproduction) -> dict[str, tuple[str, str]]:
     return {link.name: (link.detail, link.next_step) for link in done.links if not link.holds}
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(
+    "algorithm", [pytest.param(name, marks=[pytest.mark.soak] if name == "extra_trees" else []) for name in ALGORITHMS]
+)
 def test_the_same_comes_out_to_the_last_bit(settings, versions, algorithm, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -167,12 +169,9 @@ def test_the_same_comes_out_to_the_last_bit(settings, versions, algorithm, tmp_p
     assert all(each.again == each.recorded for each in done.metrics)
     assert [link.name for link in done.links] == ["training", "decision", "commit", "code", "lock", "snapshot"]
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_champions_own_rows_are_left_out_as_they_were_then(settings, versions):
-    done = again(versions["lightgbm"], settings)
-    by_name = {each.metric: each.recorded for each in done.metrics}
-    assert by_name["roc_auc"] != by_name["holdout_roc_auc"]
+    if algorithm != "logistic_regression":  # it has no champion, whose own rows are left out as they were then
+        by_name = {each.metric: each.recorded for each in done.metrics}
+        assert by_name["roc_auc"] != by_name["holdout_roc_auc"]
 
 
 def test_the_command_says_what_it_compared(settings, versions, monkeypatch):

@@ -1,6 +1,6 @@
-"""Kills a writer of the data registry before each thing it does, one process per kill, and lets the next one finish.
+"""Kills a writer of the data registry before things that it does, one process per kill, and lets the next one finish.
 
-A program of its own, as it forks: `python -m support.data.registry_kills TEMPLATE FOLDER` copies the registry TEMPLATE
+A program of its own, as it forks: `python -m support.data.registry_kills TEMPLATE FOLDER EVERY` copies the registry TEMPLATE
 once per kill into FOLDER, and prints what each writer was about to do.
 """
 
@@ -19,13 +19,14 @@ from support.data.data_registry import keep
 SECOND = "parcels/20130201T000000Z__20130301T000000Z"
 
 
-def main(template: Path, folder: Path) -> None:
+def main(template: Path, folder: Path, every: int) -> None:
+    """Kill a writer before the first thing that leaves a trace, then before each so many-th after it, until one comes through."""
     killed = True
     while killed:
         number = len(list(folder.iterdir()))
         copy = folder / f"{number:02}" / "registry"
         shutil.copytree(template, copy)
-        killed = run_apart(lambda copy=copy, number=number: keep_until(copy, number)) == -signal.SIGKILL
+        killed = run_apart(lambda copy=copy, number=number: keep_until(copy, number * every)) == -signal.SIGKILL
         assert run_apart(lambda copy=copy: finish(copy)) == 0, f"after kill {number}"
     shutil.rmtree(copy.parent)  # the writer that came to its end
 
@@ -69,4 +70,4 @@ def run_apart(action: Callable[[], None]) -> int:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
