@@ -17,6 +17,8 @@ if _LEAD:
 # Importing Airflow makes a folder for its logs, in the user's home unless told otherwise.
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-")
 os.environ.update(AIRFLOW_WAITS)
+# Threads of OpenMP that wait for each other sleep: by default they turn, which takes the cores from the other worker.
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 # The longest first: what begins last must not be long.
 _ORDER = ("integration", "processes", "bentos", "dags", "plugins", "unit")
