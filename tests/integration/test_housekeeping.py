@@ -94,6 +94,8 @@ def world(settings) -> World:
         write_report(settings, number)
         docs = json.dumps([{"point": "raw", "data_docs": f"data_docs/{MODEL}/run {number}/raw.html"}])
         change_past(settings, "UPDATE snapshot SET validation = %s WHERE snapshot_id = %s", docs, versions[number].snapshot_id)
+    for name, age in {"unused": YEAR_AGO, "of use": YESTERDAY}.items():
+        write(settings.paths.bentoml / bentos.SHELLS / name / "bento.yaml", age=age)
     for number in (1, 2, 3):
         years = 2 if number != 3 else 1
         before = now() - years * YEAR_AGO
@@ -198,6 +200,10 @@ def test_training_sets_that_no_kept_version_needs_may_go(world, found):
 def test_bentos_and_reports_of_versions_that_are_over_may_go(found):
     assert {name for name in names(found, "bentos") if MODEL in name} == {f"bentos/{MODEL}/v{number}" for number in (1, 3)}
     assert {name for name in names(found, "reports") if MODEL in name} == {f"data_docs/{MODEL}/run {number}" for number in OVER}
+
+
+def test_a_shell_of_bentos_that_no_build_used_for_long_may_go(found):
+    assert {name for name in names(found, "bentos") if name.startswith(f"{bentos.SHELLS}/")} == {f"{bentos.SHELLS}/unused"}
 
 
 def test_runs_that_no_version_came_of_may_go_but_for_a_kept_versions_whole_training(world, found):
