@@ -111,6 +111,7 @@ def test_a_window_that_drifted_is_mailed_and_retrained_on_once(stack, watch: Wat
 
 def test_what_was_asked_for_is_shown_in_the_terminal_and_asked_for_twice_is_once(stack, watch: Watch) -> None:
     model = "parcels4"
+    watch.model(model)
     arguments = ["requests", model, "--ask", "--reason", "new depots", "--as-of", f"{TRAINED_UNTIL:%Y-%m-%d}"]
     first, second = perennial(stack, *arguments), perennial(stack, *arguments)
     assert (first.returncode, second.returncode, first.stdout) == (0, 0, second.stdout), first.stderr
