@@ -145,7 +145,7 @@ def test_a_bento_whose_port_is_taken_meanwhile_does_not_stop_the_others(make_sta
 
 def test_a_stale_pid_file_does_not_matter(make_stack):
     stack = make_stack()
-    stack.settings.paths.supervisor.mkdir(parents=True)
+    stack.settings.paths.supervisor.mkdir(parents=True, exist_ok=True)
     (stack.settings.paths.supervisor / "supervisord.pid").write_text(f"{os.getpid()}\n")
     supervisor.socket_path(stack.settings).touch()
     assert statuses(stack.up("gateway"))["gateway"].is_healthy
@@ -154,7 +154,6 @@ def test_a_stale_pid_file_does_not_matter(make_stack):
 def test_a_service_that_cannot_start_is_named_with_its_log(make_stack, monkeypatch):
     monkeypatch.setattr("perennial.stack.lifecycle._HEALTHY_WITHIN_SECONDS", 3)
     stack = make_stack()
-    stack.settings.paths.inbox.parent.mkdir(parents=True)
     stack.settings.paths.inbox.write_text("a file where the folder of mails should be")
     with pytest.raises(StackError, match=r"Mail inbox does not get healthy(.|\n)*NotADirectoryError(.|\n)*inbox\.log"):
         stack.up("inbox")

@@ -5,13 +5,16 @@ import psycopg2
 from perennial.config.settings import Settings
 from perennial.stack.postgres import DATABASES
 
+Contents = dict[str, list[tuple[object, ...]]]
+
 _OF_CLUSTER = {
-    "roles": "SELECT rolname, rolsuper, rolcanlogin, rolcreatedb, rolconfig FROM pg_roles WHERE rolname !~ '^pg_'",
+    "roles": "SELECT rolname, rolsuper, rolcanlogin, rolcreatedb, rolconfig::text FROM pg_roles WHERE rolname !~ '^pg_'",
     "databases": """SELECT datname, datacl::text, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datlocale
         FROM pg_database""",
 }
 # A day's partition comes with its rows.
-_TABLES = "c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) AND NOT c.relispartition"
+_TABLES = """NOT c.relispartition
+    AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'pg_toast'::regnamespace, 'information_schema'::regnamespace)"""
 _OF_DATABASE = {
     "tables": f"SELECT c.oid::regclass::text, c.relkind, pg_get_userbyid(relowner), relacl::text FROM pg_class c WHERE {_TABLES}",
     "columns": f"""SELECT c.oid::regclass::text, attname, atttypid::regtype::text, attnotnull, pg_get_expr(adbin, adrelid)
@@ -28,7 +31,7 @@ _OF_DATABASE = {
 }
 
 
-def read_contents(settings: Settings) -> dict[str, list[tuple[object, ...]]]:
+def read_contents(settings: Settings) -> Contents:
     """By name of a database and kind of content: sorted rows, the same for stacks that are alike."""
     found = {kind: _query(settings, "postgres", sql) for kind, sql in _OF_CLUSTER.items()}
     for database in DATABASES:
@@ -37,6 +40,12 @@ def read_contents(settings: Settings) -> dict[str, list[tuple[object, ...]]]:
     for database in ("airflow", "mlflow"):
         found[f"{database}: version"] = _query(settings, database, "SELECT version_num FROM alembic_version")
     return found
+
+
+def find_differences(one: Contents, other: Contents) -> Contents:
+    """By kind of content: the rows that only one of two stacks has."""
+    found = {kind: sorted(set(one[kind]) ^ set(other[kind]), key=repr) for kind in one}
+    return {kind: rows for kind, rows in found.items() if rows}
 
 
 def _query(settings: Settings, database: str, sql: str) -> list[tuple[object, ...]]:
