@@ -422,6 +422,8 @@ def test_logged_requests_stand_in_for_live_ones(released):
 
 
 def predict_offline(released: Released, rows: Sequence[dict]) -> list[float]:
+    with StateStore(released.settings.state_url) as state:
+        serving.start_again(released.settings, state, released.read())
     with bentos.BentoClient(released.settings.serving_host, released.read().port) as client:
         wait_for(lambda: client.predict(list(rows)).status == 200)
         return [each["probability"] for each in client.predict(list(rows)).content["predictions"]]

@@ -102,7 +102,9 @@ def build(settings: Settings, model: str, model_version: int, *, context: Path) 
 
 def _digest(context: Path) -> str:
     """Of all that BentoML makes a shell of: the context but for the version's own files, and who builds."""
-    files = sorted(path for path in context.rglob("*") if path.is_file() and path.relative_to(context).parts[0] not in OWN_FILES)
+    # Bytecode comes and goes with imports, and is no part of a bento.
+    ignored = {*OWN_FILES, "__pycache__"}
+    files = sorted(path for path in context.rglob("*") if path.is_file() and ignored.isdisjoint(path.relative_to(context).parts))
     digest = hashlib.sha256(f"{sys.version_info[:2]} {importlib.metadata.version('bentoml')}".encode())
     for path in files:
         content = hashlib.sha256(path.read_bytes()).hexdigest()
