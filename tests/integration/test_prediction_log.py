@@ -44,7 +44,8 @@ def away(make_stack: "Callable[[], Stack]") -> "Stack":
 @pytest.fixture
 def settings(away: "Stack") -> Settings:
     """The stack with nobody shipping and nothing shipped."""
-    settings = away.settings
+    # A test that failed may have left Postgres stopped.
+    settings = away.up("postgres")
     if pid_of(settings):
         supervisor.stop_program(settings, NAME)
     clear(settings)
@@ -67,6 +68,9 @@ def test_nothing_is_lost_or_doubled_whoever_dies(away: "Stack", settings: Settin
         name: Writer(root / program, name, per_second=150, environment=away.environment) for name, program in programs.items()
     }
     n_written = {}
+    # A writer that was killed before it wrote proves nothing.
+    models = "SELECT count(DISTINCT model) FROM traffic"
+    assert wait_until(lambda: query(settings, models) == [(len(writers),)], seconds=60), query(settings, models)
     for _ in range(n_kills):
         before = pid_of(settings)
         assert wait_until(lambda: query(settings, "SELECT 1 FROM prediction LIMIT 1") != [], seconds=30)
