@@ -1,5 +1,6 @@
 """What holds for all tests: which of them share a worker, and in which order they run."""
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -20,6 +21,14 @@ os.environ.update(AIRFLOW_WAITS)
 # Threads of OpenMP that wait for each other sleep: by default they turn, which takes the cores from the other worker.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
+
+def _socket_folders() -> set[Path]:
+    """Where stacks in long folders keep their sockets; one that never ran leaves its own empty."""
+    return set(Path("/tmp").glob(f"perennial-{os.getuid()}-*"))
+
+
+_BEFORE = _socket_folders()
+
 # The longest first: what begins last must not be long.
 _ORDER = ("integration", "processes", "bentos", "dags", "plugins", "unit")
 _TESTS = Path(__file__).parent
@@ -33,7 +42,12 @@ def begun_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(exitstatus: int) -> None:
-    if _LEAD and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+    if not _LEAD:
+        return
+    for folder in _socket_folders() - _BEFORE:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
 
 

@@ -20,9 +20,11 @@ def _settings_in(folder: Path) -> Settings:
 
 
 @pytest.fixture
-def unused(tmp_path: Path) -> Settings:
+def unused(tmp_path: Path) -> Iterator[Settings]:
     """Settings of a gateway that does not run."""
-    return _settings_in(tmp_path)
+    settings = _settings_in(tmp_path)
+    yield settings
+    supervisor.remove_sockets(settings)
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +53,7 @@ def _running(settings: Settings) -> Iterator[None]:
     yield
     process.terminate()
     process.wait(timeout=20)
+    supervisor.remove_sockets(settings)
 
 
 @pytest.fixture
