@@ -137,8 +137,11 @@ def _rename_bento(bento: Path, name: str, version: str) -> None:
         raise PackagingError(f"BentoML's {_DESCRIPTION} has no {missing[0]}", "install the BentoML of requirements.txt")
     changed = [f"{key}: {json.dumps(own[key])}\n" if key in own else line for key, line in zip(keys, lines, strict=True)]
     (bento / _DESCRIPTION).write_text("".join(changed))
-    readme = bento / "README.md"
-    readme.write_text(readme.read_text().replace(f":{_SHELL}\n", f":{version}\n", 1))
+    for file, theirs, ours in (
+        ("README.md", f":{_SHELL}\n", f":{version}\n"),
+        ("src/bentofile.yaml", f"\nname: {_SHELL}\n", f"\nname: {name}\n"),
+    ):
+        (bento / file).write_text((bento / file).read_text().replace(theirs, ours, 1))
 
 
 def _run(arguments: Sequence[str], context: Path, *, store: Path) -> None:
