@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -78,9 +79,13 @@ def load_model(model: str) -> tuple[ModelSpec, Settings]:
     return load_spec(spec_path(settings, model)), settings
 
 
-def retry_arguments(settings: Settings) -> dict[str, Any]:
-    """How tasks are tried again: it helps against what was away or killed, never against wrong data or a wrong spec."""
-    delay = timedelta(seconds=settings.retry_delay_seconds)
+@cache
+def _retry_arguments() -> Mapping[str, Any]:
+    """How tasks are tried again: it helps against what was away or killed, never against wrong data or a wrong spec.
+
+    The same for all Dags: the settings are read once per process, as a file makes a Dag for each of many specs.
+    """
+    delay = timedelta(seconds=Settings.load().retry_delay_seconds)
     again = RetryRule(exception="perennial.errors.RetryableError", action=RetryAction.RETRY, retry_delay=delay)
     never = RetryRule(exception="perennial.errors.PermanentError", action=RetryAction.FAIL, reason="trying again cannot help")
     return {"retries": 3, "retry_delay": delay, "retry_policy": ExceptionRetryPolicy(rules=[never, again])}
@@ -96,7 +101,7 @@ def loop_dag(kind: str, spec: ModelSpec, *, doc: str, params: dict[str, Param], 
         tags=[kind, spec.model],
         default_args={
             "owner": spec.owner.name,
-            **retry_arguments(Settings.load()),
+            **_retry_arguments(),
             "on_failure_callback": mail_failure,
             "weight_rule": WEIGHT_RULE,
         },
@@ -120,7 +125,7 @@ def nightly_dag(dag_id: str, *, cron: str, doc: str, params: dict[str, Param]) -
         catchup=False,
         max_active_runs=1,
         params=params,
-        default_args=retry_arguments(Settings.load()),
+        default_args=dict(_retry_arguments()),
     ) as dag:
         yield dag
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from perennial.adapters.flights import load_flights
 from perennial.config.settings import Settings
 from support.dags.loop import MODEL, Loop, open_loop
 from support.dags.project import MONITORED, RELEASED, make_dags_project
+from support.data.warehouse_flights import load
 from support.stacks.stack import Stack, StackFactory
 
 
@@ -30,7 +30,7 @@ def stack(make_stack: StackFactory, project: Path) -> Stack:
 def loop(stack: Stack, up_with_airflow: Callable[[Stack], Settings]) -> Iterator[Loop]:
     """The stack once all of its Dags are parsed, with the example's warehouse."""
     settings = up_with_airflow(stack)
-    load_flights(settings.database_url("warehouse"), settings.project, progress=lambda *_: None)
+    load(settings)
     dags = [*(f"release__{model}" for model in (MODEL, *RELEASED)), *(f"monitor__{model}" for model in MONITORED), "probe_dag"]
     with open_loop(settings, dags=dags) as loop:
         yield loop

@@ -90,7 +90,7 @@ class Reports:
 
 @dataclass(frozen=True, slots=True)
 class Bentos:
-    """Bentos that nothing runs from and nobody may want within seconds, shells of bentos, what is left of broken builds."""
+    """Bentos that nothing runs from and no rollback leads to, shells of bentos, what is left of broken builds."""
 
     scope: Scope
     kind: Kind = "bentos"
