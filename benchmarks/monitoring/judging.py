@@ -9,7 +9,7 @@ import pandas as pd
 from population import FEATURES, Rows, draw
 from sklearn.pipeline import Pipeline
 
-from perennial.config.spec_monitoring import Drift, Performance, Quality
+from perennial.config.spec_monitoring import Drift, Monitoring, Performance, Quality
 from perennial.contracts.monitoring import Diagnosis, VerdictOutcome
 from perennial.core.candidates import build_pipeline, fit, predict
 from perennial.core.diagnoses import diagnose
@@ -25,7 +25,8 @@ from perennial.core.verdicts import Evidence, decide_verdict, decides
 
 METRIC = "roc_auc"
 # The spec's `monitoring.sample_rows`: of larger windows so many rows are looked at.
-SAMPLE_ROWS = 20_000
+SAMPLE_ROWS = Monitoring().sample_rows
+MIN_ROWS = Monitoring().min_rows
 END = datetime(2013, 4, 1, tzinfo=UTC)
 
 
@@ -90,7 +91,9 @@ def judge(champion: Champion, rows: Rows, *, n_rows: int, usual_rows: int) -> Se
     diagnosis = diagnose(performance, drift, judge_estimate(METRIC, champion.holdout, current.scores))
     target = judge_target(champion.reference.labels, rows.labels, drift_limits, min_labels=limits.min_labels, windows=windows)
     findings = (*quality, *drift, target, *performance)
-    judged = decide_verdict(Evidence(n_rows=n_rows, min_rows=500, findings=findings, diagnosis=diagnosis), breaches=2, windows=3)
+    judged = decide_verdict(
+        Evidence(n_rows=n_rows, min_rows=MIN_ROWS, findings=findings, diagnosis=diagnosis), breaches=2, windows=3
+    )
     alarms = [each for each in findings if each.breached]
     return Seen(
         outcome=judged.outcome,

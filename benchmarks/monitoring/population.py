@@ -27,10 +27,16 @@ FEATURES = {
     "carrier": ("category", False),
     "destination": ("category", False),
     "engine": ("category", True),
+    "voucher": ("category", True),
+    "is_new": ("boolean", False),
+    "surcharge": ("float", True),
+    "tariff": ("category", False),
 }
 NUMBERS = ("distance", "minutes", "temperature", "wind", "gust", "pressure", "humidity", "late_1d", "late_3h")
 # The most important of the numbers, by permutation.
 IMPORTANT = "late_3h"
+# Never filled while the model learned.
+CONSTANT = ("is_new", "surcharge", "tariff")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +54,7 @@ def draw(n: int, generator: np.random.Generator) -> Rows:
 
 
 def draw_table(n: int, generator: np.random.Generator) -> pd.DataFrame:
-    """Skewed, normal and discrete numbers, categories of 3, 5, 30 and 100 levels, missing values."""
+    """Skewed, normal and discrete numbers, categories of 3 to 5,000 levels, missing values, and three columns without a use."""
     distance, wind = generator.lognormal(6.6, 0.6, n), generator.gamma(3, 3.5, n)
     columns = {
         "hour": generator.integers(5, 24, n),
@@ -71,6 +77,10 @@ def draw_table(n: int, generator: np.random.Generator) -> pd.DataFrame:
         "carrier": levels("C", 30, n, generator, skew=1.2),
         "destination": levels("D", 100, n, generator, skew=0.8),
         "engine": gone(levels("E", 5, n, generator, skew=1.0), 0.04, generator),
+        "voucher": gone(levels("V", 5000, n, generator, skew=0.0), 0.94, generator),
+        "is_new": np.zeros(n, dtype=bool),
+        "surcharge": np.full(n, np.nan),
+        "tariff": np.full(n, "standard", dtype=object),
     }
     return pd.DataFrame({name: pd.Series(values, dtype=values.dtype) for name, values in columns.items()})
 
@@ -162,6 +172,36 @@ def choose_alike(rows: Rows, generator: np.random.Generator) -> Rows:
     return Rows(table=table, labels=draw_labels(table, generator))
 
 
+def renumber(rows: Rows, _: np.random.Generator) -> Rows:
+    """A series of numbers that the model never used goes on: each that is there is new."""
+    return replace(rows, table=rows.table.assign(voucher=rows.table["voucher"].str.replace("V", "W")))
+
+
+def fill(n_columns: int) -> Change:
+    """Columns that were constant come alive; the labels do not follow them."""
+
+    def change(rows: Rows, generator: np.random.Generator) -> Rows:
+        n = len(rows.table)
+        alive = {
+            "is_new": generator.random(n) < 0.5,
+            "surcharge": generator.gamma(2, 5, n),
+            "tariff": generator.choice(np.array(["standard", "light", "flex"], dtype=object), n),
+        }
+        return replace(rows, table=rows.table.assign(**{name: alive[name] for name in CONSTANT[:n_columns]}))
+
+    return change
+
+
+def lift(by: float) -> Change:
+    """Every row is likelier to be positive, by so much in log-odds: the ranking stays, the probabilities do not."""
+
+    def change(rows: Rows, generator: np.random.Generator) -> Rows:
+        odds = np.log(law(rows.table) / (1 - law(rows.table)))
+        return replace(rows, labels=(generator.random(len(rows.table)) < 1 / (1 + np.exp(-odds - by))).astype(np.int8))
+
+    return change
+
+
 CHANGES: dict[str, tuple[Change, str]] = {
     f"mean of {IMPORTANT} + 0.1 sd": (move((IMPORTANT,), 0.1), ""),
     f"mean of {IMPORTANT} + 0.25 sd": (move((IMPORTANT,), 0.25), ""),
@@ -176,6 +216,12 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "labels flipped: 10 %": (flip(0.1), ""),
     "labels flipped: 20 %": (flip(0.2), ""),
     "labels flipped: 50 %": (flip(0.5), ""),
+    "labels likelier by 0.3 in log-odds": (lift(0.3), ""),
+    "labels likelier by 0.6 in log-odds": (lift(0.6), ""),
+    "labels rarer by 0.6 in log-odds": (lift(-0.6), ""),
     "hard rows come oftener (covariate only)": (choose_alike, ""),
+    "all numbers of an id without importance are new": (renumber, ""),
+    "a constant column comes alive": (fill(1), "is_new"),
+    "three constant columns come alive": (fill(3), "tariff"),
 }
 """By name what happens and, where it is one feature that should be named for it, which."""

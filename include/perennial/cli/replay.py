@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from perennial.steps.replay_period import PeriodReplay, Plan, Progress
 
 _DATES = ["%Y-%m-%d"]
+# Of the table, where a name is too long for its column.
+_HEADINGS = {"Alarms": "Al- arms", "Not judged": "Not jud- ged", "Retrainings": "Re- trained", "Champions": "Cham- pions"}
 
 
 def run(
@@ -79,10 +81,10 @@ def _follow(period: "PeriodReplay", console: "Console") -> "Replay":
 def _print_step(step: "ReplayStep", console: "Console") -> None:
     from rich.markup import escape
 
-    from perennial.contracts.monitoring import BREACHES
+    from perennial.contracts.monitoring import BREACHES, UNJUDGED
     from perennial.steps.replay_report import describe_interval, describe_step
 
-    sign = "[red]![/]" if step.verdict in BREACHES else "[green]✓[/]"
+    sign = "[red]![/]" if step.verdict in BREACHES else "[dim]–[/]" if step.verdict in UNJUDGED else "[green]✓[/]"
     head = f"{sign} {describe_interval(step.interval)}  {step.sent.n_rows:,} rows"
     failed = f", [red]{step.sent.n_failed} requests failed[/]" if step.sent.n_failed else ""
     console.print(f"{head}{failed}  {step.verdict.replace('_', ' ')}: {escape(describe_step(step))}", soft_wrap=True)
@@ -110,7 +112,7 @@ def _print(replay: "Replay", console: "Console") -> None:
     # 80 columns have room for all of it, if each heading has a line per word.
     table = Table(box=None, pad_edge=False, collapse_padding=True)
     for number, name in enumerate(COLUMNS):
-        heading = name.replace("Retrainings", "Re- trained").replace("Champions", "Cham- pions").replace(" ", "\n")
+        heading = _HEADINGS.get(name, name).replace(" ", "\n")
         table.add_column(heading, justify="right" if number else "left", no_wrap=number < len(COLUMNS) - 1)
     for cells in month_cells(replay):
         table.add_row(*cells)

@@ -89,7 +89,11 @@ class Monitoring(Strict):
     )
     previous_windows: int = Field(3, ge=1, description="How many windows `previous` takes together.")
     season_lag: Duration = Field(timedelta(days=365), description="How far back `season` looks.")
-    min_rows: int = Field(500, ge=30, description="Windows with fewer rows are not judged.")
+    min_rows: int = Field(
+        200,
+        ge=30,
+        description="Windows with fewer rows are not judged; as many in a row as `persistence` has windows are an alarm.",
+    )
     sample_rows: int = Field(20_000, ge=500, description="Most rows that are looked at; chosen by entity, the same each time.")
     quality: Quality = Quality()
     drift: Drift = Drift()
@@ -97,7 +101,7 @@ class Monitoring(Strict):
     service: Service = Service()
     persistence: Persistence = Persistence()
     mail: Literal["always", "on_change", "on_breach"] = Field(
-        "always", description="Which windows are mailed: all, those that differ from the one before, or the bad ones."
+        "always", description="Which windows are mailed: all, those that differ from the one before, or those that alarm."
     )
 
     @model_validator(mode="after")

@@ -15,6 +15,8 @@ RequestOutcome = Literal["pending", "granted", "declined"]
 
 # What an owner is told about under the policy `on_breach`.
 BREACHES: frozenset[VerdictOutcome] = frozenset({"drift", "performance", "service", "data_fault"})
+# Of these windows nobody knows how the model did.
+UNJUDGED: frozenset[VerdictOutcome] = frozenset({"too_few", "no_traffic"})
 # What retraining may cure. A data fault it would learn from, a slow service it would not change.
 CURABLE: frozenset[VerdictOutcome] = frozenset({"drift", "performance"})
 
@@ -72,7 +74,8 @@ class Verdict:
 
     `diagnosis` tells why a figure moved: `concept` (the labels no longer follow the inputs as they did), `covariate` (other
     inputs), `both`, or `harmless` (inputs moved, performance did not). `is_persistent` says that enough of the latest windows
-    of this version were bad, this one among them. `report` is a path relative to the reports folder.
+    of this version were bad, this one among them; of one that was not judged, that as many in a row were not. `report` is a path
+    relative to the reports folder.
     """
 
     model: str
@@ -91,6 +94,11 @@ class Verdict:
     n_rows: int = 0
     n_labelled: int = 0
     report: str = ""
+
+    @property
+    def is_alarm(self) -> bool:
+        """Whether somebody has to look: the window is bad, or too many in a row were not judged."""
+        return self.outcome in BREACHES or (self.outcome in UNJUDGED and self.is_persistent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

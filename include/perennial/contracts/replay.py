@@ -55,7 +55,7 @@ class ReplayMonth:
 
     `frozen` is the champion that served as the replay began, `live` what callers were answered, `bound` the frozen champion's
     pipeline fitted anew on all that was known when the month began. A metric that is undefined is absent. `versions` answered
-    rows of the month; alarms, retrainings and promoted versions are of the steps that ended in it.
+    rows of the month; alarms, windows that were not judged, retrainings and promoted versions are of the steps that ended in it.
     """
 
     interval: Interval
@@ -66,6 +66,7 @@ class ReplayMonth:
     live: Mapping[str, float] = field(default_factory=dict)
     bound: Mapping[str, float] = field(default_factory=dict)
     n_alarms: int = 0
+    n_unjudged: int = 0
     n_retrainings: int = 0
     promoted: tuple[int, ...] = ()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.contracts.monitoring import BREACHES
+from perennial.contracts.monitoring import BREACHES, UNJUDGED
 from perennial.contracts.replay import Interval, Replay, ReplayMonth, ReplayStep
 from perennial.core.metrics import SIGN, Labels, Scores, compute_metrics
 
@@ -33,6 +33,7 @@ def build_month(rows: MonthRows, steps: Sequence[ReplayStep]) -> ReplayMonth:
         versions=tuple(int(version) for version in np.unique(rows.versions)),
         **figures,
         n_alarms=sum(step.verdict in BREACHES for step in own),
+        n_unjudged=sum(step.verdict in UNJUDGED for step in own),
         n_retrainings=sum(bool(step.retraining) for step in own),
         promoted=tuple(step.model_version for step in own if step.release == "promoted"),
     )

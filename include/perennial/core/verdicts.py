@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
-from perennial.contracts.monitoring import BREACHES, CURABLE, Diagnosis, Finding, VerdictOutcome
+from perennial.contracts.monitoring import BREACHES, CURABLE, UNJUDGED, Diagnosis, Finding, VerdictOutcome
 from perennial.core.drift import PREDICTION, TARGET
-
-_UNJUDGED: frozenset[VerdictOutcome] = frozenset({"too_few", "no_traffic"})
 
 _MEANINGS = {
     "concept": "the labels no longer follow the inputs as they did (concept drift)",
@@ -63,8 +62,9 @@ def decide_verdict(evidence: Evidence, *, breaches: int, windows: int) -> Judged
     ----------
     breaches, windows
         The spec's `monitoring.persistence`: so many bad ones among so many of the latest windows, this one among them.
-        Windows without traffic or with too few rows say nothing and are passed over. Drift and performance are the same evil
-        here: what a retraining may cure. A data fault, and a slow service, only go with their own kind.
+        Windows without traffic or with too few rows say nothing and are passed over; `windows` of them in a row are
+        persistent themselves, as nobody watches the model. Drift and performance count together, as what a retraining may
+        cure. A data fault, and a slow service, only go with their own kind.
     """
     is_waiting = is_label_late(evidence.n_labelled, evidence.n_label_rows, min_mature_ratio=evidence.min_mature_ratio)
     found = _find_breaches(evidence, is_waiting=is_waiting)
@@ -121,12 +121,14 @@ def _is_of_labels(finding: Finding) -> bool:
 
 
 def _reasons(evidence: Evidence, outcome: VerdictOutcome, found: Sequence[Finding], *, is_waiting: bool) -> Iterator[str]:
-    if outcome in _UNJUDGED:
+    if outcome in UNJUDGED:
         yield (
             f"{evidence.n_rows} rows are too few to judge; {evidence.min_rows} are needed"
             if evidence.n_rows
             else "no row was predicted"
         )
+        if (n := _count_unjudged(evidence.history)) > 1:
+            yield f"the latest {n} windows of this version were not judged"
     elif found:
         own = "quality" if outcome == "data_fault" else outcome
         yield from (each.reason for each in sorted(found, key=lambda each: each.aspect != own))
@@ -149,8 +151,15 @@ def _is_main(finding: Finding) -> bool:
 
 
 def _is_persistent(outcome: VerdictOutcome, history: Sequence[VerdictOutcome], *, breaches: int, windows: int) -> bool:
+    if outcome in UNJUDGED:
+        return _count_unjudged(history) >= windows
     if outcome not in BREACHES:
         return False
     alike = CURABLE if outcome in CURABLE else {outcome}
-    latest = [*(each for each in history if each not in _UNJUDGED), outcome][-windows:]
+    latest = [*(each for each in history if each not in UNJUDGED), outcome][-windows:]
     return sum(each in alike for each in latest) >= breaches
+
+
+def _count_unjudged(history: Sequence[VerdictOutcome]) -> int:
+    """Windows in a row that were not judged, this one among them."""
+    return 1 + sum(1 for _ in takewhile(UNJUDGED.__contains__, reversed(history)))

@@ -12,13 +12,14 @@ from pathlib import Path
 from perennial.adapters.replay_plot import draw_replay
 from perennial.adapters.templates import escape_cell, format_count, render
 from perennial.config.settings import Settings
-from perennial.contracts.monitoring import BREACHES
+from perennial.contracts.monitoring import BREACHES, UNJUDGED
 from perennial.contracts.replay import Interval, Replay, ReplayMonth, ReplayStep
 
 _WHO = ("frozen", "live", "bound")
 _METRICS = {"roc_auc": "ROC AUC", "brier": "Brier"}
 COLUMNS = (
-    "Month", "Rows", *(f"{title} {who}" for title in _METRICS.values() for who in _WHO), "Alarms", "Retrainings", "Champions",
+    "Month", "Rows", *(f"{title} {who}" for title in _METRICS.values() for who in _WHO), "Alarms", "Not judged",
+    "Retrainings", "Champions",
 )  # fmt: skip
 NOTE = (
     "All models are measured on the same rows, once their labels are mature. Frozen: the champion that served as the replay "
@@ -53,7 +54,17 @@ def to_csv(replay: Replay) -> str:
     writer.writerow([name.lower().replace(" ", "_") for name in COLUMNS])
     for month in replay.months:
         figures = [figure if (figure := _figure(month, who, metric)) is not None else "" for metric in _METRICS for who in _WHO]
-        writer.writerow([_name(month.interval), month.n_rows, *figures, month.n_alarms, month.n_retrainings, _versions(month)])
+        writer.writerow(
+            [
+                _name(month.interval),
+                month.n_rows,
+                *figures,
+                month.n_alarms,
+                month.n_unjudged,
+                month.n_retrainings,
+                _versions(month),
+            ]
+        )
     return text.getvalue()
 
 
@@ -71,6 +82,7 @@ def month_cells(replay: Replay) -> list[list[str]]:
             format_count(month.n_rows),
             *(_four_digits(_figure(month, who, metric)) for metric in _METRICS for who in _WHO),
             str(month.n_alarms),
+            str(month.n_unjudged),
             str(month.n_retrainings),
             _versions(month),
         ]
@@ -98,14 +110,16 @@ def summarize(replay: Replay) -> list[str]:
     standing = count_standing(replay)
     metric = _METRICS.get(replay.metric, replay.metric)
     n_months = standing.n_better + standing.n_equal + standing.n_worse
-    n_alarms = sum(step.verdict in BREACHES for step in replay.steps)
+    n_alarms, n_unjudged = (sum(step.verdict in kind for step in replay.steps) for kind in (BREACHES, UNJUDGED))
+    unjudged = f", {n_unjudged} more were not judged" if n_unjudged else ""
     n_retrained = sum(bool(step.retraining) for step in replay.steps)
     n_promoted = sum(step.release == "promoted" for step in replay.steps)
     n_failed = sum(step.sent.n_failed for step in replay.steps)
     sentences = [
         f"The live champion beats the first one in {standing.n_better} of {n_months} months by {metric}",
-        f"Equal in {standing.n_equal}, worse in {standing.n_worse}. {n_alarms} of {len(replay.steps)} windows alarmed; "
-        f"{n_retrained} retraining{'' if n_retrained == 1 else 's'}, of which {n_promoted} led to a new champion.",
+        f"Equal in {standing.n_equal}, worse in {standing.n_worse}. {n_alarms} of {len(replay.steps) - n_unjudged} windows "
+        f"alarmed{unjudged}; {n_retrained} retraining{'' if n_retrained == 1 else 's'}, of which {n_promoted} led to a new "
+        "champion.",
     ]
     if n_failed:
         fault = next(step.sent.fault for step in replay.steps if step.sent.fault)
@@ -144,6 +158,7 @@ def _step_view(step: ReplayStep) -> Mapping[str, object]:
         "n_rows": step.sent.n_rows,
         "verdict": step.verdict.replace("_", " "),
         "is_alarm": step.verdict in BREACHES,
+        "is_judged": step.verdict not in UNJUDGED,
         "outcome": describe_step(step),
         "reasons": step.reasons,
     }

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts.monitoring import BREACHES, Verdict, Window
+from perennial.contracts.monitoring import Verdict, Window
 from perennial.contracts.pictures import Distribution
 from perennial.errors import PermanentError
 from perennial.steps.monitor_pages import DISTRIBUTIONS_FILE, report_folder
@@ -75,7 +75,7 @@ def is_news(policy: MailPolicy, verdict: Verdict, history: Sequence[Verdict]) ->
         case "always":
             return True
         case "on_breach":
-            return verdict.outcome in BREACHES
+            return verdict.is_alarm
         case "on_change":
             return not history or _state(verdict) != _state(history[0])
 

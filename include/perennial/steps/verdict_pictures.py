@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from perennial.config.spec import ModelSpec
-from perennial.contracts.monitoring import BREACHES, Finding, Verdict
+from perennial.contracts.monitoring import Finding, Verdict
 from perennial.contracts.pictures import SeasonPoint, WindowPoint
 from perennial.steps.verdict_words import find_score
 
@@ -47,7 +47,7 @@ def _window(spec: ModelSpec, verdict: Verdict, measured: Sequence[WindowPoint]) 
         estimate=shown.value if shown else None,
         holdout=shown.reference if shown else None,
         model_version=verdict.model_version,
-        is_alarm=verdict.outcome in BREACHES,
+        is_alarm=verdict.is_alarm,
     )
 
 

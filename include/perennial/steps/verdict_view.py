@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from perennial.adapters.templates import format_instant, format_number, format_ratio
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts.monitoring import BREACHES, Finding, RetrainRequest, Verdict
+from perennial.contracts.monitoring import Finding, RetrainRequest, Verdict
 from perennial.contracts.pictures import Distribution
 from perennial.steps.report_links import Link, dag_run_link, mlflow_version_link, reports_link
 from perennial.steps.report_view import METRICS, gate_in_words
@@ -104,7 +104,7 @@ def build_verdict_values(
         "spec": spec,
         "verdict": verdict,
         "headline": build_headline(verdict, request),
-        "tone": "bad" if verdict.outcome in BREACHES else "good" if verdict.outcome == "healthy" else "",
+        "tone": "bad" if verdict.is_alarm else "good" if verdict.outcome == "healthy" else "",
         "period": describe_period(verdict.window_start, verdict.window_end),
         "lead": build_reasons(verdict),
         "decision": describe_decision(spec, verdict, request),
@@ -229,7 +229,7 @@ def build_windows(spec: ModelSpec, verdict: Verdict, history: Sequence[Verdict])
             version="–" if each.model_version is None else f"v{each.model_version}",
             verdict=HEADLINES[each.outcome].lower(),
             score=_show_score(spec, each),
-            bad=each.outcome in BREACHES,
+            bad=each.is_alarm,
         )
         for each in latest
     ]

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from perennial.adapters.templates import format_instant, format_number
 from perennial.config.spec import ModelSpec
-from perennial.contracts.monitoring import CURABLE, Finding, RetrainRequest, Verdict, VerdictOutcome
+from perennial.contracts.monitoring import CURABLE, UNJUDGED, Finding, RetrainRequest, Verdict, VerdictOutcome
 from perennial.steps.report_view import METRICS, name_metrics
 
 HEADLINES: dict[VerdictOutcome, str] = {
@@ -29,7 +29,7 @@ _WITHOUT_REQUEST: dict[VerdictOutcome, str] = {
     "healthy": "No retraining is asked for.",
     "data_fault": "Retraining is blocked: it would learn from broken data. Mend the source first.",
     "service": "No retraining is asked for: it would not make the service better.",
-    "too_few": "Nothing is judged, and no retraining is asked for.",
+    "too_few": "Nothing is judged, and no retraining is asked for. Longer windows (monitoring.schedule) have more rows.",
     "no_traffic": "Nothing is judged, and no retraining is asked for.",
 }
 _FINDINGS = {
@@ -101,6 +101,8 @@ def _name_decision(verdict: Verdict, request: RetrainRequest | None) -> str:
         return _REQUESTS[request.outcome]
     if verdict.outcome == "data_fault":
         return "retraining blocked"
+    if verdict.outcome in UNJUDGED and verdict.is_persistent:
+        return "nobody watches this model"
     return "watched" if verdict.outcome in CURABLE and not verdict.is_persistent else ""
 
 

@@ -27,8 +27,8 @@ def test_all_models_are_measured_on_the_same_rows() -> None:
 def test_a_step_belongs_to_the_month_it_ends_in() -> None:
     month = build_month(rows(), [QUIET, RETRAINED])
     assert (month.n_alarms, month.n_retrainings, month.promoted) == (1, 1, (2,))
-    month = build_month(rows(interval=APRIL), [QUIET, RETRAINED])
-    assert (month.n_alarms, month.n_retrainings, month.promoted) == (0, 0, ())
+    month = build_month(rows(interval=APRIL), [replace(QUIET, verdict="too_few"), RETRAINED])
+    assert (month.n_alarms, month.n_unjudged, month.n_retrainings, month.promoted) == (0, 1, 0, ())
 
 
 def test_a_month_without_labels_has_no_figures() -> None:

@@ -74,6 +74,23 @@ def test_few_rows_are_not_judged(n_rows: int, outcome: VerdictOutcome, reason: s
     assert (judged.outcome, judged.reasons, judged.is_persistent) == (outcome, (reason,), False)
 
 
+@pytest.mark.parametrize(
+    ("history", "n", "persistent"),
+    [
+        ([], 1, False),
+        (["too_few"], 2, False),
+        (["drift", "too_few", "no_traffic"], 3, True),
+        (["too_few", "too_few", "healthy", "too_few"], 2, False),
+    ],
+)
+def test_windows_that_nobody_judges_are_counted_and_in_a_row_an_alarm(
+    history: list[VerdictOutcome], n: int, persistent: bool
+) -> None:
+    judged = decide(n_rows=20, history=history)
+    assert judged.is_persistent is persistent
+    assert judged.reasons[1:] == ((f"the latest {n} windows of this version were not judged",) if n > 1 else ())
+
+
 @pytest.mark.parametrize("n_rows", [0, 20])
 def test_a_service_that_fails_leaves_no_rows(n_rows: int) -> None:
     assert decide(SLOW, n_rows=n_rows).outcome == "service"

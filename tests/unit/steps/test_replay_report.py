@@ -38,12 +38,18 @@ def test_the_summary_counts_months_alarms_retrainings_and_names_what_failed() ->
     assert failed.startswith("1 requests failed and are in no figure; the first: 422 to replay:2013-05-01T05.0")
 
 
+def test_windows_that_were_not_judged_are_no_quiet_ones() -> None:
+    unseen = replace(QUIET, verdict="too_few")
+    counts = summarize(replace(REPLAY, steps=(unseen, RETRAINED, unseen)))[1]
+    assert "1 of 1 windows alarmed, 2 more were not judged;" in counts
+
+
 def test_markdown_and_csv_have_the_same_months_and_leave_undefined_figures_out() -> None:
     assert to_markdown(REPLAY).splitlines()[3] == (
-        "| 2013-05 | 1,000 | 0.7000 | 0.7100 | – | 0.1500 | 0.1500 | – | 1 | 1 | v1 v2 |"
+        "| 2013-05 | 1,000 | 0.7000 | 0.7100 | – | 0.1500 | 0.1500 | – | 1 | 0 | 1 | v1 v2 |"
     )
     _, _, may = csv.reader(io.StringIO(to_csv(REPLAY)))
-    assert may == ["2013-05", "1000", "0.7", "0.71", "", "0.15", "0.15", "", "1", "1", "v1 v2"]
+    assert may == ["2013-05", "1000", "0.7", "0.71", "", "0.15", "0.15", "", "1", "0", "1", "v1 v2"]
 
 
 def test_json_has_everything() -> None:

@@ -23,6 +23,7 @@ HEALTHY = Verdict(
         ("on_breach", {"outcome": "drift"}, True),
         ("on_breach", {"outcome": "data_fault"}, True),
         ("on_breach", {"outcome": "no_traffic"}, False),
+        ("on_breach", {"outcome": "too_few", "is_persistent": True}, True),
         ("on_change", {}, False),
         ("on_change", {"reasons": ("other words",), "n_rows": 7}, False),
         ("on_change", {"outcome": "too_few"}, True),

@@ -76,6 +76,12 @@ def test_the_headline_is_the_verdict_and_the_decision():
     assert build_headline(build_verdict("healthy"), None) == "Healthy"
 
 
+def test_windows_in_a_row_that_nobody_judged_are_an_alarm_of_their_own():
+    blind = build_verdict("too_few", is_persistent=True)
+    assert build_headline(blind, None) == "Too few rows to judge, nobody watches this model"
+    assert not build_verdict("too_few").is_alarm and blind.is_alarm
+
+
 def test_reasons_are_sentences_with_metrics_by_their_labels_and_not_too_many():
     verdict = build_verdict("performance", reasons=(score(0.6, breached=True).reason, *(f"reason {i}" for i in range(9))))
     reasons = build_reasons(verdict)
