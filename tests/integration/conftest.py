@@ -10,18 +10,13 @@ Inside such a test `Settings.load()` and child processes find the same stack thr
 """
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 
 import psycopg2
 import pytest
 
-from perennial.adapters.airflow_api import DagRunState
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
-from perennial.config.spec_file import load_spec, spec_path
 from perennial.stack.postgres import connect
-from perennial.steps.rows import read_feature_rows
-from support.dags.loop import AS_OF, MODEL, RELEASE, RETRAIN, Loop, open_loop
 from support.data.state_tables import forget
 from support.data.warehouse_flights import load
 from support.stacks.stack import Stack, StackFactory, making_stacks
@@ -101,32 +96,6 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 def _group(item: pytest.Item) -> object:
     marker = item.get_closest_marker("xdist_group")
     return marker and marker.args[0]
-
-
-@pytest.fixture(scope="session")
-def loop(stack: Stack, up_with_airflow: Callable[[Stack], Settings]) -> Iterator[Loop]:
-    """The stack with the example's warehouse and Dags."""
-    settings = up_with_airflow(stack)
-    load(settings)
-    with open_loop(settings, dags=(RETRAIN, RELEASE)) as loop:
-        yield loop
-
-
-@pytest.fixture(scope="session")
-def first(loop: Loop) -> DagRunState:
-    """The first retraining of all candidates, released."""
-    run = loop.start("first", as_of=AS_OF)
-    assert loop.finish(run) == "success", loop.task_states(run)
-    assert loop.finish_release(run) == "success"
-    return run
-
-
-@pytest.fixture(scope="session")
-def row(loop: Loop) -> dict[str, object]:
-    """A real flight of April, as a caller would send it."""
-    spec = load_spec(spec_path(loop.settings, MODEL))
-    noon = datetime(2013, 4, 1, 16, tzinfo=UTC)
-    return read_feature_rows(spec, noon, noon + timedelta(hours=1), settings=loop.settings, limit=1)[0]
 
 
 @pytest.fixture(autouse=True)

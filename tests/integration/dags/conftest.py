@@ -1,6 +1,6 @@
 """One stack, whose project has the models that these tests run Dags of: small ones, that train and release in seconds.
 
-The example as it is shipped goes round in `integration/test_loop.py`. All files of this folder are of the group `dags`,
+The example as it is shipped goes round in `integration/loop`. All files of this folder are of the group `dags`,
 so that one worker starts one stack for them.
 """
 

@@ -80,7 +80,7 @@ def finish_backfill(loop: Loop) -> list[DagInterval]:
     def over() -> bool:
         return loop.api.read_backfills(RETRAIN)[0].completed_at is not None
 
-    wait_for(over, what="the backfill ends", seconds=600, pause_seconds=0.5)
+    wait_for(over, what="the backfill ends", seconds=600)
     return loop.api.read_intervals(RETRAIN, datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 12, 31, tzinfo=UTC))
 
 

@@ -63,7 +63,7 @@ class Airflow:
             state = self.call("GET", run)["state"]
             return state if state in ("success", "failed") else None
 
-        return str(wait_for(ended, what=f"{run} ends", seconds=300, pause_seconds=0.3)), self.tasks(run)
+        return str(wait_for(ended, what=f"{run} ends", seconds=300)), self.tasks(run)
 
     def tasks(self, run: str) -> dict[str, str]:
         return {task["task_id"]: task["state"] for task in self.call("GET", f"{run}/taskInstances")["task_instances"]}
@@ -77,7 +77,7 @@ class Airflow:
             waits = states.get("approve") == "awaiting_input"
             return self.call("GET", f"{run}/taskInstances/approve/-1/hitlDetails") if waits else None
 
-        return dict(wait_for(asked, what=f"{run} waits for a person", seconds=300, pause_seconds=0.3))
+        return dict(wait_for(asked, what=f"{run} waits for a person", seconds=300))
 
     def answer(self, run: str, option: str, reason: str) -> None:
         body = {"chosen_options": [option], "params_input": {"reason": reason}}

@@ -47,7 +47,7 @@ class Loop:
             now = self.api.read_dag_run(run.dag_id, run.dag_run_id).state
             return now if now in ENDED else None
 
-        return str(wait_for(state, what=f"{run.dag_id} {run.dag_run_id} ends", seconds=300, pause_seconds=0.3))
+        return str(wait_for(state, what=f"{run.dag_id} {run.dag_run_id} ends", seconds=300))
 
     def finish_release(self, run: DagRunState) -> str:
         """Final state of the release that a retraining started."""
@@ -86,7 +86,7 @@ def open_loop(settings: Settings, *, dags: Iterable[str]) -> Iterator[Loop]:
     """The loop of a stack that runs, once Airflow has parsed these Dags, and no file wrongly."""
     password = settings.secret("admin_password")
     with AirflowApi(settings.airflow_api_url, user="admin", password=password) as api:
-        wait_for(lambda: all(api.has_dag(dag) for dag in dags), what="Airflow parses the Dags", seconds=180, pause_seconds=0.5)
+        wait_for(lambda: all(api.has_dag(dag) for dag in dags), what="Airflow parses the Dags", seconds=180)
         assert api.read_import_errors() == []
         login = httpx.post(f"{settings.airflow_api_url}/auth/token", json={"username": "admin", "password": password}, timeout=30)
         headers = {"Authorization": f"Bearer {login.json()['access_token']}"}

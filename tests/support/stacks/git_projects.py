@@ -7,14 +7,14 @@ from pathlib import Path
 
 import yaml
 
-PROJECT = Path(__file__).parents[3]
+from support.stacks.projects import PROJECT
 
 
 def copy_project(folder: Path, *, specs: Mapping[str, Mapping[str, object]]) -> str:
-    """Copy what a training is made of, add specs by model, and commit it all; returns the commit."""
-    shutil.copytree(PROJECT / "include", folder / "include", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(PROJECT / "sql", folder / "sql")
-    for name in (".env", "requirements.txt", ".gitignore"):
+    """Copy what a stack and a training are made of into a folder, add specs by model, and commit it all; returns the commit."""
+    for name in ("bentos", "dags", "include", "plugins", "sql"):
+        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in (".env", ".gitignore", "airflow.cfg", "requirements.txt"):
         shutil.copy(PROJECT / name, folder / name)
     for model, spec in specs.items():
         (folder / "include" / "models" / f"{model}.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))

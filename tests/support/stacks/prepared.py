@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,31 +23,42 @@ from support.stacks.projects import PROJECT
 CACHE = PROJECT / ".cache" / "stacks"
 # What of a stopped stack belongs to no place and no port.
 _KEPT = ("airflow", "postgres", "secrets")
-_MADE_BY = ("requirements.txt", "sql/migrations/*.sql", "include/perennial/stack/*.py", "tests/support/stacks/prepared.py")
+# Each stack has its own: one that was led to another's services is refused.
+_OWN_SECRETS = ("admin_password", "api_secret_key", "jwt_secret")
+_MADE_BY = (
+    "requirements.txt",
+    "airflow.cfg",
+    "sql/migrations/*.sql",
+    "include/perennial/config/settings.py",
+    "include/perennial/stack/*.py",
+    "include/perennial/adapters/airflow_command.py",
+    "include/perennial/adapters/supervisor/*.py",
+    "tests/support/stacks/*.py",
+)
 
 
 def copy_prepared(var: Path) -> None:
-    """Fill the folder of a stack that never ran; what is there already stays as it is."""
-    prepared = _prepare()
-    var.mkdir(parents=True, exist_ok=True)
-    # Ownership goes along: Postgres's files belong to an unprivileged user where we are root.
-    subprocess.run(["cp", "--archive", "--reflink=auto", "--no-clobber", f"{prepared}/.", str(var)], check=True)
+    """Make the folder of a stack that never ran."""
+    var.mkdir(parents=True)
+    with _alone():
+        # Ownership goes along: Postgres's files belong to an unprivileged user where we are root.
+        subprocess.run(["cp", "--archive", "--reflink=auto", f"{_prepare()}/.", str(var)], check=True)
 
 
 def _prepare() -> Path:
-    """Folder of the prepared stack, made unless it is there; several processes make it once."""
+    """Folder of the prepared stack, made unless it is there."""
     wanted = CACHE / _digest()
-    with _alone():
-        if not wanted.exists():
-            for outdated in (path for path in CACHE.iterdir() if path.is_dir()):
-                shutil.rmtree(outdated)
-            _make(wanted)
+    if not wanted.exists():
+        for outdated in (path for path in CACHE.iterdir() if path.is_dir()):
+            shutil.rmtree(outdated)
+        _make(wanted)
     return wanted
 
 
 def _digest() -> str:
     files = sorted(path for pattern in _MADE_BY for path in PROJECT.glob(pattern))
-    return hashlib.sha256(b"\0".join(path.name.encode() + path.read_bytes() for path in files)).hexdigest()[:16]
+    made_by = [sys.version.encode(), *(path.name.encode() + path.read_bytes() for path in files)]
+    return hashlib.sha256(b"\0".join(made_by)).hexdigest()[:16]
 
 
 def _make(wanted: Path) -> None:
@@ -57,6 +69,9 @@ def _make(wanted: Path) -> None:
             # It names the folder of this stack; a server that finds no experiment makes it again.
             with connect(settings, "mlflow", role="mlflow") as connection, connection.cursor() as cursor:
                 cursor.execute("DELETE FROM experiments")
+            # Commits do not wait for the disk: tests kill servers, not machines.
+            with connect(settings, "postgres") as connection, connection.cursor() as cursor:
+                cursor.execute("ALTER SYSTEM SET fsync = off")
         finally:
             down(settings)
         unfinished = wanted.with_name(f".{wanted.name}")
@@ -64,6 +79,8 @@ def _make(wanted: Path) -> None:
         unfinished.mkdir(parents=True)
         for name in _KEPT:
             subprocess.run(["cp", "--archive", str(settings.paths.var / name), str(unfinished)], check=True)
+        for name in _OWN_SECRETS:
+            (unfinished / settings.paths.secrets.name / name).unlink()
     unfinished.rename(wanted)
 
 
