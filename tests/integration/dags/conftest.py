@@ -15,6 +15,12 @@ from support.dags.project import MONITORED, RELEASED, make_dags_project
 from support.data.warehouse_flights import load
 from support.stacks.stack import Stack, StackFactory
 
+# Each is of a file of its own, and files are parsed one after the other.
+DAGS = [
+    *(f"{kind}__{model}" for kind in ("retrain", "release", "rollback") for model in (MODEL, *RELEASED)),
+    *(f"{kind}__{model}" for kind in ("retrain", "monitor") for model in MONITORED),
+]
+
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -31,6 +37,5 @@ def loop(stack: Stack, up_with_airflow: Callable[[Stack], Settings]) -> Iterator
     """The stack once all of its Dags are parsed, with the example's warehouse."""
     settings = up_with_airflow(stack)
     load(settings)
-    dags = [*(f"release__{model}" for model in (MODEL, *RELEASED)), *(f"monitor__{model}" for model in MONITORED), "probe_dag"]
-    with open_loop(settings, dags=dags) as loop:
+    with open_loop(settings, dags=[*DAGS, "probe_dag"]) as loop:
         yield loop
