@@ -27,6 +27,7 @@ pytestmark = pytest.mark.integration
 
 
 NAME = "prediction-log"
+WAITS, FLOWS = "WARNING predictions wait on disk: ", "INFO predictions flow again after "
 AT, TABLE = "2031-05-01T12:00:00+00:00", "prediction_20310501"
 # Who ships holds this lock of Postgres.
 HOLDERS = """SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted
@@ -72,13 +73,18 @@ def test_nothing_is_lost_or_doubled_whoever_dies(away: "Stack", settings: Settin
     models = "SELECT count(DISTINCT model) FROM traffic"
     assert wait_until(lambda: query(settings, models) == [(len(writers),)], seconds=60), query(settings, models)
     for _ in range(n_kills):
-        before = pid_of(settings)
         assert wait_until(lambda: query(settings, "SELECT 1 FROM prediction LIMIT 1") != [], seconds=30)
-        os.kill(before, 9)
-        assert wait_until(lambda before=before: pid_of(settings) not in (0, before), seconds=30)
+        before = query(settings, HOLDERS)
+        os.kill(pid_of(settings), 9)
+        assert wait_until(lambda before=before: query(settings, HOLDERS) not in ([], before), seconds=30), "another one ships"
+        # It may have waited for the dead one's lock, and says nothing else while it works off what came meanwhile.
+        assert wait_until(lambda: (log := read_log(settings)).rfind(WAITS) <= log.rfind(FLOWS), seconds=30)
         assert_in_order(settings)
+    n_logged = len(read_log(settings))
     supervisor.stop_program(settings, "postgres")
     n_said = writers.pop("killed").kill()
+    # A shipper that had not noticed by the time Postgres is back would prove nothing.
+    assert wait_until(lambda: WAITS in read_log(settings)[n_logged:], seconds=30)
     time.sleep(away_seconds)
     supervisor.start_program(settings, "postgres")
     assert wait_until(lambda: can_query(settings), seconds=60)
@@ -97,7 +103,7 @@ def test_nothing_is_lost_or_doubled_whoever_dies(away: "Stack", settings: Settin
     for program in set(programs.values()):
         os.utime(root / program, (5, 5))
     assert wait_until(lambda: [path for path in root.iterdir() if path.is_dir()] == [], seconds=30)
-    assert_log_tells(settings)
+    assert_log_tells(settings, n_logged)
 
 
 def can_query(settings: Settings) -> bool:
@@ -107,11 +113,16 @@ def can_query(settings: Settings) -> bool:
         return False
 
 
-def assert_log_tells(settings: Settings) -> None:
-    log = (settings.paths.logs / f"{NAME}.log").read_text()
-    last_process = log[log.rindex("WARNING predictions wait on disk: ") :]
-    assert last_process.count("predictions wait on disk") == 1, "an outage is told once"
-    assert "predictions flow again after" in last_process
+def read_log(settings: Settings) -> str:
+    return (settings.paths.logs / f"{NAME}.log").read_text()
+
+
+def assert_log_tells(settings: Settings, n_before: int) -> None:
+    """Of an outage that came when the log had so many characters."""
+    log = read_log(settings)
+    outage = log[n_before:]
+    assert outage.count(WAITS) == 1, "an outage is told once"
+    assert FLOWS in outage[outage.index(WAITS) :]
     assert "Traceback" not in log
     assert wait_until(lambda: prediction_log.check(settings, 60.0) == "", seconds=30)
 
