@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 
 from perennial.adapters import supervisor
-from perennial.adapters.airflow_api import DagRunState, TaskState
+from perennial.adapters.airflow_api import DagRunState
 from perennial.adapters.state import StateStore
 from perennial.contracts.monitoring import RetrainRequest, Verdict
+from support.dags.kills import kill_task
 from support.dags.loop import Loop, text_of
 from support.dags.project import MONITORED
 from support.monitoring.monitored_models import (
@@ -53,9 +53,6 @@ class Watch:
 
     def start(self, model: str, dag_run_id: str, start: datetime = START, end: datetime = END) -> DagRunState:
         return self.loop.api.trigger(f"monitor__{model}", dag_run_id, {"start": start.isoformat(), "end": end.isoformat()})
-
-    def task(self, run: DagRunState, task_id: str) -> TaskState | None:
-        return next((each for each in self.loop.api.read_tasks(run.dag_id, run.dag_run_id) if each.task_id == task_id), None)
 
     def verdicts(self, model: str) -> tuple[Verdict, ...]:
         with StateStore(self.loop.settings.state_url) as state:
@@ -133,7 +130,7 @@ def test_killed_on_the_way_it_is_one_verdict_one_mail_and_one_retraining(stack, 
     watch.model(model).happen(START, END, seed=4, rows=with_new_carrier)
     supervisor.stop_program(settings, "inbox")
     run = watch.start(model, "killed")
-    kill_task(watch, run, "measure")
+    kill_task(watch.loop, run, "measure")
     wait_for(lambda: state_of(watch, run, "ask_gatekeeper") in ("scheduled", "queued", "running", "success"), seconds=300)
     [postgres] = [each for each in supervisor.program_states(settings) if each.program == "postgres"]
     os.kill(postgres.pid or 0, signal.SIGKILL)
@@ -149,24 +146,8 @@ def test_killed_on_the_way_it_is_one_verdict_one_mail_and_one_retraining(stack, 
 
 
 def state_of(watch: Watch, run: DagRunState, task_id: str) -> str | None:
-    found = watch.task(run, task_id)
+    found = watch.loop.task(run, task_id)
     return found.state if found else None
-
-
-def kill_task(watch: Watch, run: DagRunState, task_id: str) -> None:
-    """Kill a task's process while it runs; returns when Airflow is about to try it again, or does."""
-
-    def running() -> int | None:
-        found = watch.task(run, task_id)
-        return found.process_id if found and found.state == "running" else None
-
-    def tried_again() -> bool:
-        found = watch.task(run, task_id)
-        return bool(found and (found.state in ("up_for_retry", "success") or found.process_id != killed))
-
-    killed = wait_for(running, what=f"{task_id} runs", seconds=120)
-    psutil.Process(killed).kill()
-    wait_for(tried_again, what=f"the end of {task_id} is noticed", seconds=120)
 
 
 def test_what_was_not_measured_is_not_mailed_as_a_verdict(watch: Watch) -> None:

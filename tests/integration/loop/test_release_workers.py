@@ -4,12 +4,11 @@ import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import psutil
 import pytest
 from mlflow import MlflowClient
 
 from perennial.adapters import supervisor
-from perennial.adapters.airflow_api import DagRunState, TaskState
+from perennial.adapters.airflow_api import DagRunState
 from perennial.adapters.registry import Registry
 from perennial.adapters.registry.pipelines import LoggedModel
 from perennial.adapters.state import StateStore
@@ -17,6 +16,7 @@ from perennial.config.spec_file import load_spec, spec_path
 from perennial.steps.register import read_registered
 from perennial.steps.rollback import roll_back
 from perennial.steps.serving import program_name
+from support.dags.kills import kill_task
 from support.dags.loop import MODEL, RELEASE, Loop
 from support.serving.load import Load, body_of
 from support.serving.swap_records import query
@@ -66,42 +66,20 @@ def kill_each(loop: Loop, run: DagRunState, challenger: int) -> None:
         with StateStore(loop.settings.state_url) as store:
             return (store.read_release(MODEL, challenger).state, len(store.read_stages(MODEL, challenger))) == (state, n_stages)
 
-    kill(loop, run, "build_bento", lambda: is_in("registered", n_stages=0))
-    kill(loop, run, "check_serving", lambda: is_in("registered", n_stages=1))
+    def kill(task: str, is_there: Callable[[], bool]) -> None:
+        kill_task(loop, run, task, is_there=is_there)
+
+    kill("build_bento", lambda: is_in("registered", n_stages=0))
+    kill("check_serving", lambda: is_in("registered", n_stages=1))
     wait_for(lambda: is_in("checked", n_stages=1), what="the check passes")
     with held(loop, "gateway"):
-        kill(loop, run, "shadow", lambda: is_blocked(loop) and is_in("checked", n_stages=1))
-    kill(loop, run, "shadow", lambda: is_in("shadow", n_stages=2))
-    kill(loop, run, "canary", lambda: is_in("canary", n_stages=3))
+        kill("shadow", lambda: is_blocked(loop) and is_in("checked", n_stages=1))
+    kill("shadow", lambda: is_in("shadow", n_stages=2))
+    kill("canary", lambda: is_in("canary", n_stages=3))
     with held(loop, f"serving/{MODEL}"):
-        kill(loop, run, "promote", lambda: is_blocked(loop) and is_in("canary", n_stages=4))
+        kill("promote", lambda: is_blocked(loop) and is_in("canary", n_stages=4))
     with held_in_between(loop, "gateway"):
-        kill(loop, run, "promote", lambda: is_blocked(loop) and is_in("champion", n_stages=4))
-
-
-def kill(loop: Loop, run: DagRunState, task: str, is_there: Callable[[], bool]) -> None:
-    """Kill a task's process as soon as the task runs and is there; returns when Airflow is about to try it again."""
-
-    def running() -> psutil.Process | None:
-        now = read_task(loop, run, task)
-        assert now.state not in ("success", "failed"), f"{task} ended before it was killed"
-        return psutil.Process(now.process_id) if now.state == "running" and now.process_id else None
-
-    process: psutil.Process = wait_for(
-        lambda: (found := running()) and is_there() and found, what=f"{task} is there", seconds=120
-    )
-    process.kill()
-
-    def is_tried_again() -> bool:
-        now = read_task(loop, run, task)
-        return now.state == "up_for_retry" or now.process_id != process.pid
-
-    wait_for(is_tried_again, what=f"the end of {task} is noticed", seconds=120)
-
-
-def read_task(loop: Loop, run: DagRunState, task: str) -> TaskState:
-    [found] = [each for each in loop.api.read_tasks(run.dag_id, run.dag_run_id) if each.task_id == task]
-    return found
+        kill("promote", lambda: is_blocked(loop) and is_in("champion", n_stages=4))
 
 
 @contextlib.contextmanager

@@ -1,1 +1,1 @@
-"""Dag files as modules, and the loop of a running stack."""
+"""Dag files as modules, the loop of a running stack, and kills of its tasks."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from perennial.adapters.airflow_api import AirflowApi, DagRunState
+from perennial.adapters.airflow_api import AirflowApi, DagRunState, TaskState
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.contracts import Champion, Decision
@@ -60,6 +60,10 @@ class Loop:
         """State by task; of a mapped task, by `task[candidate]`."""
         tasks = self.api.read_tasks(run.dag_id, run.dag_run_id)
         return {f"{each.task_id}[{each.map_name}]" if each.map_name else each.task_id: each.state for each in tasks}
+
+    def task(self, run: DagRunState, task_id: str) -> TaskState | None:
+        """A task that is not mapped; None before its run has tasks."""
+        return next((each for each in self.api.read_tasks(run.dag_id, run.dag_run_id) if each.task_id == task_id), None)
 
     def champion(self) -> Champion | None:
         with StateStore(self.settings.state_url) as state:
