@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import httpx
 import psycopg2
@@ -172,17 +173,31 @@ def test_a_rollback_to_the_champion_stops_a_canary(line):
     assert (again.changed, again.stopped) == (False, "")
 
 
-def test_a_rollback_does_not_wait_for_a_drain(line):
-    """Three bentos run: one of them is over and waits for its last requests."""
+def test_a_rollback_does_not_wait_for_a_drain(line, monkeypatch):
+    """Three bentos run: one of them is over and waits for its last requests, until the test lets it go on."""
     line.release(2)
     line.begin(3)
     line.release(3)
-    patient = line.spec.model_copy(update={"release": line.spec.release.model_copy(update={"drain_seconds": 8.0})})
+    waits, goes_on = threading.Event(), threading.Event()
+
+    def wait(_: float) -> None:
+        waits.set()
+        goes_on.wait(120)
+
+    monkeypatch.setattr(release, "time", SimpleNamespace(sleep=wait))
+    patient = line.spec.model_copy(update={"release": line.spec.release.model_copy(update={"drain_seconds": 3600.0})})
     drain = threading.Thread(target=lambda: release.drain(patient, settings=line.settings))
     drain.start()
+    assert waits.wait(60)
     line.roll_back(2)
     assert drain.is_alive()
-    drain.join()
+    assert len(supervisor.program_states(line.settings, serving.program_name(line.spec.model, 3))) == 1
+    hour = "interval '1 hour'"
+    sql = f"UPDATE champion SET valid_from = valid_from - {hour}, valid_to = valid_to - {hour} WHERE model = %s"
+    change_past(line.settings, sql, line.spec.model)
+    goes_on.set()
+    drain.join(60)
+    assert not drain.is_alive()
     assert line.answering() == {"2"}
     assert supervisor.program_states(line.settings, serving.program_name(line.spec.model, 3)) == []
 
