@@ -1,6 +1,5 @@
 """What holds for all tests: which of them share a worker, and in which order they run."""
 
-import contextlib
 import os
 import shutil
 import tempfile
@@ -9,25 +8,19 @@ from pathlib import Path
 import pytest
 
 from support.data.data_registry import begin
+from support.run_folder import make_run_folder
 from support.stacks.environment import AIRFLOW_WAITS
 
-# One folder for all that the tests and their child processes leave in passing. It goes when all tests have passed.
+# It goes when all tests have passed, else when the next run begins.
 _LEAD = "PYTEST_XDIST_WORKER" not in os.environ
 if _LEAD:
-    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="pn-tests-", dir="/tmp")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(make_run_folder(Path("/tmp")))
 # Importing Airflow makes a folder for its logs, in the user's home unless told otherwise.
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-")
+# `Stack.up` starts services from this process: they inherit its variables, not those of the stack's `environment`.
 os.environ.update(AIRFLOW_WAITS)
 # Threads of OpenMP that wait for each other sleep: by default they turn, which takes the cores from the other worker.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-
-
-def _socket_folders() -> set[Path]:
-    """Where stacks in long folders keep their sockets; one that never ran leaves its own empty."""
-    return set(Path("/tmp").glob(f"perennial-{os.getuid()}-*"))
-
-
-_BEFORE = _socket_folders()
 
 # The longest first: what begins last must not be long.
 _ORDER = ("integration", "processes", "bentos", "dags", "plugins", "unit")
@@ -42,12 +35,7 @@ def begun_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(exitstatus: int) -> None:
-    if not _LEAD:
-        return
-    for folder in _socket_folders() - _BEFORE:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-    if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+    if _LEAD and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
 
 

@@ -50,10 +50,12 @@ def _running(settings: Settings) -> Iterator[None]:
         # By itself it writes its log every ten seconds.
         command = [*envoy.command(settings), "--file-flush-interval-msec", "100"]
         process = subprocess.Popen(command, stdout=log, stderr=log)
-    yield
-    process.terminate()
-    process.wait(timeout=20)
-    supervisor.remove_sockets(settings)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+        supervisor.remove_sockets(settings)
 
 
 @pytest.fixture

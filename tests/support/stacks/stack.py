@@ -60,5 +60,7 @@ def making_stacks() -> Iterator[StackFactory]:
 
 
 def _end(stack: Stack) -> None:
-    stack.down()
-    shutil.rmtree(stack.folder)
+    try:
+        stack.down()
+    finally:
+        shutil.rmtree(stack.folder)
