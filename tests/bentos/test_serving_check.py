@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -12,7 +13,7 @@ import pytest
 from perennial.adapters.bentos import BentoClient, read_golden_file, read_model_file
 from perennial.config.spec_release import Release
 from perennial.errors import ReleaseError
-from perennial.steps.serving_check import _check_parity, check_answers, check_budget, check_refusals
+from perennial.steps.serving_check import BentoAddress, _check_parity, check_answers, check_budget, check_refusals, time_in_turn
 from support.serving.bento_sample import FEATURES, ROW
 
 Server = Callable[[str, bytes], tuple[int, bytes]]
@@ -46,8 +47,12 @@ def run_server(answer: Server) -> Iterator[int]:
         server.shutdown()
 
 
+def address(bento, port: int | None = None) -> BentoAddress:
+    return BentoAddress(path=bento.path, host="127.0.0.1", port=port or bento.port)
+
+
 def test_a_sound_bento_passes_with_its_figures(bento):
-    measured = check_answers(bento.path, "127.0.0.1", bento.port, spec=Release(p99_ms=60_000))
+    measured = check_answers(address(bento), spec=Release(p99_ms=60_000))
     assert measured.n_rows == 1 and measured.largest_difference <= 1e-12
     assert measured.p99_ms > 0
     assert 50 < measured.memory_mb < 2048
@@ -56,13 +61,50 @@ def test_a_sound_bento_passes_with_its_figures(bento):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"p99_ms": 1e-6}, r"^99th percentile of single rows: \d+\.\d ms, allowed 1e-06 ms"),
+        ({"p99_ms": 1e-6}, r"^99th percentile of single rows: .* up to \d+\.\d ms in the best round, 1e-06 ms is the limit"),
         ({"memory_mb": 1.5, "p99_ms": 60_000}, r"^memory of the bento's process: \d+\.\d MB, allowed 1\.5 MB"),
     ],
 )
 def test_over_budget_is_refused_with_measure_value_and_threshold(bento, change, complaint):
     with pytest.raises(ReleaseError, match=complaint):
-        check_answers(bento.path, "127.0.0.1", bento.port, spec=Release(**change))
+        check_answers(address(bento), spec=Release(**change))
+
+
+def sound_answer(_path: str, body: bytes) -> tuple[int, bytes]:
+    return 200, json.dumps({"predictions": [{"probability": 0.5} for _ in json.loads(body)["rows"]]}).encode()
+
+
+def test_the_best_round_counts_and_the_champion_is_asked_in_between(bento):
+    now, asked = [0.0], []
+
+    def take(who: str, milliseconds: Callable[[int], float]) -> Server:
+        """A server on a clock of its own: how long an answer takes depends on how many it has given."""
+
+        def answer(path: str, body: bytes) -> tuple[int, bytes]:
+            now[0] += milliseconds(asked.count(who)) / 1000
+            asked.append(who)
+            return sound_answer(path, body)
+
+        return answer
+
+    def busy_first(n: int) -> float:
+        return 900.0 if n < 2 else 4.0
+
+    with run_server(take("challenger", busy_first)) as ours, run_server(take("champion", lambda _: 7.0)) as theirs:
+        with BentoClient("127.0.0.1", ours) as client:
+            timed = time_in_turn(client, [ROW], address(bento, theirs), clock=lambda: now[0])
+    assert timed.p99_ms == pytest.approx(4.0)
+    assert timed.champion_p99_ms == pytest.approx(7.0)
+    assert len(timed.probabilities) == asked.count("challenger")
+    turns = [who for number, who in enumerate(asked) if number == 0 or asked[number - 1] != who]
+    assert turns == ["challenger", "champion"] * 4
+
+
+def test_a_champion_that_does_not_answer_is_left_out(bento):
+    with run_server(sound_answer) as ours, run_server(lambda *_: (500, b"{}")) as theirs:
+        with BentoClient("127.0.0.1", ours) as client:
+            timed = time_in_turn(client, [ROW], address(bento, theirs), clock=time.perf_counter)
+    assert timed.champion_p99_ms is None
 
 
 def test_a_figure_that_is_no_number_is_over_every_budget():
@@ -118,7 +160,7 @@ def test_a_challenger_that_answers_nonsense_is_refused_by_measure(bento, path, c
         return 200, content if asked == path else answers[asked].encode()
 
     with run_server(answer) as port, pytest.raises(ReleaseError, match=complaint):
-        check_answers(bento.path, "127.0.0.1", port, spec=Release(p99_ms=60_000))
+        check_answers(address(bento, port), spec=Release(p99_ms=60_000))
 
 
 def test_a_prediction_that_is_no_number_is_the_worst_of_all():

@@ -76,7 +76,7 @@ SPEC = {
         },
     },
     "metric": "roc_auc",
-    "gates": {"floors": {"roc_auc": 0.5}, "improvement": {"at_least": -1.0}, "slices": {"max_drop": 1.0}, "latency_ms": 10000},
+    "gates": {"floors": {"roc_auc": 0.5}, "improvement": {"at_least": -1.0}, "slices": {"max_drop": 1.0}},
     "recipients": ["tests@example.com"],
     "seed": 7,
 }

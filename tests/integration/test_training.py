@@ -68,7 +68,7 @@ def make_spec(model: str, **changes: object) -> ModelSpec:
             "logistic": {"algorithm": "logistic_regression", "search": {"C": {"low": 0.01, "high": 1.0, "log": True}}},
         },
         "metric": "roc_auc",
-        "gates": {"floors": {"roc_auc": 0.6}, "slices": {"columns": ["carrier"], "min_rows": 100}, "latency_ms": 1000},
+        "gates": {"floors": {"roc_auc": 0.6}, "slices": {"columns": ["carrier"], "min_rows": 100}},
         "recipients": ["tests@example.com"],
         "seed": 7,
     }
@@ -262,12 +262,15 @@ def test_an_unknown_candidate_names_the_ones_there_are(loop: Loop) -> None:
 # evaluation
 
 
-def test_the_first_challenger_is_judged_against_the_prior(loop: Loop) -> None:
+def test_the_first_challenger_is_judged_against_the_prior_and_a_slow_row_only_warns(make_loop: MakeLoop) -> None:
+    slices = {"columns": ["carrier"], "min_rows": 100}
+    loop = make_loop(gates={"floors": {"roc_auc": 0.6}, "slices": slices, "latency_ms": 1e-6})
     run, snapshot = loop.run(), loop.snapshot()
     parent, candidates = loop.train(run, snapshot)
     decision = evaluate(loop.spec, run, snapshot, candidates, parent_run_id=parent, settings=loop.settings)
     assert (decision.outcome, decision.candidate, decision.champion_version) == ("accepted", "logistic", None)
     assert [each.gate for each in decision.gates] == ["floor_roc_auc", "improvement", "slices", "latency"]
+    assert gate(decision, "latency").result == "warn"
     assert "the prior baseline" in gate(decision, "improvement").reason
     assert decision.slices.keys() == {"carrier=AA", "carrier=B6", "carrier=UA"}
     told = loop.client.get_run(parent)
@@ -300,7 +303,7 @@ def test_the_report_finds_curves_and_tables(loop: Loop) -> None:
 
 
 def test_a_floor_not_reached_rejects_and_a_force_is_recorded(make_loop: MakeLoop) -> None:
-    loop = make_loop(gates={"floors": {"roc_auc": 0.99}, "latency_ms": 1000})
+    loop = make_loop(gates={"floors": {"roc_auc": 0.99}})
     snapshot = loop.snapshot()
     decision = loop.decide(loop.run("r1"), snapshot)
     assert (decision.outcome, failed(decision), decision.forced_reason) == ("rejected", ["floor_roc_auc"], "")

@@ -21,6 +21,7 @@ _MODEL = "flight_delay"
 _AS_OF = datetime(2013, 4, 1, tzinfo=UTC)
 _RUN_DEADLINE_SECONDS = 900.0
 _PARSE_DEADLINE_SECONDS = 120.0
+_GATE_MARKS = {"pass": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
 
 
 def run() -> None:
@@ -102,11 +103,7 @@ def _print_decision(settings: Settings, dag_run_id: str, console: Console) -> No
     roc_auc = decision.challenger_metrics["roc_auc"]
     console.print(f"[bold]{decision.outcome}[/]: {decision.candidate}, holdout ROC AUC {roc_auc:.3f}")
     for gate in decision.gates:
-        console.print(f"  {_gate_mark(gate.passed)} {gate.gate}: {gate.reason}")
-
-
-def _gate_mark(passed: bool) -> str:
-    return "[green]✓[/]" if passed else "[red]✗[/]"
+        console.print(f"  {_GATE_MARKS[gate.result]} {gate.gate}: {gate.reason}")
 
 
 def _ask_gateway(spec: ModelSpec, settings: Settings, console: Console) -> None:

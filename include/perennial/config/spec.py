@@ -202,7 +202,9 @@ class Gates(Strict):
     floors: dict[Metric, float] = Field(description="Per metric the worst value allowed; for losses an upper bound.")
     improvement: Improvement = Improvement()
     slices: Slices = Slices()
-    latency_ms: float = Field(50.0, gt=0, description="Most a single-row prediction may take, 99th percentile.")
+    latency_ms: float = Field(
+        50.0, gt=0, description="Processor time of a single-row prediction over which the decision warns; release.p99_ms decides."
+    )
 
 
 class ModelSpec(Strict):

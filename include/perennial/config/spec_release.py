@@ -63,7 +63,7 @@ class Release(Strict):
     ready_seconds: int = Field(60, ge=1, description="Deadline for the new bento to answer.")
     golden_rows: int = Field(50, ge=1, description="Rows whose answers must equal the offline predictions.")
     parity_tolerance: float = Field(1e-6, ge=0, description="Largest difference allowed on a golden row.")
-    p99_ms: float = Field(250.0, gt=0, description="Most a single row may take, 99th percentile, before the release.")
+    p99_ms: float = Field(250.0, gt=0, description="Most a single row may take in the check, 99th percentile of the best round.")
     memory_mb: float = Field(2048.0, gt=0, description="Most memory that its process may hold, in the check and later.")
     shadow: Shadow | None = Field(Shadow(), description="null: no copies of live requests.")
     approval: Literal["none", "required"] = Field("none", description="`required`: a person says yes before the canary.")

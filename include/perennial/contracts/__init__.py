@@ -136,13 +136,22 @@ class TrainedCandidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateResult:
-    """One gate: what was measured against what. `value` is None where it is undefined; `reason` is a sentence."""
+    """One gate: what was measured against what. `value` is None where it is undefined; `reason` is a sentence.
+
+    One that `warns` has passed: it is over its threshold, which is reported and decides nothing.
+    """
 
     gate: str
     passed: bool
     reason: str
     value: float | None = None
     threshold: float | None = None
+    warns: bool = False
+
+    @property
+    def result(self) -> Literal["pass", "warn", "fail"]:
+        """Its outcome in one word."""
+        return "fail" if not self.passed else "warn" if self.warns else "pass"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +203,10 @@ class Bento:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingCheck:
-    """A bento that answered ready and gave the offline predictions on `n_rows` golden rows."""
+    """A bento that answered ready and gave the offline predictions on `n_rows` golden rows.
+
+    `champion_p99_ms` is the champion's figure of the same minute; None where none was timed.
+    """
 
     program: str
     port: int
@@ -203,6 +215,7 @@ class ServingCheck:
     ready_seconds: float
     p99_ms: float
     memory_mb: float
+    champion_p99_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,10 +76,16 @@ def slice_gate(slices: Sequence[Slice], *, metric: str, reference: str, max_drop
 
 
 def latency_gate(p99_ms: float, *, at_most: float) -> GateResult:
-    """A single row must be predicted quickly enough."""
-    passed = p99_ms <= at_most
-    reason = f"a single row takes {p99_ms:.1f} ms (99th percentile), {'at most' if passed else 'more than'} {at_most:.1f} ms"
-    return GateResult(gate="latency", passed=passed, reason=reason, value=p99_ms, threshold=at_most)
+    """Warns where a single row takes long. It rejects nobody: the release's check times the bento that is to serve."""
+    warns = not p99_ms <= at_most
+    reason = (
+        f"a single row takes {p99_ms:.1f} ms of processor time (99th percentile), {'more than' if warns else 'at most'} "
+        f"{at_most:.1f} ms"
+    )
+    if warns:
+        reason += "; this decides nothing, the release's check holds the running bento against release.p99_ms: make the model "
+        reason += "smaller, or raise gates.latency_ms"
+    return GateResult(gate="latency", passed=True, reason=reason, value=p99_ms, threshold=at_most, warns=warns)
 
 
 def age_gate(challenger_end: datetime, champion_end: datetime, *, champion: str) -> GateResult:

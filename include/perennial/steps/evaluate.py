@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 EVALUATION_FILE = "evaluation.json"
+_LOGGED = {"pass": (logging.INFO, "passed"), "warn": (logging.WARNING, "warns"), "fail": (logging.WARNING, "FAILED")}
 
 
 def evaluate(
@@ -197,7 +198,8 @@ def _log_to_mlflow(registry: Registry, parent_run_id: str, decision: Decision, c
 
 def _say(decision: Decision) -> None:
     for gate in decision.gates:
-        _logger.info("gate %s %s: %s", gate.gate, "passed" if gate.passed else "FAILED", gate.reason)
+        level, word = _LOGGED[gate.result]
+        _logger.log(level, "gate %s %s: %s", gate.gate, word, gate.reason)
     _logger.info("%s is %s as the challenger", decision.candidate, decision.outcome)
     if decision.forced_reason:
         _logger.warning("%s forced it through: %s", decision.forced_by, decision.forced_reason)

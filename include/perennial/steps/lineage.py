@@ -16,6 +16,7 @@ from perennial.steps.report_links import dag_run_link, data_docs_link, mlflow_mo
 from perennial.steps.snapshot import registry_name
 
 _REQUEST = "request "
+_GATE_RESULTS = {"pass": "passed", "warn": "warns", "fail": "FAILED"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +144,7 @@ def _tell_decision(recorded: Recorded, settings: Settings) -> Iterator[Fact]:
     yield Fact(name="champion_version", value=decision.champion_version or "none served")
     yield Fact(name="champion_metrics", value=dict(decision.champion_metrics))
     for gate in decision.gates:
-        yield Fact(name=f"gate_{gate.gate}", value=f"{'passed' if gate.passed else 'FAILED'}: {gate.reason}")
+        yield Fact(name=f"gate_{gate.gate}", value=f"{_GATE_RESULTS[gate.result]}: {gate.reason}")
     if decision.forced_reason:
         yield Fact(name="forced", value=f"by {decision.forced_by}: {decision.forced_reason}")
 

@@ -81,12 +81,17 @@ def build_decision_values(spec: ModelSpec, run: Run, evidence: Evidence, *, sett
 
 
 def build_lead(spec: ModelSpec, evidence: Evidence) -> list[str]:
-    """The decision and why, in sentences."""
-    decision = evidence.decision
-    failed = [gate_in_words(gate).reason for gate in decision.gates if not gate.passed]
+    """The decision and why, in sentences; then what is only a warning."""
+    gates = [gate_in_words(gate) for gate in evidence.decision.gates]
+    failed = [gate.reason for gate in gates if gate.result == "fail"]
+    warnings = [f"Warning: {gate.reason}" for gate in gates if gate.result == "warn"]
     if failed:
-        n_gates = len(decision.gates)
-        return [f"{decision.candidate} fails {len(failed)} of {n_gates} gates.", *failed]
+        return [f"{evidence.decision.candidate} fails {len(failed)} of {len(gates)} gates.", *failed, *warnings]
+    return [_describe_pass(spec, evidence), *warnings]
+
+
+def _describe_pass(spec: ModelSpec, evidence: Evidence) -> str:
+    decision = evidence.decision
     label, score = METRICS[spec.metric][0], decision.challenger_metrics.get(spec.metric)
     rival, rival_score = (
         ("the prior-only baseline's", evidence.evaluation.baseline_metrics.get(spec.metric))
@@ -95,7 +100,7 @@ def build_lead(spec: ModelSpec, evidence: Evidence) -> list[str]:
     )
     against = "" if rival_score is None else f" against {rival} {rival_score:.3f}"
     measured = "" if score is None else f" {label} {score:.3f}{against} on the holdout."
-    return [f"{decision.candidate} passes all {len(decision.gates)} gates.{measured}"]
+    return f"{decision.candidate} passes all {len(decision.gates)} gates.{measured}"
 
 
 def gate_in_words(gate: GateResult) -> GateResult:

@@ -112,9 +112,11 @@ def test_nothing_to_judge_passes_and_says_so(slices: tuple[Slice, ...]) -> None:
     assert "no slice" in gate.reason
 
 
-@pytest.mark.parametrize(("p99", "passed"), [(50.0, True), (50.1, False)])
-def test_latency(p99: float, passed: bool) -> None:
-    assert latency_gate(p99, at_most=50).passed is passed
+@pytest.mark.parametrize(("p99", "result"), [(50.0, "pass"), (50.1, "warn"), (float("nan"), "warn")])
+def test_latency_warns_and_rejects_nobody(p99: float, result: str) -> None:
+    gate = latency_gate(p99, at_most=50)
+    assert (gate.passed, gate.result) == (True, result)
+    assert ("release.p99_ms" in gate.reason) is (result == "warn")
 
 
 @pytest.mark.parametrize(("day", "passed", "days"), [(17, False, -1), (18, True, 0), (19, True, 1)])

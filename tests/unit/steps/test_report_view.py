@@ -5,6 +5,7 @@ import pytest
 from perennial.config.settings import Settings
 from perennial.config.spec import Metric
 from perennial.contracts import GateResult, RegisteredVersion
+from perennial.core.gates import latency_gate
 from perennial.core.metrics import SIGN
 from perennial.steps.report_links import dag_run_link, data_docs_link, mlflow_run_link, task_log_link
 from perennial.steps.report_view import (
@@ -64,6 +65,15 @@ def test_an_accepted_lead_names_the_rival():
     assert build_lead(SPEC, evidence) == [
         "lightgbm passes all 5 gates. ROC AUC 0.702 against champion v3's 0.690 on the holdout."
     ]
+
+
+def test_what_only_warns_is_told_and_rejects_nobody():
+    evidence = build_evidence(champion=True)
+    slow = latency_gate(517.9, at_most=50.0)
+    decision = replace(evidence.decision, gates=(*evidence.decision.gates[:-1], slow))
+    first, warning = build_lead(SPEC, replace(evidence, decision=decision))
+    assert first.startswith("lightgbm passes all 5 gates.")
+    assert warning.startswith("Warning: A single row takes 517.9 ms of processor time") and "gates.latency_ms" in warning
 
 
 def test_a_rejected_lead_gives_the_reasons_in_words():
