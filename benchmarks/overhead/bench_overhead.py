@@ -56,10 +56,10 @@ def main() -> None:
 
 
 def prepare(folder: Path) -> dict[str, str]:
-    """A copy of the project whose search is bounded by trials only, and the environment that leads to it."""
-    project, spec_file = folder / "project", Path("include", "models", "flight_delay.yaml")
+    """A copy of the project, and the environment that leads to it."""
+    project = folder / "project"
     project.mkdir()
-    (make_project(project) / spec_file).write_text((PROJECT / spec_file).read_text().replace("seconds: 20", "seconds: 900"))
+    make_project(project)
     ports = {f"PERENNIAL_{name}_PORT": str(port) for name, port in PORTS.items()}
     places = {"PERENNIAL_PROJECT": str(project), "PERENNIAL_VAR": str(folder / "var")}
     return os.environ | ports | places | {"PERENNIAL_BENTO_PORTS": "13100-13199"}

@@ -1,5 +1,6 @@
 """Search for parameters within a budget (Optuna)."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -30,18 +31,22 @@ class TrialResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """The best parameters, and all trials in order."""
+    """The best parameters, and all trials in order. `n_asked` trials were to be made; there are fewer where time was up."""
 
     params: Params
     score: float
     trials: tuple[TrialResult, ...]
+    n_asked: int
 
 
-def search(objective: Objective, space: Space, *, budget: Budget, seed: int) -> SearchResult:
+def search(
+    objective: Objective, space: Space, *, budget: Budget, seed: int, clock: Callable[[], float] = time.monotonic
+) -> SearchResult:
     """Look for the parameters with the highest score; no space means one trial without parameters.
 
-    The same seed tries the same parameters in the same order; how many are tried also depends on the budget's seconds.
-    Trials whose mean score after a fold is under the median of the earlier ones are given up.
+    The same seed tries the same parameters in the same order, and all of them, however busy the machine is: the budget's seconds
+    only end a search that has gone wrong, after the trial under way. Trials whose mean score after a fold is under the median
+    of the earlier ones are given up.
 
     References
     ----------
@@ -66,8 +71,14 @@ def search(objective: Objective, space: Space, *, budget: Budget, seed: int) -> 
             raise optuna.TrialPruned
         return score
 
-    study.optimize(run_trial, n_trials=budget.trials if space else 1, timeout=budget.seconds)
-    return _result(study)
+    n_asked, started = budget.trials if space else 1, clock()
+
+    def stop_late(study: "Study", _trial: object) -> None:
+        if clock() - started >= budget.seconds:
+            study.stop()
+
+    study.optimize(run_trial, n_trials=n_asked, callbacks=[stop_late])
+    return _result(study, n_asked)
 
 
 def _suggest(trial: "Trial", name: str, limits: IntRange | FloatRange | Choices) -> object:
@@ -80,7 +91,7 @@ def _suggest(trial: "Trial", name: str, limits: IntRange | FloatRange | Choices)
             return trial.suggest_categorical(name, cast(Sequence[str], limits.choices))
 
 
-def _result(study: "Study") -> SearchResult:
+def _result(study: "Study", n_asked: int) -> SearchResult:
     from optuna.trial import TrialState
 
     trials = tuple(
@@ -91,4 +102,4 @@ def _result(study: "Study") -> SearchResult:
         )
         for trial in study.trials
     )
-    return SearchResult(params=study.best_params, score=study.best_value, trials=trials)
+    return SearchResult(params=study.best_params, score=study.best_value, trials=trials, n_asked=n_asked)

@@ -166,7 +166,9 @@ class Budget(Strict):
     """How much a candidate may try."""
 
     trials: int = Field(20, ge=1)
-    seconds: int = Field(60, ge=1, description="No new trial starts after this many seconds.")
+    seconds: int = Field(
+        3600, ge=1, description="A safety net: no new trial starts after this many seconds, and the decision says so."
+    )
     rows: int = Field(50_000, ge=100, description="Most recent rows a trial looks at; the final fit takes them all.")
     folds: int = Field(3, ge=2, le=10, description="Time-ordered folds.")
 

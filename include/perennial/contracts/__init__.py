@@ -120,7 +120,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedCandidate:
-    """What training one candidate gave. A failed one has `error` and no path."""
+    """What training one candidate gave. A failed one has `error` and no path.
+
+    `n_trials_asked` is the budget's number, 0 where it is not recorded; fewer were made where `budget_seconds` were up.
+    """
 
     name: str
     algorithm: str
@@ -132,6 +135,15 @@ class TrainedCandidate:
     fit_seconds: float = 0.0
     params: Mapping[str, object] = field(default_factory=dict)
     holdout_metrics: Mapping[str, float] = field(default_factory=dict)
+    n_trials_asked: int = 0
+    budget_seconds: float = 0.0
+
+    @property
+    def trials_note(self) -> str:
+        """How many trials were made, and where they are fewer than asked for, why."""
+        if self.n_trials < self.n_trials_asked:
+            return f"{self.n_trials} of {self.n_trials_asked} trials, {self.budget_seconds:g} s were up"
+        return f"{self.n_trials:,} trial{'' if self.n_trials == 1 else 's'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

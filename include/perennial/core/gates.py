@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from perennial.contracts import GateResult
+from perennial.contracts import GateResult, TrainedCandidate
 from perennial.core.bootstrap import Improvement
 from perennial.core.metrics import SIGN
 from perennial.core.slices import Slice
@@ -86,6 +86,26 @@ def latency_gate(p99_ms: float, *, at_most: float) -> GateResult:
         reason += "; this decides nothing, the release's check holds the running bento against release.p99_ms: make the model "
         reason += "smaller, or raise gates.latency_ms"
     return GateResult(gate="latency", passed=True, reason=reason, value=p99_ms, threshold=at_most, warns=warns)
+
+
+def trials_gate(candidates: Sequence[TrainedCandidate]) -> tuple[GateResult, ...]:
+    """Warns where time was up before all trials of a candidate were made; without such a candidate there is no gate.
+
+    Examples
+    --------
+    >>> cut = TrainedCandidate(
+    ...     name="trees", algorithm="extra_trees", mlflow_run_id="", n_trials=4, n_trials_asked=6, budget_seconds=20
+    ... )
+    >>> trials_gate([cut])[0].reason.partition(";")[0]
+    'trees made 4 of 6 trials, 20 s were up'
+    """
+    cut = [each for each in candidates if not each.error and each.n_trials < each.n_trials_asked]
+    if not cut:
+        return ()
+    made = " and ".join(f"{each.name} made {each.trials_note}" for each in cut)
+    reason = f"{made}; with all of them another candidate may win: retrain when the machine is idle, or raise budget.seconds"
+    n_made, n_asked = sum(each.n_trials for each in cut), sum(each.n_trials_asked for each in cut)
+    return (GateResult(gate="trials", passed=True, reason=reason, value=float(n_made), threshold=float(n_asked), warns=True),)
 
 
 def age_gate(challenger_end: datetime, champion_end: datetime, *, champion: str) -> GateResult:

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -49,13 +49,16 @@ class Trained:
 class CandidateTraining:
     """One candidate on one set of rows. `train` does all of it."""
 
-    def __init__(self, spec: ModelSpec, name: str, *, rows: Rows, n_jobs: int) -> None:
+    def __init__(
+        self, spec: ModelSpec, name: str, *, rows: Rows, n_jobs: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._spec = spec
         self._name = name
         self._candidate = spec.candidates[name]
         self._budget = spec.budget_of(name)
         self._rows = rows
         self._n_jobs = n_jobs
+        self._clock = clock
         self._best_score = float("-inf")
         self._best_folds: tuple[FoldEvidence, ...] = ()
 
@@ -69,8 +72,12 @@ class CandidateTraining:
         def objective(params: Params, is_hopeless: IsHopeless) -> float | None:
             return self._score(params, folds, is_hopeless)
 
-        result = search(objective, self._candidate.search, budget=self._budget, seed=self._spec.seed)
+        result = search(objective, self._candidate.search, budget=self._budget, seed=self._spec.seed, clock=self._clock)
         search_seconds = time.perf_counter() - started
+        if len(result.trials) < result.n_asked:
+            _logger.warning(
+                "%s: %d of %d trials, %d s were up", self._name, len(result.trials), result.n_asked, self._budget.seconds
+            )
         fold_score = SIGN[self._spec.metric] * result.score
         _logger.info(
             "%s: best of %d trials has %s %.4f over %d folds, after %.1f s: %s",

@@ -71,6 +71,8 @@ def _evaluate(
     parent_run_id: str,
     settings: Settings,
 ) -> Decision:
+    from perennial.core.gates import trials_gate
+
     best = select_candidate(spec, candidates)
     champion = read_champion_model(spec.model, registry=registry, settings=settings)
     with limited_threads(settings):
@@ -79,6 +81,7 @@ def _evaluate(
         challenger = Challenger(pipeline=load_pipeline(best), scores=scores[best.name], training_end=snapshot.holdout_start)
         opponent = find_opponent(rows, champion, challenger, registry=registry)
         judgement = judge(spec, rows, challenger, opponent)
+    judgement = replace(judgement, gates=(*judgement.gates, *trials_gate(candidates)))
     decision = _decide(run, snapshot, best, champion=champion, judgement=judgement)
     tested = tuple(_with_holdout_metrics(each, rows, scores.get(each.name)) for each in candidates)
     write_json(run_folder(settings, run) / EVALUATION_FILE, _evaluation(decision, tested, challenger, opponent, rows))

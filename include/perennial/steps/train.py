@@ -176,6 +176,8 @@ def _train(
         n_trials=len(trained.search.trials),
         fit_seconds=round(trained.fit_seconds, 3),
         params=trained.params,
+        n_trials_asked=trained.search.n_asked,
+        budget_seconds=spec.budget_of(name).seconds,
     )
     write_json(record, asdict(candidate))
     return candidate

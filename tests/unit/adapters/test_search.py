@@ -1,4 +1,5 @@
-import time
+import itertools
+from collections.abc import Callable
 
 import pytest
 
@@ -46,13 +47,22 @@ def test_no_space_means_one_trial() -> None:
     assert (result.params, result.score, len(result.trials)) == ({}, 0.5, 1)
 
 
-def test_no_trial_starts_after_the_seconds() -> None:
-    def slow(params: Params, is_hopeless: IsHopeless) -> float:
-        time.sleep(0.4)
-        return score(params, is_hopeless)
+def slow_clock(seconds: float) -> Callable[[], float]:
+    """A clock by which so many seconds pass each time somebody looks."""
+    readings = itertools.count()
+    return lambda: seconds * next(readings)
 
-    result = search(slow, SPACE, budget=Budget(trials=100, seconds=1), seed=1)
-    assert 1 <= len(result.trials) <= 4
+
+def test_a_busy_machine_makes_the_same_trials() -> None:
+    idle, busy = (search(score, SPACE, budget=Budget(trials=6), seed=1, clock=slow_clock(each)) for each in (0.01, 60.0))
+    assert [(each.params, each.score) for each in idle.trials] == [(each.params, each.score) for each in busy.trials]
+    assert (idle.params, idle.n_asked) == (busy.params, len(busy.trials))
+
+
+def test_the_seconds_end_a_search_after_the_trial_under_way_and_what_was_asked_for_is_known() -> None:
+    result = search(score, SPACE, budget=Budget(trials=6, seconds=20), seed=1, clock=slow_clock(5.0))
+    assert (len(result.trials), result.n_asked) == (4, 6)
+    assert len(search(score, SPACE, budget=Budget(trials=6, seconds=20), seed=1, clock=slow_clock(900.0)).trials) == 1
 
 
 def test_a_hopeless_trial_is_given_up_and_has_no_score() -> None:

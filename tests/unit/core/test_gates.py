@@ -2,6 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from perennial.contracts import TrainedCandidate
 from perennial.core.bootstrap import Improvement
 from perennial.core.gates import (
     age_gate,
@@ -10,6 +11,7 @@ from perennial.core.gates import (
     improvement_gate,
     latency_gate,
     slice_gate,
+    trials_gate,
     unseen_gate,
 )
 from perennial.core.slices import Slice
@@ -135,3 +137,15 @@ def test_a_champion_that_cannot_be_scored_fails_the_challenger() -> None:
     gate = comparable_gate("feature 'plane_age' is absent from the rows", champion="champion v1")
     assert not gate.passed
     assert gate.reason == "champion v1 cannot be scored on these rows: feature 'plane_age' is absent from the rows"
+
+
+def test_a_search_that_time_cut_short_is_told_and_rejects_nobody() -> None:
+    def made(name: str, n: int, **changes: object) -> TrainedCandidate:
+        values = {"algorithm": "prior", "mlflow_run_id": "", "n_trials": n, "n_trials_asked": 6, "budget_seconds": 20.0}
+        return TrainedCandidate(name=name, **(values | changes))  # type: ignore[arg-type]
+
+    # What is not recorded, as by an earlier version, and what failed is not cut short.
+    assert trials_gate([made("a", 6), made("b", 3, n_trials_asked=0), made("c", 0, error="broken")]) == ()
+    (gate,) = trials_gate([made("a", 6), made("b", 4), made("c", 1)])
+    assert (gate.result, gate.value, gate.threshold) == ("warn", 5.0, 12.0)
+    assert gate.reason.startswith("b made 4 of 6 trials, 20 s were up and c made 1 of 6 trials, 20 s were up; ")
