@@ -12,8 +12,10 @@ from perennial.adapters.state import StateStore
 from perennial.cli.main import app
 from perennial.config.settings import Settings
 from perennial.contracts import Measure, RegisteredVersion, Run, Snapshot
-from perennial.errors import ConfigurationError
+from perennial.contracts.monitoring import RetrainRequest
+from perennial.errors import ConfigurationError, DataFault
 from perennial.steps.history import find_served, read_history
+from perennial.steps.report import report_failure
 from perennial.steps.start import record_start
 from support.data.state_tables import change_past
 from support.records.report_records import build_decision
@@ -130,6 +132,48 @@ def test_each_tenure_tells_why_it_came_and_went_and_how_it_fared(settings):
     decisions = [each.decision for each in history.chapters]
     assert [each.cause for each in decisions] == ["schedule", "request 2", "schedule", "request 3"]
     assert all(each.decision.challenger_metrics["roc_auc"] > 0.5 for each in decisions)
+
+
+def test_a_retraining_that_failed_is_told_until_it_decides(settings):
+    model, fault = "failing", "raw data fails expect_table_row_count_to_be_between: observed 9"
+
+    def fail(dag_run_id: str) -> None:
+        error = DataFault(f"{model}: {fault}\n  - more", "widen it")
+        report_failure(
+            model, error, dag_id=f"retrain__{model}", dag_run_id=dag_run_id, task_id="validate_raw", run=None, settings=settings
+        )
+
+    with StateStore(settings.state_url) as state:
+        requests = {run: ask(state, model, run) for run in ("healed", "broken", "open")}
+        for run in ("healed", "broken"):
+            fail(run)
+            state.end_request(requests[run], actor="test", why="its run has ended")
+        decision = replace(build_decision(accepted=False, champion=True), model=model, dag_run_id="healed")
+        state.write_decision(replace(decision, snapshot_id=f"{MODEL}-s"))
+    (failed,) = read_history(model, settings=settings).failed
+    assert (failed.dag_run_id, failed.reason) == ("broken", f"validate_raw: {fault}")
+    assert f"✗ validate_raw: {fault}" in " ".join(tell("history", model).split())
+    listed = tell("requests", model)
+    assert (
+        f"UTC, failed at validate_raw: {fault}" in listed and "UTC, rejected" in listed and "granted: open, not ended\n" in listed
+    )
+    told = {each["dag_run_id"]: each["result"] for each in json.loads(tell("requests", model, "--json"))}
+    assert told == {"healed": "rejected", "broken": "failed", "open": ""}
+
+
+def tell(*arguments: str) -> str:
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def ask(state: StateStore, model: str, dag_run_id: str) -> int:
+    """A granted request; one at a time is open."""
+    wish = RetrainRequest(model=model, request_key=dag_run_id, source="person", actor="ann", as_of=APRIL, reason="new depots")
+    request = state.write_request(wish)
+    if running := state.read_open_request(model):
+        state.end_request(running.request_id, actor="test", why="its run has ended")
+    return state.decide_request(request.request_id, outcome="granted", checks=(), dag_run_id=dag_run_id).request_id
 
 
 def test_what_was_rejected_says_where_and_by_which_measure(settings):

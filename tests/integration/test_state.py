@@ -1,13 +1,15 @@
 """The business state in a real Postgres: what twice means, and what the database itself refuses."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 import psycopg2
 import pytest
 
 from perennial.adapters.state import StateStore
+from perennial.adapters.state.training import ROW_COUNT
 from perennial.config.settings import Settings
-from perennial.contracts import Decision, GateResult, RegisteredVersion, Snapshot
+from perennial.contracts import Decision, FailedExpectation, GateResult, RegisteredVersion, Snapshot, Validation
 from perennial.errors import ReleaseError, UnavailableError
 
 pytestmark = pytest.mark.integration
@@ -68,13 +70,33 @@ def test_the_same_snapshot_twice_is_one_row(state: StateStore, model: str) -> No
     for _ in range(2):
         state.write_snapshot(snapshot(model), ())
     assert state.read_snapshot(snapshot(model).snapshot_id) == snapshot(model)
-    assert state.read_snapshot_row_counts(model, APRIL + timedelta(days=1), window=timedelta(days=90)) == [100]
 
 
-def test_row_counts_come_from_earlier_runs_newest_first(state: StateStore, model: str) -> None:
-    for days, n_rows in ((0, 10), (30, 20), (60, 30)):
-        state.write_snapshot(snapshot(model, as_of=APRIL + timedelta(days=days), n_rows=n_rows), ())
-    assert state.read_snapshot_row_counts(model, APRIL + timedelta(days=60), window=timedelta(days=90)) == [20, 10]
+def raw_validation(n_rows: int, covered_days: float | None = 10.0, *, failed: tuple[str, ...] = ()) -> Validation:
+    faults = tuple(FailedExpectation(expectation=each, column="", expected="", observed="") for each in failed)
+    return Validation(
+        point="raw", suite="s", success=not failed, n_expectations=1, n_rows=n_rows, failed=faults, covered_days=covered_days
+    )
+
+
+def test_row_rates_are_of_covered_days_and_of_failed_row_counts_too_newest_first(state: StateStore, model: str) -> None:
+    def fail(days: int, validation: Validation) -> None:
+        detail = asdict(validation) | {"as_of": (APRIL + timedelta(days=days)).isoformat()}
+        state.write_audit("retrain", "validation failed", model=model, subject="run", detail=detail)
+
+    def take(days: int, validation: Validation) -> None:
+        state.write_snapshot(snapshot(model, as_of=APRIL + timedelta(days=days)), (validation,))
+
+    take(0, raw_validation(100, 10.0))
+    take(1, raw_validation(100, covered_days=None))  # recorded by an earlier version
+    take(2, raw_validation(90, 30.0))
+    fail(3, raw_validation(5, failed=(ROW_COUNT,)))
+    fail(3, raw_validation(50, failed=(ROW_COUNT,)))  # the same run, cleared
+    fail(4, raw_validation(1_000, failed=(ROW_COUNT, "expect_column_values_to_be_unique")))
+    fail(5, raw_validation(0, covered_days=None, failed=(ROW_COUNT,)))
+    take(6, raw_validation(70))
+    assert state.read_row_rates(model, APRIL + timedelta(days=6), limit=5) == [5.0, 3.0, 10.0]
+    assert state.read_row_rates(model, APRIL + timedelta(days=7), limit=2) == [7.0, 5.0]
 
 
 def test_a_decision_is_recorded_once_and_the_last_word_stays(state: StateStore, model: str) -> None:

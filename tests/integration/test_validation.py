@@ -113,7 +113,7 @@ def test_sound_flights_pass_at_every_point(settings, spec, cleaned, caplog):
         page = settings.paths.reports / validation.data_docs
         assert validation.suite in page.read_text()
     assert "80,687 rows meet" in caplog.text
-    assert "No earlier snapshot covers 90 days" in caplog.text
+    assert "There are no earlier windows to compare with" in caplog.text
     assert audits(settings, run) == []
 
 
@@ -254,32 +254,40 @@ def rewrite(cleaned: Cleaned, name: str, change: Callable[[pd.DataFrame], pd.Dat
     return replace(cleaned, path=str(path))
 
 
-@pytest.mark.parametrize(("earlier", "message"), [(400_000, "less than or equal to 2,000,000 rows"), (10_000, "50,000 rows")])
-def test_the_row_count_is_held_against_earlier_snapshots(settings, spec, earlier, message):
+@pytest.mark.parametrize(
+    ("earlier", "message"), [(400_000, "less than or equal to 79"), (10_000, "and less than or equal to 19,")]
+)
+def test_the_row_count_is_held_against_earlier_windows_and_the_fault_names_the_key(settings, spec, earlier, message):
     run = replace(make_run(f"validation__band_{earlier}"), model=f"band_{earlier}")
     write_history(settings, run, n_rows=earlier)
     with pytest.raises(DataFault, match=r"expect_table_row_count_to_be_between: observed 80,687") as caught:
         validate_raw(spec, run, settings=settings)
     assert message in caught.value.what
+    assert "widen expectations.row_count_band" in caught.value.next_step
+    # What lasts becomes the usual: the window that failed is history for the next.
+    with StateStore(settings.state_url) as store:
+        latest, before = store.read_row_rates(run.model, run.as_of + timedelta(days=1), limit=5)
+    assert (round(latest), round(before)) == (901, round(earlier / 90))
 
 
 def test_a_row_count_near_earlier_ones_passes(settings, spec, caplog):
     run = replace(make_run("validation__band"), model="band")
     write_history(settings, run, n_rows=78_000)
     with caplog.at_level(logging.INFO):
-        assert validate_raw(spec, run, settings=settings).success
-    assert "The window must have 39,000 to 390,000 rows: 0.5 to 5.0 times the median of 1 earlier snapshots" in caplog.text
+        assert validate_raw(spec, run, settings=settings).covered_days == pytest.approx(89.6, abs=0.1)
+    assert "expectations.row_count_band: 0.5 to 2.0 times the 866.7 rows a day of 1 earlier windows" in caplog.text
+    assert "over the 89.6 days that this one covers" in caplog.text
 
 
-def test_snapshots_of_another_window_are_no_history(settings, spec, caplog):
-    run = replace(make_run("validation__other_window"), model="other_window")
-    write_history(settings, replace(run, start=run.start + timedelta(days=60)), n_rows=1)
-    with caplog.at_level(logging.INFO):
-        assert validate_raw(spec, run, settings=settings).success
-    assert "No earlier snapshot covers 90 days" in caplog.text
+def test_a_window_that_is_still_filling_is_held_to_the_days_it_covers(settings, spec):
+    """A year's window over rows that begin in January: six times the rows of a first training in the middle of January."""
+    run = make_run("validation__filling")
+    run = replace(run, model="filling", start=run.as_of - timedelta(days=365))
+    write_history(settings, run, n_rows=13_000, covered_days=14.6)
+    assert validate_raw(spec, run, settings=settings).n_rows == 80_687
 
 
-def write_history(settings: Settings, run: Run, *, n_rows: int) -> None:
+def write_history(settings: Settings, run: Run, *, n_rows: int, covered_days: float = 90.0) -> None:
     """A snapshot of a month before, whose raw suite saw `n_rows`; fewer were left in the training set."""
     month = timedelta(days=30)
     snapshot = Snapshot(
@@ -294,7 +302,7 @@ def write_history(settings: Settings, run: Run, *, n_rows: int) -> None:
         dvc_revision="r",
         path="",
     )
-    raw = Validation(point="raw", suite="s", success=True, n_expectations=1, n_rows=n_rows)
+    raw = Validation(point="raw", suite="s", success=True, n_expectations=1, n_rows=n_rows, covered_days=covered_days)
     with StateStore(settings.state_url) as store:
         store.write_snapshot(snapshot, (raw,))
 

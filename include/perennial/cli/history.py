@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from perennial.adapters.state.history import RecordedDecision, Stop, VerdictLine
+    from perennial.adapters.state.history import RecordedDecision, RunResult, Stop, VerdictLine
     from perennial.steps.history import Chapter, History, Served
 
 
@@ -23,7 +23,7 @@ def run(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, instants to the microsecond.")] = False,
 ) -> None:
-    """Who served when, why it came, why it went, how it fared; and what was rejected."""
+    """Who served when, why it came, why it went, how it fared; what was rejected, and which retrainings failed."""
     from perennial.config.settings import Settings
     from perennial.steps.history import find_served, read_history, read_instant
 
@@ -57,6 +57,17 @@ def _print_history(history: "History") -> None:
         console.print("Nothing yet.")
     for rejection in sorted(rejections, key=_instant_of, reverse=True):
         _print_rejection(console, rejection)
+    if history.failed:
+        console.rule("what failed", align="left")
+    for run in reversed(history.failed):
+        _print_failure(console, run)
+
+
+def _print_failure(console: "Console", run: "RunResult") -> None:
+    from rich.markup import escape
+
+    console.print(f"[bold]{_instant(run.at)}[/]  retraining {escape(run.dag_run_id)}", soft_wrap=True)
+    console.print(f"  [red]✗[/] {escape(run.reason)}", soft_wrap=True)
 
 
 def _instant_of(rejection: "RecordedDecision | Stop") -> datetime:

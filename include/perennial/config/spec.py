@@ -96,7 +96,7 @@ class Expectations(Strict):
     clean: str
     features: str
     row_count_band: tuple[float, float] = Field(
-        (0.5, 2.0), strict=False, description="Allowed row count over the median of earlier snapshots."
+        (0.5, 2.0), strict=False, description="Allowed rows per covered day, over the median of earlier windows."
     )
     freshness: Duration = Field(description="How far the newest event may lie before as_of.")
 

@@ -69,7 +69,10 @@ class FailedExpectation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """Result of one suite at one point. `data_docs` is a path relative to the reports folder."""
+    """Result of one suite at one point. `data_docs` is a path relative to the reports folder.
+
+    `covered_days`, of the raw point only, reaches from the window's first event to its end; None where it was not recorded.
+    """
 
     point: Point
     suite: str
@@ -78,6 +81,7 @@ class Validation:
     n_rows: int
     failed: tuple[FailedExpectation, ...] = ()
     data_docs: str = ""
+    covered_days: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from perennial.adapters.warehouse import Parameters, Query, read_frame, read_query, render_query, sql_digest, stream_to_parquet
 from perennial.config.settings import Settings
@@ -11,8 +12,12 @@ from perennial.contracts import Extract, Run
 from perennial.errors import EmptyWindow
 from perennial.steps.workspace import run_folder
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 log = logging.getLogger(__name__)
 
+_DAY = timedelta(days=1)
 _EVER = {
     "start": datetime(1, 1, 2, tzinfo=UTC),
     "end": datetime(9999, 1, 1, tzinfo=UTC),
@@ -61,11 +66,33 @@ def empty_window(spec: ModelSpec, run: Run, *, settings: Settings) -> EmptyWindo
     return EmptyWindow(f"{window}; {there}", "trigger it again with an as_of in that range, or load newer rows")
 
 
+def read_covered_days(spec: ModelSpec, run: Run, *, settings: Settings) -> float | None:
+    """Days from the first event within the run's window to its end, one at least; None where there is no event.
+
+    Of a window that is shorter than a day, all of it counts.
+    """
+    first, parameters = f"min({_event_time(spec)})", query_parameters(run)
+    seconds = f"extract(epoch FROM timestamptz '{run.as_of.isoformat()}' - {first}::timestamptz)::float8 AS seconds"
+    inside = f"{_event_time(spec)} >= '{run.start.isoformat()}' AND {_event_time(spec)} < '{run.as_of.isoformat()}'"
+    days = _read_events(spec, f"SELECT {seconds}", parameters, where=inside, settings=settings)["seconds"].dropna() / 86400
+    return None if days.empty else max(float(days.iloc[0]), min(1.0, (run.as_of - run.start) / _DAY))
+
+
 def _read_span(spec: ModelSpec, settings: Settings) -> tuple[datetime, datetime] | None:
-    """First and last event of the source, whatever the window; the raw query is the cheaper one where there is one."""
-    query = read_query(settings.project, spec.source.raw or spec.source.query)
-    column = '"' + spec.source.event_time.replace('"', '""') + '"'
-    sql = f"SELECT min({column}) AS first, max({column}) AS last FROM ({render_query(query, _EVER)}\n) AS source"
-    query = Query(name=query.name, text=sql)
-    frame = read_frame(settings.warehouse_reader_url, query, parameters={}).dropna()
+    """First and last event of the source, whatever the window."""
+    at = _event_time(spec)
+    frame = _read_events(spec, f"SELECT min({at}) AS first, max({at}) AS last", _EVER, settings=settings).dropna()
     return None if frame.empty else (frame["first"][0].to_pydatetime(), frame["last"][0].to_pydatetime())
+
+
+def _event_time(spec: ModelSpec) -> str:
+    return '"' + spec.source.event_time.replace('"', '""') + '"'
+
+
+def _read_events(
+    spec: ModelSpec, select: str, parameters: Parameters, *, where: str = "true", settings: Settings
+) -> "pd.DataFrame":
+    """What a SELECT finds in the source's rows; the raw query is the cheaper one where there is one."""
+    query = read_query(settings.project, spec.source.raw or spec.source.query)
+    sql = f"{select} FROM ({render_query(query, parameters)}\n) AS source WHERE {where}"
+    return read_frame(settings.warehouse_reader_url, Query(name=query.name, text=sql), parameters={})

@@ -51,6 +51,11 @@ class FailedTask:
         return _shorten(self.error or _NO_ERROR, _WHAT_LETTERS)
 
     @property
+    def first_line(self) -> str:
+        """The first line of what was wrong, without the model's name."""
+        return _first_line(self.what).removeprefix(f"{self.model}: ")
+
+    @property
     def kind(self) -> str:
         """Which of the model's Dags failed: retrain, release, …"""
         return self.dag_id.partition("__")[0]
@@ -59,7 +64,7 @@ class FailedTask:
 def build_failure_subject(task: FailedTask) -> str:
     """Model and task first, then the fault."""
     stage = breached_stage(task)
-    what = stage.reason if stage else _first_line(task.what).removeprefix(f"{task.model}: ")
+    what = stage.reason if stage else task.first_line
     return f"[perennial] {task.model}: {task.kind} stopped at {task.task_id} ({_shorten(what, _SUBJECT_LETTERS)})"
 
 

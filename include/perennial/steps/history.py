@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from perennial.adapters.state import StateStore
-from perennial.adapters.state.history import RecordedDecision, Stop, Tenure, VerdictLine
+from perennial.adapters.state.history import RecordedDecision, RunResult, Stop, Tenure, VerdictLine
 from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, load_specs, spec_folder, spec_path
 from perennial.errors import ConfigurationError
@@ -38,6 +38,7 @@ class History:
     chapters: tuple[Chapter, ...]
     rejected: tuple[RecordedDecision, ...]
     stopped: tuple[Stop, ...]
+    failed: tuple[RunResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +69,9 @@ def read_history(model: str, *, settings: Settings) -> History:
     with StateStore(settings.state_url) as state:
         tenures, decisions = state.read_tenures(model), state.read_decisions(model)
         stopped, verdicts, read_at = state.read_stops(model), state.read_verdict_lines(model), state.read_clock()
+        failed = tuple(each for each in state.read_run_results(model) if each.outcome == "failed")
     path = spec_path(settings, model)
-    if not (path.exists() or tenures or decisions or stopped):
+    if not (path.exists() or tenures or decisions or stopped or failed):
         known = ", ".join(load_specs(spec_folder(settings))[0])
         raise ConfigurationError(f"there is no model {model!r}", f"models: {known or 'none'}")
     return History(
@@ -79,6 +81,7 @@ def read_history(model: str, *, settings: Settings) -> History:
         chapters=write_chapters(tenures, decisions, verdicts),
         rejected=tuple(each for each in decisions if each.decision.outcome == "rejected"),
         stopped=tuple(stopped),
+        failed=failed,
     )
 
 

@@ -7,6 +7,7 @@ from perennial.adapters.mail import Mail, send
 from perennial.adapters.plots import draw_curves
 from perennial.adapters.registry import Registry
 from perennial.adapters.state import StateStore
+from perennial.adapters.state.history import TASK_FAILED
 from perennial.adapters.templates import render
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
@@ -119,7 +120,7 @@ def report_failure(
     run: Run | None,
     settings: Settings,
 ) -> None:
-    """Mail the spec's recipients what failed, why, and that the champion still serves; a backfill mails nobody.
+    """Record what failed, and mail the spec's recipients why, and that the champion still serves; a backfill does neither.
 
     Parameters
     ----------
@@ -134,12 +135,13 @@ def report_failure(
     if run is not None and run.mode == "backfill":
         log.info("a backfill mails nobody")
         return
+    task = FailedTask(model=model, dag_id=dag_id, dag_run_id=dag_run_id, task_id=task_id, map_index=map_index, error=error)
+    _record_failure(task, settings=settings)
     try:
         spec = load_spec(spec_path(settings, model))
     except ConfigurationError as fault:
         log.warning("nobody can be told by mail: the spec, which names the recipients, cannot be read: %s", fault)
         return
-    task = FailedTask(model=model, dag_id=dag_id, dag_run_id=dag_run_id, task_id=task_id, map_index=map_index, error=error)
     champion = _read_champion(model, settings=settings)
     mail = build_failure_mail(spec, task, run, champion=champion, settings=settings)
     if isinstance(champion, str):
@@ -147,6 +149,16 @@ def report_failure(
         log.info("mailed to %s, unrecorded: %s", ", ".join(mail.recipients), mail.subject)
     else:
         deliver(mail, model, dag_run_id, settings=settings)
+
+
+def _record_failure(task: FailedTask, *, settings: Settings) -> None:
+    """Leave the failure in the audit trail, where `perennial requests` and `perennial history` find it."""
+    detail = {"task_id": task.task_id, "what": task.first_line}
+    try:
+        with StateStore(settings.state_url) as state:
+            state.write_audit(task.dag_id, TASK_FAILED, model=task.model, subject=task.dag_run_id, detail=detail)
+    except UnavailableError as fault:
+        log.warning("the failure is not recorded: %s", fault.what)
 
 
 def _read_champion(model: str, *, settings: Settings) -> Champion | str | None:

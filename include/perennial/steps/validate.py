@@ -8,18 +8,21 @@ from statistics import median
 
 from perennial.adapters.expectations import Parameters, SuiteResult, validate_frame, validate_query
 from perennial.adapters.state import StateStore
+from perennial.adapters.state.training import ROW_COUNT
 from perennial.adapters.warehouse import describe_columns, read_query, render_query
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.config.suite_file import Expectation, Suite, read_suite
 from perennial.contracts import Cleaned, FailedExpectation, Point, Run, TrainingSet, Validation
 from perennial.errors import DataFault
-from perennial.steps.extract import empty_window, query_parameters
+from perennial.steps.extract import empty_window, query_parameters, read_covered_days
 from perennial.steps.workspace import safe_name
 
 log = logging.getLogger(__name__)
 
 _MOST_NAMED = 10
+# A median of so many: two windows that are off change nothing, a level that lasts three runs is the usual one.
+_MOST_WINDOWS = 5
 _HOUR = timedelta(hours=1)
 
 
@@ -41,7 +44,9 @@ def validate_raw(spec: ModelSpec, run: Run, *, settings: Settings) -> Validation
     suite = read_suite(settings.project, spec.expectations.raw)
     # Before anything else: a query that cannot run names the column that is gone.
     describe_columns(settings.warehouse_reader_url, query, parameters=query_parameters(run))
-    suite = suite.model_copy(update={"expectations": (*_spec_expectations(spec, run, settings=settings), *suite.expectations)})
+    covered_days = read_covered_days(spec, run, settings=settings)
+    own = _spec_expectations(spec, run, covered_days, settings=settings)
+    suite = suite.model_copy(update={"expectations": (*own, *suite.expectations)})
     page = data_docs_page(run, "raw")
     result = validate_query(
         suite,
@@ -52,7 +57,7 @@ def validate_raw(spec: ModelSpec, run: Run, *, settings: Settings) -> Validation
         page=settings.paths.reports / page,
     )
     try:
-        return _conclude(run, "raw", suite, result, settings=settings)
+        return _conclude(run, "raw", suite, result, covered_days=covered_days, settings=settings)
     except DataFault as fault:
         if result.n_rows == 0:  # what its rows fail says nothing where there are none
             raise empty_window(spec, run, settings=settings) from fault
@@ -93,12 +98,12 @@ def _suite_parameters(spec: ModelSpec, run: Run) -> Parameters:
     return {"start": run.start, "as_of": run.as_of, "fresh_after": run.as_of - spec.expectations.freshness}
 
 
-def _spec_expectations(spec: ModelSpec, run: Run, *, settings: Settings) -> list[Expectation]:
+def _spec_expectations(spec: ModelSpec, run: Run, covered_days: float | None, *, settings: Settings) -> list[Expectation]:
     """What every model's window is held to, whatever its suite says: row count, event times, freshness."""
     at, by = spec.source.event_time, {name: {"$PARAMETER": name} for name in ("start", "as_of", "fresh_after")}
     between = {"column": at, "min_value": by["start"], "max_value": by["as_of"], "strict_max": True}
     return [
-        _row_count(spec, run, settings=settings),
+        _row_count(spec, run, covered_days, settings=settings),
         Expectation(type="expect_column_values_to_not_be_null", kwargs={"column": at}),
         Expectation(
             type="expect_column_values_to_be_between",
@@ -113,22 +118,28 @@ def _spec_expectations(spec: ModelSpec, run: Run, *, settings: Settings) -> list
     ]
 
 
-def _row_count(spec: ModelSpec, run: Run, *, settings: Settings) -> Expectation:
-    window = run.as_of - run.start
+def _row_count(spec: ModelSpec, run: Run, covered_days: float | None, *, settings: Settings) -> Expectation:
+    """As many rows per covered day as windows before: one that is still filling is held to the days that it has."""
     with StateStore(settings.state_url) as store:
-        history = store.read_snapshot_row_counts(run.model, run.as_of, window=window)
-    if not history:
-        log.info("No earlier snapshot covers %d days, so only an empty window would be a wrong row count", window.days)
+        rates = store.read_row_rates(run.model, run.as_of, limit=_MOST_WINDOWS)
+    if not rates or covered_days is None:
+        log.info("There are no earlier windows to compare with, so only an empty window would be a wrong row count")
         kwargs, why = {"min_value": 1}, "There is something to learn from; there is no history to compare with yet"
     else:
-        least, most = (round(median(history) * factor) for factor in spec.expectations.row_count_band)
-        why = f"{' to '.join(map(str, spec.expectations.row_count_band))} times the median of {len(history)} earlier snapshots"
+        band, usual = spec.expectations.row_count_band, median(rates)
+        least, most = (round(usual * covered_days * factor) for factor in band)
+        why = (
+            f"expectations.row_count_band: {' to '.join(map(str, band))} times the {usual:,.1f} rows a day of "
+            f"{len(rates)} earlier windows, over the {covered_days:,.1f} days that this one covers"
+        )
         log.info("The window must have %s to %s rows: %s", f"{least:,}", f"{most:,}", why)
         kwargs = {"min_value": max(1, least), "max_value": most}
-    return Expectation.model_validate({"type": "expect_table_row_count_to_be_between", "kwargs": kwargs, "meta": {"why": why}})
+    return Expectation.model_validate({"type": ROW_COUNT, "kwargs": kwargs, "meta": {"why": why}})
 
 
-def _conclude(run: Run, point: Point, suite: Suite, result: SuiteResult, *, settings: Settings) -> Validation:
+def _conclude(
+    run: Run, point: Point, suite: Suite, result: SuiteResult, *, covered_days: float | None = None, settings: Settings
+) -> Validation:
     """Log what was found; where it stops the run, record it and raise."""
     validation = Validation(
         point=point,
@@ -138,6 +149,7 @@ def _conclude(run: Run, point: Point, suite: Suite, result: SuiteResult, *, sett
         n_rows=result.n_rows,
         failed=result.failed,
         data_docs=str(data_docs_page(run, point)),
+        covered_days=covered_days,
     )
     for each in result.warnings:
         log.warning("Not met, and only a warning: %s", _line(each))
@@ -153,14 +165,24 @@ def _stop(run: Run, validation: Validation, *, settings: Settings) -> None:
     for line in lines:
         log.error("Not met: %s", line)
     with StateStore(settings.state_url) as store:
-        subject = f"{run.dag_run_id}: {validation.point} data"
-        store.write_audit(run.dag_id, "validation failed", model=run.model, subject=subject, detail=asdict(validation))
+        subject, detail = f"{run.dag_run_id}: {validation.point} data", asdict(validation) | {"as_of": run.as_of.isoformat()}
+        store.write_audit(run.dag_id, "validation failed", model=run.model, subject=subject, detail=detail)
     log.info("Data Docs: %s", settings.paths.reports / validation.data_docs)
     raise DataFault(
         _headline(run, validation) + "".join(f"\n  - {line}" for line in lines[:_MOST_NAMED]),
-        "mend the rows at their source, or the suite where it is wrong, and clear the task; Data Docs show each expectation",
+        _next_step(validation),
         validation=validation,
     )
+
+
+def _next_step(validation: Validation) -> str:
+    advice = "mend the rows at their source, or the suite where it is wrong, and clear the task; Data Docs show each expectation"
+    if validation.covered_days is not None and any(each.expectation == ROW_COUNT for each in validation.failed):
+        advice += (
+            "; where the number of rows is right, widen expectations.row_count_band in the spec: a level that lasts becomes the "
+            f"usual one after {_MOST_WINDOWS // 2 + 1} runs"
+        )
+    return advice
 
 
 def _headline(run: Run, validation: Validation) -> str:

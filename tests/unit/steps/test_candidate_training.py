@@ -8,6 +8,7 @@ import pytest
 from perennial.adapters.search import SearchResult, TrialResult
 from perennial.config.spec import Budget, Candidate, Feature, FloatRange, IntRange, ModelSpec
 from perennial.contracts import TrainedCandidate
+from perennial.core.splits import event_times
 from perennial.steps.candidate_training import CandidateTraining, describe_trials
 from perennial.steps.evaluate import select_candidate
 from perennial.steps.modelling import Rows, feature_types
@@ -38,7 +39,7 @@ def make_rows(spec: ModelSpec, n: int = 600) -> Rows:
     x = generator.normal(size=n)
     inputs = pd.DataFrame({"x": x})
     start = datetime(2013, 1, 1, tzinfo=UTC)
-    times = pd.DatetimeIndex([start + timedelta(hours=4 * number) for number in range(n)]).as_unit("us").to_numpy()
+    times = event_times(pd.Series([start + timedelta(hours=4 * number) for number in range(n)]))
     labels = (generator.random(n) < 1 / (1 + np.exp(-3 * np.abs(x) + 2))).astype("int8")
     assert list(feature_types(spec)) == ["x"]
     training, holdout = np.arange(n - 100), np.arange(n - 100, n)

@@ -7,6 +7,8 @@ from perennial.adapters.state.connection import Connection
 from perennial.contracts import Decision, GateResult, Measure
 
 _DECISION_COLUMNS = ", ".join(f"decision.{name}" for name in Decision.__dataclass_fields__)
+# The action of the audit row that a failed task leaves; its subject is the Dag run, its actor the Dag.
+TASK_FAILED = "task failed"
 # Rows that one transaction wrote carry instants this close together, also where the clock was set meanwhile.
 _TOGETHER = "interval '1 minute'"
 
@@ -66,6 +68,17 @@ class VerdictLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What was recorded last of a retraining: its decision's outcome, or `failed` with the task and why."""
+
+    model: str
+    dag_run_id: str
+    outcome: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PredictionCount:
     """Rows that a version predicted, of one kind, and when the first and the last of them."""
 
@@ -111,6 +124,25 @@ class HistoryTable(Connection):
             {"model": model, "run": dag_run_id},
         )
         return [_to_recorded(dict(row)) for row in rows]
+
+    def read_run_results(self, model: str | None = None) -> list[RunResult]:
+        """What became of each retraining that decided or failed, the earliest first; None means of any model."""
+        rows = self._fetch(
+            """SELECT * FROM (
+                   SELECT DISTINCT ON (model, dag_run_id) * FROM (
+                       SELECT model, dag_run_id, outcome, '' AS reason, decided_at AS at FROM decision
+                       UNION ALL
+                       SELECT model, dag_run_id, outcome, '', created_at
+                       FROM release JOIN decision USING (model, dag_run_id)
+                       UNION ALL
+                       SELECT model, subject, 'failed', concat(detail ->> 'task_id', ': ', detail ->> 'what'), at
+                       FROM audit WHERE action = %(failed)s AND actor LIKE 'retrain%%') AS recorded
+                   WHERE %(model)s::text IS NULL OR model = %(model)s
+                   ORDER BY model, dag_run_id, at DESC) AS last
+               ORDER BY at""",
+            {"model": model, "failed": TASK_FAILED},
+        )
+        return [RunResult(**row) for row in rows]
 
     def read_stops(self, model: str) -> list[Stop]:
         """Releases that were rejected, or rolled back from their canary, the earliest first, also those tried again since."""

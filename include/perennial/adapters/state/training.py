@@ -1,7 +1,7 @@
 """What was trained on and what was decided about it: the tables `snapshot` and `decision`."""
 
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from psycopg2.extras import Json
@@ -10,6 +10,7 @@ from perennial.adapters.state.connection import Connection
 from perennial.contracts import Decision, FailedExpectation, GateResult, Snapshot, Validation
 
 _DECISION_COLUMNS = ", ".join(Decision.__dataclass_fields__)
+ROW_COUNT = "expect_table_row_count_to_be_between"
 _SNAPSHOT_COLUMNS = "snapshot_id, model, as_of, window_start AS start, holdout_start, n_rows, digest, sql_digest, dvc_revision"
 
 
@@ -50,18 +51,28 @@ class TrainingTables(Connection):
         rows = self._fetch(f"SELECT {columns} FROM snapshot WHERE snapshot_id = %s", (snapshot_id,))
         return _to_recorded(dict(rows[0])) if rows else None
 
-    def read_snapshot_row_counts(self, model: str, before: datetime, *, window: timedelta, limit: int = 10) -> list[int]:
-        """Rows that the raw suite saw for the latest snapshots of windows as long, with `as_of` before `before`; newest first."""
+    def read_row_rates(self, model: str, before: datetime, *, limit: int) -> list[float]:
+        """Rows per covered day that the raw suite saw, of the latest windows with `as_of` before `before`; the newest first.
+
+        A window that failed for its row count alone is one of them: what lasts becomes the usual. Of runs of the same `as_of` the
+        last counts; those that recorded no covered days do not.
+        """
         rows = self._fetch(
-            """SELECT coalesce((SELECT (each ->> 'n_rows')::bigint FROM jsonb_array_elements(validation) AS each
-                                WHERE each ->> 'point' = 'raw' LIMIT 1), n_rows) AS n_rows
-               FROM (SELECT DISTINCT ON (as_of) * FROM snapshot
-                     WHERE model = %s AND as_of < %s AND as_of - window_start = %s
-                     ORDER BY as_of DESC, created_at DESC LIMIT %s) AS latest
+            """WITH seen AS (
+                   SELECT as_of, created_at AS at, raw FROM snapshot, jsonb_array_elements(validation) AS raw
+                   WHERE model = %(model)s AND raw ->> 'point' = 'raw'
+                   UNION ALL
+                   SELECT (detail ->> 'as_of')::timestamptz, at, detail FROM audit
+                   WHERE model = %(model)s AND action = 'validation failed' AND detail ->> 'point' = 'raw'
+                       AND jsonb_array_length(detail -> 'failed') = 1 AND detail #>> '{failed,0,expectation}' = %(row_count)s)
+               SELECT (raw ->> 'n_rows')::float8 / (raw ->> 'covered_days')::float8 AS rate FROM (
+                   SELECT DISTINCT ON (as_of) as_of, raw FROM seen
+                   WHERE as_of < %(before)s AND (raw ->> 'covered_days')::float8 > 0
+                   ORDER BY as_of DESC, at DESC LIMIT %(limit)s) AS latest
                ORDER BY as_of DESC""",
-            (model, before, window, limit),
+            {"model": model, "before": before, "limit": limit, "row_count": ROW_COUNT},
         )
-        return [row["n_rows"] for row in rows]
+        return [row["rate"] for row in rows]
 
     def write_decision(self, decision: Decision) -> None:
         """Record the outcome of the gates; one row per model and Dag run, the last word stays."""
