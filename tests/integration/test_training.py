@@ -278,6 +278,20 @@ def test_the_first_challenger_is_judged_against_the_prior_and_a_slow_row_only_wa
     assert told.data.metrics["challenger_roc_auc"] == decision.challenger_metrics["roc_auc"]
 
 
+def test_several_finalists_meet_the_champion_and_each_has_to_be_surer(make_loop: MakeLoop) -> None:
+    algorithm = {"algorithm": "logistic_regression"}
+    candidates = {"loose": {**algorithm, "params": {"C": 1.0}}, "tight": {**algorithm, "params": {"C": 0.5}}}
+    loop = make_loop(gates={"floors": {"roc_auc": 0.6}, "finalists": 2}, candidates=candidates)
+    decision = loop.decide(loop.run(), loop.snapshot())
+    assert {each.candidate for each in decision.finalists} == {"loose", "tight"}
+    assert all(each.passed for each in decision.finalists)
+    best = max(decision.finalists, key=lambda each: each.gain or 0.0)
+    assert (decision.outcome, decision.candidate) == ("accepted", best.candidate)
+    assert "97.5% confidence, as 2 candidates were compared" in gate(decision, "improvement").reason
+    with loop.state() as state:
+        assert state.read_decision(loop.spec.model, "r1") == decision
+
+
 def test_evaluating_twice_leaves_one_decision(loop: Loop) -> None:
     run, snapshot = loop.run(), loop.snapshot()
     first, second = loop.decide(run, snapshot), loop.decide(run, snapshot)

@@ -201,6 +201,9 @@ class Improvement(Strict):
 class Gates(Strict):
     """What a challenger must pass."""
 
+    finalists: int = Field(
+        1, ge=1, description="Most candidates that meet the champion: the best by folds, and those within its standard error."
+    )
     floors: dict[Metric, float] = Field(description="Per metric the worst value allowed; for losses an upper bound.")
     improvement: Improvement = Improvement()
     slices: Slices = Slices()

@@ -127,6 +127,7 @@ class TrainedCandidate:
     """What training one candidate gave. A failed one has `error` and no path.
 
     `n_trials_asked` is the budget's number, 0 where it is not recorded; fewer were made where `budget_seconds` were up.
+    `fold_score` is the mean of `fold_scores`, which are in the order of time.
     """
 
     name: str
@@ -141,6 +142,7 @@ class TrainedCandidate:
     holdout_metrics: Mapping[str, float] = field(default_factory=dict)
     n_trials_asked: int = 0
     budget_seconds: float = 0.0
+    fold_scores: tuple[float, ...] = ()
 
     @property
     def trials_note(self) -> str:
@@ -171,8 +173,24 @@ class GateResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Finalist:
+    """One of several candidates that met the champion on the holdout.
+
+    `gain` is the lower bound of its improvement, None where it was not compared; `reason` says why it failed, or what it gains.
+    """
+
+    candidate: str
+    passed: bool
+    gain: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Outcome of the gates for one run. Metrics are on the holdout, by metric name."""
+    """Outcome of the gates for one run. Metrics are on the holdout, by metric name.
+
+    `finalists` are there where more than one candidate met the champion, in the order of the folds.
+    """
 
     model: str
     dag_run_id: str
@@ -187,6 +205,7 @@ class Decision:
     slices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     forced_reason: str = ""
     forced_by: str = ""
+    finalists: tuple[Finalist, ...] = ()
 
     @property
     def reasons(self) -> tuple[str, ...]:

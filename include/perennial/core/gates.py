@@ -31,9 +31,11 @@ def _floor_gate(name: str, value: float | None, floor: float) -> GateResult:
 
 
 def improvement_gate(
-    improvement: Improvement | None, *, metric: str, reference: str, at_least: float, confidence: float
+    improvement: Improvement | None, *, metric: str, reference: str, at_least: float, confidence: float, n_compared: int = 1
 ) -> GateResult:
     """The challenger must be better than the reference by at least `at_least`, surely enough.
+
+    `confidence` is that of this comparison alone, of `n_compared` that are made.
 
     The lower bound must reach `at_least`. A challenger whose upper bound does not exceed it fails: with 0 asked for, an
     equal model is no improvement. An undefined improvement fails.
@@ -45,8 +47,8 @@ def improvement_gate(
     how = "better" if improvement.estimate >= 0 else "worse"
     surely = f"gains at least {improvement.lower:.4f}" if improvement.lower >= 0 else f"loses at most {-improvement.lower:.4f}"
     found = (
-        f"{metric} is {how} than that of {reference} by {abs(improvement.estimate):.4f}; with {confidence:.0%} confidence it "
-        f"{surely}"
+        f"{metric} is {how} than that of {reference} by {abs(improvement.estimate):.4f}; "
+        f"with {_describe(confidence, n_compared)} it {surely}"
     )
     is_equal = improvement.lower >= at_least and not passed
     if is_equal:
@@ -57,6 +59,11 @@ def improvement_gate(
         wanted = f"a gain of {'more than' if is_equal else 'at least'} {at_least:.4f}"
     reason = f"{found}, and {wanted} is asked for"
     return GateResult(gate="improvement", passed=passed, reason=reason, value=improvement.lower, threshold=at_least)
+
+
+def _describe(confidence: float, n_compared: int) -> str:
+    alone = f"{confidence:.0%} confidence"
+    return alone if n_compared == 1 else f"{confidence:.1%} confidence, as {n_compared} candidates were compared,"
 
 
 def slice_gate(slices: Sequence[Slice], *, metric: str, reference: str, max_drop: float) -> GateResult:

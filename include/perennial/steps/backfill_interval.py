@@ -12,7 +12,7 @@ from perennial.contracts import Decision, GateResult, RegisteredVersion, Release
 from perennial.contracts.backfills import BackfillInterval, Rival
 from perennial.errors import TrainingError
 from perennial.steps.champion_model import read_version_model
-from perennial.steps.judgement import Challenger, find_opponent
+from perennial.steps.judgement import find_opponent
 from perennial.steps.modelling import limited_threads, read_rows
 from perennial.steps.report_evidence import Evaluation, read_evaluation
 from perennial.steps.train import load_pipeline, read_trained
@@ -123,8 +123,8 @@ def _compare(spec: ModelSpec, found: Found, release: ReleaseRow, *, settings: Se
     with limited_threads(settings):
         rows = read_rows(spec, found.snapshot)
         scores = predict(pipeline, rows.inputs)
-        challenger = Challenger(pipeline=pipeline, scores=scores, training_end=found.snapshot.holdout_start)
-        opponent = find_opponent(rows, read_version_model(release, registry=registry), challenger, registry=registry)
+        champion, training_end = read_version_model(release, registry=registry), found.snapshot.holdout_start
+        opponent = find_opponent(rows, champion, training_end=training_end, registry=registry)
     if opponent.scores is None:
         return Rival(model_version=release.model_version, note=_say_why(opponent.gates))
     labels = rows.labels[opponent.judged]

@@ -9,7 +9,7 @@ from perennial.adapters.registry import Registry
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Decision, Run, Snapshot, TrainedCandidate
+from perennial.contracts import Decision, Finalist, Run, Snapshot, TrainedCandidate
 from perennial.errors import PermanentError, TrainingError
 from perennial.steps.champion_model import ChampionModel, read_champion_model
 from perennial.steps.judgement import Challenger, Judgement, Opponent, baseline_scores, find_opponent, judge
@@ -37,8 +37,9 @@ def evaluate(
 ) -> Decision:
     """Decide whether the best candidate may replace the champion, and record the decision.
 
-    The candidate is chosen by its score over the folds; the holdout only judges. `run.force_reason` lets a rejected
-    challenger through and is recorded; the gates still show what failed.
+    The candidate is chosen by its score over the folds, and the holdout only judges it. Where the spec lets several finalists
+    meet the champion, the one with the largest sure gain is taken, and each has to be surer of it. `run.force_reason` lets a
+    rejected challenger through and is recorded; the gates still show what failed.
 
     Raises
     ------
@@ -71,20 +72,18 @@ def _evaluate(
     parent_run_id: str,
     settings: Settings,
 ) -> Decision:
-    from perennial.core.gates import trials_gate
-
-    best = select_candidate(spec, candidates)
+    finalists = select_finalists(spec, candidates)
     champion = read_champion_model(spec.model, registry=registry, settings=settings)
     with limited_threads(settings):
         rows = read_rows(spec, snapshot)
         scores = {each.name: _score(each, rows) for each in candidates if not each.error}
-        challenger = Challenger(pipeline=load_pipeline(best), scores=scores[best.name], training_end=snapshot.holdout_start)
-        opponent = find_opponent(rows, champion, challenger, registry=registry)
-        judgement = judge(spec, rows, challenger, opponent)
-    judgement = replace(judgement, gates=(*judgement.gates, *trials_gate(candidates)))
-    decision = _decide(run, snapshot, best, champion=champion, judgement=judgement)
+        opponent = find_opponent(rows, champion, training_end=snapshot.holdout_start, registry=registry)
+        judged = [(each, _judge(spec, rows, each, scores[each.name], opponent, len(finalists))) for each in finalists]
+    best, judgement = _choose(judged)
+    decision = _decide(run, snapshot, best, champion=champion, judgement=_with_warnings(judgement, candidates))
+    decision = replace(decision, finalists=_describe_finalists(judged))
     tested = tuple(_with_holdout_metrics(each, rows, scores.get(each.name)) for each in candidates)
-    write_json(run_folder(settings, run) / EVALUATION_FILE, _evaluation(decision, tested, challenger, opponent, rows))
+    write_json(run_folder(settings, run) / EVALUATION_FILE, _evaluation(decision, tested, scores[best.name], opponent, rows))
     _log_to_mlflow(registry, parent_run_id, decision, tested)
     with StateStore(settings.state_url) as state:
         state.write_decision(decision)
@@ -92,23 +91,58 @@ def _evaluate(
     return decision
 
 
-def select_candidate(spec: ModelSpec, candidates: Sequence[TrainedCandidate]) -> TrainedCandidate:
-    """The candidate with the best score over the folds; of equal ones the first.
+def select_finalists(spec: ModelSpec, candidates: Sequence[TrainedCandidate]) -> list[TrainedCandidate]:
+    """The candidates that meet the champion, the best by folds first: no more than the spec's `gates.finalists`.
 
     Raises
     ------
     TrainingError
         When none was trained, naming every one's error.
     """
+    from perennial.core.finalists import choose_finalists
     from perennial.core.metrics import SIGN
 
-    scores = {each.name: SIGN[spec.metric] * each.fold_score for each in candidates if each.fold_score is not None}
-    if not scores:
+    trained = {each.name: each for each in candidates if each.fold_score is not None}
+    if not trained:
         errors = "; ".join(f"{each.name}: {each.error}" for each in candidates) or "none was tried"
         raise TrainingError(f"no candidate of {spec.model} could be trained: {errors}", "see the logs of the training tasks")
-    best = max(scores, key=lambda name: scores[name])
-    _logger.info("%d of %d candidates were trained; %s is best over the folds", len(scores), len(candidates), best)
-    return next(each for each in candidates if each.name == best)
+    folds = {name: each.fold_scores or (each.fold_score or 0.0,) for name, each in trained.items()}
+    names = choose_finalists(folds, sign=SIGN[spec.metric], at_most=spec.gates.finalists)
+    _logger.info("%d of %d candidates were trained; %s is best over the folds", len(trained), len(candidates), names[0])
+    if names[1:]:
+        _logger.info("within the error of its folds lie %s; all of them meet the champion", ", ".join(names[1:]))
+    return [trained[name] for name in names]
+
+
+def _judge(
+    spec: ModelSpec, rows: Rows, candidate: TrainedCandidate, scores: "Scores", opponent: Opponent, n_compared: int
+) -> Judgement:
+    challenger = Challenger(pipeline=load_pipeline(candidate), scores=scores)
+    return judge(spec, rows, challenger, opponent, n_compared=n_compared)
+
+
+def _choose(judged: "Sequence[tuple[TrainedCandidate, Judgement]]") -> "tuple[TrainedCandidate, Judgement]":
+    """The finalist that becomes the challenger: the best by folds where none passed."""
+    from perennial.core.finalists import choose_challenger
+
+    name = choose_challenger({each.name: judgement.gain for each, judgement in judged if judgement.passed})
+    return next((pair for pair in judged if pair[0].name == name), judged[0])
+
+
+def _with_warnings(judgement: Judgement, candidates: Sequence[TrainedCandidate]) -> Judgement:
+    from perennial.core.gates import trials_gate
+
+    return replace(judgement, gates=(*judgement.gates, *trials_gate(candidates)))
+
+
+def _describe_finalists(judged: "Sequence[tuple[TrainedCandidate, Judgement]]") -> tuple[Finalist, ...]:
+    """One for each; none where there was no choice."""
+    if len(judged) == 1:
+        return ()
+    return tuple(
+        Finalist(candidate=each.name, passed=judgement.passed, gain=judgement.gain, reason=judgement.reason)
+        for each, judgement in judged
+    )
 
 
 def _close_abandoned(registry: Registry, run: Run, *, parent_run_id: str) -> None:
@@ -141,7 +175,7 @@ def _with_holdout_metrics(candidate: TrainedCandidate, rows: Rows, scores: "Scor
 def _decide(
     run: Run, snapshot: Snapshot, best: TrainedCandidate, *, champion: ChampionModel | None, judgement: Judgement
 ) -> Decision:
-    passed = all(gate.passed for gate in judgement.gates)
+    passed = judgement.passed
     is_forced = not passed and bool(run.force_reason)
     return Decision(
         model=run.model,
@@ -161,13 +195,13 @@ def _decide(
 
 
 def _evaluation(
-    decision: Decision, candidates: Sequence[TrainedCandidate], challenger: Challenger, opponent: Opponent, rows: Rows
+    decision: Decision, candidates: Sequence[TrainedCandidate], challenger: "Scores", opponent: Opponent, rows: Rows
 ) -> dict[str, object]:
     from perennial.core.curves import compute_curves
     from perennial.core.metrics import compute_metrics
 
     labels, baseline = rows.labels[opponent.judged], baseline_scores(rows, opponent.judged)
-    scores = {"challenger": challenger.scores[opponent.judged], "baseline": baseline}
+    scores = {"challenger": challenger[opponent.judged], "baseline": baseline}
     if opponent.scores is not None and decision.champion_version is not None:
         scores["champion"] = opponent.scores
     return {
@@ -200,6 +234,8 @@ def _log_to_mlflow(registry: Registry, parent_run_id: str, decision: Decision, c
 
 
 def _say(decision: Decision) -> None:
+    for each in decision.finalists:
+        _logger.info("finalist %s %s: %s", each.candidate, "passes" if each.passed else "fails", each.reason)
     for gate in decision.gates:
         level, word = _LOGGED[gate.result]
         _logger.log(level, "gate %s %s: %s", gate.gate, word, gate.reason)

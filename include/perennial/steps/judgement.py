@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from perennial.core.splits import Positions
 
 BASELINE = "the prior baseline"
+IMPROVEMENT = "improvement"
 _LATENCY_BLOCKS = 3
 _LATENCY_REPEATS = 50
 
@@ -38,11 +39,10 @@ class Opponent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Challenger:
-    """The candidate that is judged: its pipeline and its score of every holdout row, by position among all rows."""
+    """A candidate that is judged: its pipeline and its score of every holdout row, by position among all rows."""
 
     pipeline: "Pipeline"
     scores: "Scores"
-    training_end: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +54,31 @@ class Judgement:
     opponent_metrics: Mapping[str, float]
     slices: "tuple[Slice, ...]" = ()
 
+    @property
+    def passed(self) -> bool:
+        """Whether no gate rejects it."""
+        return all(gate.passed for gate in self.gates)
 
-def judge(spec: ModelSpec, rows: Rows, challenger: Challenger, opponent: Opponent) -> Judgement:
-    """Apply every gate; those that compare only where there is something to compare with."""
+    @property
+    def gain(self) -> float | None:
+        """Lower bound of the improvement; None where nothing was compared."""
+        return next((gate.value for gate in self.gates if gate.gate == IMPROVEMENT), None)
+
+    @property
+    def reason(self) -> str:
+        """Why it fails, or what it gains."""
+        failed = [gate.reason for gate in self.gates if not gate.passed]
+        return "; ".join(failed or [gate.reason for gate in self.gates if gate.gate == IMPROVEMENT])
+
+
+def judge(spec: ModelSpec, rows: Rows, challenger: Challenger, opponent: Opponent, *, n_compared: int = 1) -> Judgement:
+    """Apply every gate; those that compare only where there is something to compare with.
+
+    Parameters
+    ----------
+    n_compared
+        How many candidates are judged on these rows: each has to be so much surer of its gain.
+    """
     from perennial.core.gates import floor_gates, latency_gate
     from perennial.core.metrics import compute_metrics
 
@@ -70,13 +92,22 @@ def judge(spec: ModelSpec, rows: Rows, challenger: Challenger, opponent: Opponen
         pair = {"challenger": challenger.scores[opponent.judged], "reference": opponent.scores}
         opponent_metrics = compute_metrics(labels, opponent.scores)
         slices = _slices(spec, rows.inputs.iloc[opponent.judged], labels, pair)
-        gates = (*gates, _improvement_gate(spec, labels, pair, opponent.name), _slice_gate(spec, slices, opponent.name))
+        gates = (
+            *gates,
+            _improvement_gate(spec, labels, pair, opponent.name, n_compared),
+            _slice_gate(spec, slices, opponent.name),
+        )
     latency = latency_gate(measure_latency(challenger.pipeline, spec, rows), at_most=spec.gates.latency_ms)
     return Judgement(gates=(*gates, latency), metrics=metrics, opponent_metrics=opponent_metrics, slices=slices)
 
 
-def find_opponent(rows: Rows, champion: ChampionModel | None, challenger: Challenger, *, registry: Registry) -> Opponent:
+def find_opponent(rows: Rows, champion: ChampionModel | None, *, training_end: datetime, registry: Registry) -> Opponent:
     """The champion on the holdout rows it has not seen; the share of positives in training where there is no champion.
+
+    Parameters
+    ----------
+    training_end
+        Of the challenger.
 
     Raises
     ------
@@ -90,7 +121,7 @@ def find_opponent(rows: Rows, champion: ChampionModel | None, challenger: Challe
         return Opponent(name=BASELINE, judged=rows.holdout, scores=baseline_scores(rows, rows.holdout))
     unseen = rows.holdout[rows.times[rows.holdout] >= to_utc(champion.training_end)]
     gates: tuple[GateResult, ...] = (
-        age_gate(challenger.training_end, champion.training_end, champion=champion.name),
+        age_gate(training_end, champion.training_end, champion=champion.name),
         unseen_gate(len(unseen), len(rows.holdout), champion=champion.name),
     )
     if not len(unseen):
@@ -110,16 +141,24 @@ def baseline_scores(rows: Rows, positions: "Positions") -> "Scores":
     return np.full(len(positions), float(rows.labels[rows.training].mean()))
 
 
-def _improvement_gate(spec: ModelSpec, labels: "Labels", pair: "Mapping[str, Scores]", reference: str) -> GateResult:
+def _improvement_gate(
+    spec: ModelSpec, labels: "Labels", pair: "Mapping[str, Scores]", reference: str, n_compared: int
+) -> GateResult:
     from perennial.core.bootstrap import compute_improvement
+    from perennial.core.finalists import correct_confidence
     from perennial.core.gates import improvement_gate
 
-    asked = spec.gates.improvement
+    asked, confidence = spec.gates.improvement, correct_confidence(spec.gates.improvement.confidence, n_compared)
     improvement = compute_improvement(
-        spec.metric, labels, **pair, resamples=asked.resamples, confidence=asked.confidence, seed=spec.seed
+        spec.metric, labels, **pair, resamples=asked.resamples * n_compared, confidence=confidence, seed=spec.seed
     )
     return improvement_gate(
-        improvement, metric=spec.metric, reference=reference, at_least=asked.at_least, confidence=asked.confidence
+        improvement,
+        metric=spec.metric,
+        reference=reference,
+        at_least=asked.at_least,
+        confidence=confidence,
+        n_compared=n_compared,
     )
 
 

@@ -145,6 +145,8 @@ def _tell_decision(recorded: Recorded, settings: Settings) -> Iterator[Fact]:
     yield Fact(name="champion_metrics", value=dict(decision.champion_metrics))
     for gate in decision.gates:
         yield Fact(name=f"gate_{gate.gate}", value=f"{_GATE_RESULTS[gate.result]}: {gate.reason}")
+    for each in decision.finalists:
+        yield Fact(name=f"finalist_{each.candidate}", value=f"{'passed' if each.passed else 'FAILED'}: {each.reason}")
     if decision.forced_reason:
         yield Fact(name="forced", value=f"by {decision.forced_by}: {decision.forced_reason}")
 

@@ -71,6 +71,7 @@ def build_decision_values(spec: ModelSpec, run: Run, evidence: Evidence, *, sett
         "gates": [gate_in_words(gate) for gate in decision.gates],
         "comparisons": compare_metrics(decision, evaluation.baseline_metrics),
         "candidates": sort_candidates(spec, evaluation.candidates, decision.candidate),
+        "finalists_note": describe_finalists(decision),
         "slices": pick_slices(spec, decision),
         "slices_note": build_slices_note(spec, decision),
         "data_rows": build_data_rows(spec, run, evidence),
@@ -177,6 +178,17 @@ def sort_candidates(spec: ModelSpec, candidates: tuple[TrainedCandidate, ...], c
     return sorted(
         candidates, key=lambda each: (bool(each.error), each.name != chosen, sign * (each.fold_score or 0.0), each.name)
     )
+
+
+def describe_finalists(decision: Decision) -> str:
+    """Which candidates met the champion, and what came of each; empty where it was one."""
+    if not decision.finalists:
+        return ""
+    told = [
+        f"{each.candidate} {'passes' if each.passed else 'fails'}: {name_metrics(each.reason)}." for each in decision.finalists
+    ]
+    who = "the baseline" if decision.champion_version is None else "the champion"
+    return " ".join([f"{len(told)} candidates within the folds' error met {who}.", *told])
 
 
 def pick_slices(spec: ModelSpec, decision: Decision) -> list[Comparison]:

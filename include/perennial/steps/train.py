@@ -98,7 +98,7 @@ def read_trained(run: Run, name: str, *, settings: Settings) -> TrainedCandidate
         When nothing was trained, or its record is gone.
     """
     try:
-        return TrainedCandidate(**json.loads(_record(run, name, settings=settings).read_text()))
+        return _read_record(_record(run, name, settings=settings))
     except OSError as error:
         raise TrainingError(
             f"candidate {name} of run {run.dag_run_id} has no record: {error}", "clear its training task"
@@ -125,6 +125,12 @@ def _record(run: Run, name: str, *, settings: Settings) -> Path:
     return run_folder(settings, run) / "candidates" / f"{name}.json"
 
 
+def _read_record(path: Path) -> TrainedCandidate:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(TrainedCandidate).validate_json(path.read_bytes())
+
+
 def _training_digest(spec: ModelSpec, snapshot: Snapshot, name: str) -> str:
     parts = {
         "candidate": spec.candidates[name].model_dump(mode="json"),
@@ -141,7 +147,7 @@ def _training_digest(spec: ModelSpec, snapshot: Snapshot, name: str) -> str:
 def _take_earlier(registry: Registry, spec: ModelSpec, record: Path, tags: Mapping[str, str]) -> TrainedCandidate | None:
     """A completed earlier try of this very training; other earlier tries are marked as superseded."""
     earlier = registry.find_runs(spec.model, {name: tags[name] for name in ("dag_run_id", "candidate")})
-    trained = TrainedCandidate(**json.loads(record.read_text())) if record.exists() else None
+    trained = _read_record(record) if record.exists() else None
     for found in earlier:
         is_recorded = trained is not None and trained.mlflow_run_id == found.mlflow_run_id and Path(trained.model_path).exists()
         if is_recorded and found.tags.get("training_digest") == tags["training_digest"]:
@@ -178,6 +184,7 @@ def _train(
         params=trained.params,
         n_trials_asked=trained.search.n_asked,
         budget_seconds=spec.budget_of(name).seconds,
+        fold_scores=tuple(fold.metrics[spec.metric] for fold in trained.folds),
     )
     write_json(record, asdict(candidate))
     return candidate

@@ -10,7 +10,7 @@ from perennial.config.spec import Budget, Candidate, Feature, FloatRange, IntRan
 from perennial.contracts import TrainedCandidate
 from perennial.core.splits import event_times
 from perennial.steps.candidate_training import CandidateTraining, describe_trials
-from perennial.steps.evaluate import select_candidate
+from perennial.steps.evaluate import select_finalists
 from perennial.steps.modelling import Rows, feature_types
 from support.records.report_records import read_spec
 
@@ -73,4 +73,4 @@ def test_the_same_seed_under_two_loads_gives_the_same_challenger() -> None:
     idle, busy = (train_all(spec, seconds_a_look=each) for each in (0.01, 100.0))
     assert idle == busy
     assert [each.n_trials for each in busy] == [5, 5]
-    assert select_candidate(spec, idle) == select_candidate(spec, busy)
+    assert select_finalists(spec, idle) == select_finalists(spec, busy)

@@ -4,7 +4,7 @@ import pytest
 
 from perennial.config.settings import Settings
 from perennial.config.spec import Metric
-from perennial.contracts import GateResult, RegisteredVersion
+from perennial.contracts import Finalist, GateResult, RegisteredVersion
 from perennial.core.gates import latency_gate
 from perennial.core.metrics import SIGN
 from perennial.steps.report_links import dag_run_link, data_docs_link, mlflow_run_link, task_log_link
@@ -16,6 +16,7 @@ from perennial.steps.report_view import (
     build_lead,
     build_subject,
     compare_metrics,
+    describe_finalists,
     describe_next_step,
     pick_slices,
     sort_candidates,
@@ -74,6 +75,19 @@ def test_what_only_warns_is_told_and_rejects_nobody():
     first, warning = build_lead(SPEC, replace(evidence, decision=decision))
     assert first.startswith("lightgbm passes all 5 gates.")
     assert warning.startswith("Warning: A single row takes 517.9 ms of processor time") and "gates.latency_ms" in warning
+
+
+def test_who_else_met_the_champion_is_told():
+    decision = build_decision(accepted=True, champion=True)
+    assert describe_finalists(decision) == ""
+    finalists = (
+        Finalist(candidate="trees", passed=False, gain=-0.01, reason="roc_auc loses 0.01"),
+        Finalist(candidate="lightgbm", passed=True, gain=0.011, reason="roc_auc gains 0.011"),
+    )
+    assert describe_finalists(replace(decision, finalists=finalists)) == (
+        "2 candidates within the folds' error met the champion. trees fails: ROC AUC loses 0.01. "
+        "lightgbm passes: ROC AUC gains 0.011."
+    )
 
 
 def test_a_rejected_lead_gives_the_reasons_in_words():

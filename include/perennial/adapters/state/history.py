@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from perennial.adapters.state.connection import Connection
-from perennial.contracts import Decision, GateResult, Measure
+from perennial.adapters.state.training import to_decision
+from perennial.contracts import Decision, Measure
 
 _DECISION_COLUMNS = ", ".join(f"decision.{name}" for name in Decision.__dataclass_fields__)
 # The action of the audit row that a failed task leaves; its subject is the Dag run, its actor the Dag.
@@ -182,5 +183,4 @@ class HistoryTable(Connection):
 
 def _to_recorded(row: dict[str, object]) -> RecordedDecision:
     beside = {name: row.pop(name) for name in ("decided_at", "model_version", "cause")}
-    gates = tuple(GateResult(**gate) for gate in row.pop("gates"))  # type: ignore[attr-defined]
-    return RecordedDecision(decision=Decision(**row, gates=gates), **beside)  # type: ignore[arg-type]
+    return RecordedDecision(decision=to_decision(row), **beside)  # type: ignore[arg-type]

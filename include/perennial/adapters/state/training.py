@@ -1,5 +1,6 @@
 """What was trained on and what was decided about it: the tables `snapshot` and `decision`."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from psycopg2.extras import Json
 
 from perennial.adapters.state.connection import Connection
-from perennial.contracts import Decision, FailedExpectation, GateResult, Snapshot, Validation
+from perennial.contracts import Decision, FailedExpectation, Finalist, GateResult, Snapshot, Validation
 
 _DECISION_COLUMNS = ", ".join(Decision.__dataclass_fields__)
 ROW_COUNT = "expect_table_row_count_to_be_between"
@@ -80,19 +81,21 @@ class TrainingTables(Connection):
             decision.model, decision.dag_run_id, decision.snapshot_id, decision.outcome, decision.candidate,
             decision.mlflow_run_id, decision.champion_version, Json([asdict(gate) for gate in decision.gates]),
             Json(dict(decision.challenger_metrics)), Json(dict(decision.champion_metrics)), Json(dict(decision.slices)),
-            decision.forced_reason, decision.forced_by,
+            decision.forced_reason, decision.forced_by, Json([asdict(each) for each in decision.finalists]),
         )  # fmt: skip
         with self._transaction() as cursor:
             cursor.execute(
                 """INSERT INTO decision (model, dag_run_id, snapshot_id, outcome, candidate, mlflow_run_id, champion_version,
-                                         gates, challenger_metrics, champion_metrics, slices, forced_reason, forced_by)
-                   VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                                         gates, challenger_metrics, champion_metrics, slices, forced_reason, forced_by,
+                                         finalists)
+                   VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
                    ON CONFLICT (model, dag_run_id) DO UPDATE SET
                        snapshot_id = EXCLUDED.snapshot_id, outcome = EXCLUDED.outcome, candidate = EXCLUDED.candidate,
                        mlflow_run_id = EXCLUDED.mlflow_run_id, champion_version = EXCLUDED.champion_version,
                        gates = EXCLUDED.gates, challenger_metrics = EXCLUDED.challenger_metrics,
                        champion_metrics = EXCLUDED.champion_metrics, slices = EXCLUDED.slices,
-                       forced_reason = EXCLUDED.forced_reason, forced_by = EXCLUDED.forced_by, decided_at = now()""",
+                       forced_reason = EXCLUDED.forced_reason, forced_by = EXCLUDED.forced_by, finalists = EXCLUDED.finalists,
+                       decided_at = now()""",
                 values,
             )
 
@@ -100,7 +103,13 @@ class TrainingTables(Connection):
         """The recorded decision of a Dag run, or none."""
         sql = f"SELECT {_DECISION_COLUMNS} FROM decision WHERE model = %s AND dag_run_id = %s"
         rows = self._fetch(sql, (model, dag_run_id))
-        return Decision(**{**rows[0], "gates": tuple(GateResult(**gate) for gate in rows[0]["gates"])}) if rows else None
+        return to_decision(rows[0]) if rows else None
+
+
+def to_decision(row: Mapping[str, Any]) -> Decision:
+    """A decision from the columns of its row."""
+    gates = tuple(GateResult(**gate) for gate in row["gates"])
+    return Decision(**{**row, "gates": gates, "finalists": tuple(Finalist(**each) for each in row["finalists"])})
 
 
 def _to_recorded(row: dict[str, Any]) -> RecordedSnapshot:
