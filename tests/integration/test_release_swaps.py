@@ -32,7 +32,7 @@ def model(stack, request) -> Iterator[Model]:
         supervisor.remove_program(model.settings, program_name(model.spec.model, version.model_version))
 
 
-@pytest.mark.parametrize(("n_swaps", "n_requests"), [(4, 1_000), pytest.param(20, 10_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(("n_swaps", "n_requests"), [(2, 500), pytest.param(20, 10_000, marks=pytest.mark.soak)])
 def test_swaps_under_load_fail_no_request_and_lose_no_prediction(model, n_swaps: int, n_requests: int):
     swapped = swap_under_load(model, n_swaps=n_swaps, n_requests=n_requests, pause_seconds=PAUSE_SECONDS)
     print(json.dumps(describe(swapped), indent=1))

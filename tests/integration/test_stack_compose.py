@@ -19,7 +19,7 @@ from perennial.stack.waiting import wait_until
 from support.stacks.compose_file import read_compose_file
 from support.stacks.contents import find_differences, read_contents
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.soak]
 
 PROJECT = Path(__file__).parents[2]
 REPLACED = {

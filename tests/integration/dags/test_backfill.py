@@ -127,6 +127,7 @@ def test_one_page_sums_it_up(loop: Loop, backfilled: dict[str, object]) -> None:
     assert text.count("learned from data of the whole holdout") == 2
 
 
+@pytest.mark.soak
 def test_done_over_it_makes_nothing_twice_and_leaves_a_live_runs_record_alone(
     stack, loop: Loop, backfilled: dict[str, object]
 ) -> None:

@@ -22,7 +22,7 @@ from perennial.config.spec_file import load_spec, spec_path
 from perennial.core.frames import features_frame, to_rows
 from perennial.steps.modelling import feature_types
 from perennial.steps.reproduce import reproduce
-from support.dags.loop import AS_OF, MODEL, MONITOR, RETRAIN, Loop, text_of
+from support.dags.loop import AS_OF, MODEL, MONITOR, Loop, text_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("loop")]
 
@@ -124,23 +124,6 @@ def test_its_version_tells_what_caused_it_and_can_be_built_again(loop: Loop, fir
         assert [link.name for link in done.links if not link.holds] == ["commit"]
     else:
         assert done.outcome == "identical", done
-
-
-def test_the_same_interval_again_makes_nothing_twice(loop: Loop, first: DagRunState) -> None:
-    before = loop.champion()
-    again = loop.start("again", as_of=AS_OF, candidates=["baseline", "logistic"])
-    assert loop.finish(again) == "success"
-    earlier, later = loop.decision(first.dag_run_id), loop.decision(again.dag_run_id)
-    assert earlier is not None
-    assert later is not None
-    assert (later.snapshot_id, later.outcome) == (earlier.snapshot_id, "rejected")
-    with psycopg2.connect(loop.settings.state_url) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM snapshot WHERE model = %s AND as_of = %s", (MODEL, AS_OF))
-        assert cursor.fetchone() == (1,)
-    connection.close()
-    assert loop.task_states(again)["register"] == "skipped"
-    assert loop.api.find_triggered(RETRAIN, again.dag_run_id) == []
-    assert loop.champion() == before
 
 
 def test_housekeeping_leaves_what_serves_alone(loop: Loop, first: DagRunState, row: dict[str, object]) -> None:

@@ -64,13 +64,12 @@ def test_psql_opens_the_business_state(stack):
     assert (done.returncode, done.stdout) == (0, "perennial|perennial\n"), done.stderr
 
 
-@pytest.mark.parametrize(
-    "names", [tuple(SERVICES), *(pytest.param((name,), marks=pytest.mark.soak) for name in SERVICES)], ids="-".join
-)
-def test_killed_services_come_back(stack, names):
+@pytest.mark.soak
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_killed_service_comes_back(stack, name):
+    """All at once, while a run is under way: `test_resilience.py`."""
     settings = stack.up()
-    before = pids(settings)
-    for name in names:
-        os.kill(before[name], 9)
-    wait_for(lambda: all(pids(settings)[name] not in (0, before[name]) for name in names), what="they run again")
-    wait_for(lambda: read_status(settings).is_healthy, what="they are healthy", seconds=180)
+    before = pids(settings)[name]
+    os.kill(before, 9)
+    wait_for(lambda: pids(settings)[name] not in (0, before), what="it runs again")
+    wait_for(lambda: read_status(settings).is_healthy, what="all are healthy", seconds=180)

@@ -1,11 +1,13 @@
 """A stack that was prepared once and stopped: databases, migrations and secrets, which other stacks begin with as a copy.
 
 A fresh cluster with Airflow's and MLflow's tables takes 20 to 30 seconds, its copy one. It is made again when the lock, a
-migration or the code that makes it changes. `test_stack_compose.py` starts from nothing, and holds a copy against that.
+migration or the code that makes it changes. `test_stack_copies.py` holds a copy against the fresh one, `test_stack_compose.py`
+against one that the Compose file makes from nothing.
 """
 
 import fcntl
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -17,10 +19,13 @@ from pathlib import Path
 from perennial.config.settings import Settings
 from perennial.stack.lifecycle import down, up
 from perennial.stack.postgres import connect
+from support.stacks.contents import read_contents
 from support.stacks.environment import stack_environment
 from support.stacks.projects import PROJECT
 
 CACHE = PROJECT / ".cache" / "stacks"
+# What the stack held when it was fresh, in the copy's folder.
+FRESH = "fresh.json"
 # What of a stopped stack belongs to no place and no port.
 _KEPT = ("airflow", "postgres", "secrets")
 # Each stack has its own: one that was led to another's services is refused.
@@ -66,6 +71,7 @@ def _make(wanted: Path) -> None:
         settings = Settings.load(stack_environment(Path(folder)))
         try:
             up(settings, names=("airflow-metadata", "mlflow"))
+            contents = json.dumps(read_contents(settings))
             # It names the folder of this stack; a server that finds no experiment makes it again.
             with connect(settings, "mlflow", role="mlflow") as connection, connection.cursor() as cursor:
                 cursor.execute("DELETE FROM experiments")
@@ -79,6 +85,7 @@ def _make(wanted: Path) -> None:
         unfinished.mkdir(parents=True)
         for name in _KEPT:
             subprocess.run(["cp", "--archive", str(settings.paths.var / name), str(unfinished)], check=True)
+        (unfinished / FRESH).write_text(contents)
         for name in _OWN_SECRETS:
             (unfinished / settings.paths.secrets.name / name).unlink()
     unfinished.rename(wanted)
