@@ -11,8 +11,8 @@ from support.stacks.prepared import FRESH
 pytestmark = pytest.mark.integration
 
 
-def test_a_copy_holds_what_the_fresh_stack_held_and_has_keys_of_its_own(stack, make_stack):
-    settings, other = stack.up("postgres"), make_stack().settings
+def test_a_copy_holds_what_the_fresh_stack_held_and_has_keys_of_its_own(make_stack):
+    settings, other = make_stack().up("postgres"), make_stack().settings
     fresh = json.loads((settings.paths.var / FRESH).read_text())
     assert find_differences({kind: [tuple(row) for row in rows] for kind, rows in fresh.items()}, read_contents(settings)) == {}
     create_secrets(other)

@@ -56,7 +56,7 @@ def test_a_run_survives_the_end_of(loop: Loop, first: DagRunState, row: dict[str
     """The run is of an interval that was trained on before, so it also makes nothing twice."""
     before, earlier = loop.champion(), loop.decision(first.dag_run_id)
     assert earlier is not None
-    run = loop.start(f"without {len(services)} {services[0]}", as_of=AS_OF, candidates=["baseline", "logistic"])
+    run = loop.start(f"without-{len(services)}-{services[0]}", as_of=AS_OF, candidates=["baseline", "logistic"])
     wait_for(lambda: is_training(loop, run), what="training begins", seconds=300)
     below = {service: psutil.Process(pid(loop, service)).children(recursive=True) for service in services}
     assert below.get("scheduler", below), below
