@@ -1,6 +1,7 @@
 """docker-compose.yaml against the schema of Compose, the settings and the embedded stack."""
 
 import json
+from fnmatch import fnmatch
 from importlib.resources import files
 from pathlib import Path
 
@@ -34,6 +35,13 @@ def test_the_file_obeys_the_schema_of_compose(compose):
     assert [f"{list(error.absolute_path)}: {error.message}" for error in validator.iter_errors(compose)] == []
     broken = {**compose, "services": {"x": {"comand": ["x"]}}}
     assert not validator.is_valid(broken)
+
+
+def test_what_git_leaves_out_is_left_out_of_the_image_too():
+    """Among it are secrets of stacks: of ours, and of those that tests prepared."""
+    ignored, left_out = (PROJECT.joinpath(name).read_text().split() for name in (".gitignore", ".dockerignore"))
+    patterns = [pattern.removeprefix("**/") for pattern in left_out]
+    assert [name for name in ignored if not any(fnmatch(name.strip("/"), pattern) for pattern in patterns)] == []
 
 
 def test_every_service_and_step_of_the_stack_has_a_container_started_the_same_way(compose):
