@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -75,12 +76,33 @@ def contents(bento: Path) -> dict[str, object]:
     return {**found, "bento.yaml": {**yaml.safe_load((bento / "bento.yaml").read_text()), "creation_time": ""}}
 
 
-@pytest.mark.parametrize("changed", ["perennial/core/rows.py", "perennial_bento/app.py", "requirements.txt", "bentofile.yaml"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "perennial/core/rows.py",
+        "perennial_bento/app.py",
+        "requirements.txt",
+        "bentofile.yaml",
+        # Named as the files of a version, but below the code.
+        "perennial/core/model/trees.py",
+        "perennial_bento/golden.json",
+    ],
+)
 def test_other_code_or_requirements_are_built_by_bentoml(settings: Settings, other: Path, refused: None, changed: str):
+    (other / changed).parent.mkdir(exist_ok=True)
     with (other / changed).open("a") as file:
         file.write("# changed\n")
+    assert_is_built_by_bentoml(settings, other)
+
+
+def test_another_python_builds_its_own(settings: Settings, other: Path, refused: None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(platform, "python_version", lambda: "3.12.99")
+    assert_is_built_by_bentoml(settings, other)
+
+
+def assert_is_built_by_bentoml(settings: Settings, context: Path) -> None:
     with pytest.raises(PackagingError, match="BentoML was asked to build"):
-        bentos.build(settings, "late", 5, context=other)
+        bentos.build(settings, "late", 5, context=context)
     assert not bentos.bento_path(settings, "late", 5).exists()
 
 

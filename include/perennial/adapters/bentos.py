@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import logging
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -102,14 +103,18 @@ def build(settings: Settings, model: str, model_version: int, *, context: Path) 
 
 def _digest(context: Path) -> str:
     """Of all that BentoML makes a shell of: the context but for the version's own files, and who builds."""
-    # Bytecode comes and goes with imports, and is no part of a bento.
-    ignored = {*OWN_FILES, "__pycache__"}
-    files = sorted(path for path in context.rglob("*") if path.is_file() and ignored.isdisjoint(path.relative_to(context).parts))
-    digest = hashlib.sha256(f"{sys.version_info[:2]} {importlib.metadata.version('bentoml')}".encode())
-    for path in files:
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"\n{path.relative_to(context)} {content}".encode())
+    names = sorted(path.relative_to(context) for path in context.rglob("*") if path.is_file())
+    # BentoML writes the whole version of Python into what it builds.
+    digest = hashlib.sha256(f"{platform.python_version()} {importlib.metadata.version('bentoml')}".encode())
+    for name in filter(_is_shared, names):
+        content = hashlib.sha256((context / name).read_bytes()).hexdigest()
+        digest.update(f"\n{name} {content}".encode())
     return digest.hexdigest()[:32]
+
+
+def _is_shared(name: Path) -> bool:
+    """Whether a file of a context is the same for all versions. Bytecode comes and goes, and is no part of a bento."""
+    return name.parts[0] not in OWN_FILES and "__pycache__" not in name.parts
 
 
 def _build_shell(shell: Path, context: Path, *, store: Path) -> None:
