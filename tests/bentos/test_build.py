@@ -24,10 +24,14 @@ def settings(built_bento: Path) -> Settings:
 
 @pytest.fixture
 def other(context: Path, tmp_path: Path) -> Path:
-    """A context of another version: the same code, other golden rows."""
-    shutil.copytree(context, tmp_path / "other")
-    (tmp_path / "other" / "golden.json").write_text(json.dumps({"rows": [], "probabilities": []}))
-    return tmp_path / "other"
+    """A context of another model's version: the same code, and nothing else in common."""
+    folder = shutil.copytree(context, tmp_path / "other")
+    (folder / "golden.json").write_text(json.dumps({"rows": [], "probabilities": []}))
+    described = json.loads((folder / "model.json").read_text())
+    described["features"].popitem()
+    changed = described | {"model": "alike", "version": 2, "description": "another one"}
+    (folder / "model.json").write_text(json.dumps(changed))
+    return folder
 
 
 @pytest.fixture
