@@ -6,14 +6,15 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from perennial.adapters import bentos
+from perennial.adapters import bentos, folders
 from perennial.config.settings import Settings
-from perennial.errors import PackagingError
+from perennial.errors import PackagingError, RetryableError
 
 
 @pytest.fixture
@@ -108,6 +109,46 @@ def assert_is_built_by_bentoml(settings: Settings, context: Path) -> None:
     with pytest.raises(PackagingError, match="BentoML was asked to build"):
         bentos.build(settings, "late", 5, context=context)
     assert not bentos.bento_path(settings, "late", 5).exists()
+
+
+@pytest.fixture
+def shell(settings: Settings) -> Path:
+    """What the bento that is built already is a copy of."""
+    [shell] = (settings.paths.bentoml / bentos.SHELLS).iterdir()
+    return shell
+
+
+def test_a_build_marks_what_it_copies_as_used(settings: Settings, other: Path, shell: Path, refused: None):
+    for path in shell.rglob("*"):
+        os.utime(path, (0, 0))
+    bentos.build(settings, "late", 7, context=other)
+    assert folders.measure(shell).written_at.timestamp() > time.time() - 60
+
+
+def test_what_is_removed_under_a_build_is_worth_another_try(
+    settings: Settings, other: Path, shell: Path, refused: None, monkeypatch: pytest.MonkeyPatch
+):
+    copytree = shutil.copytree
+
+    def copy_what_goes(source: Path, target: Path) -> object:
+        aside = source.rename(source.with_name("aside"))
+        try:
+            return copytree(source, target)
+        finally:
+            aside.rename(source)
+
+    with monkeypatch.context() as patch, pytest.raises(RetryableError, match=f"cannot copy .*{shell.name}"):
+        patch.setattr(shutil, "copytree", copy_what_goes)
+        bentos.build(settings, "late", 8, context=other)
+    assert bentos.build(settings, "late", 8, context=other).exists()
+
+
+@pytest.mark.parametrize("file", ["bento.yaml", "README.md", "src/bentofile.yaml"])
+def test_a_file_of_bentoml_in_which_its_name_is_not_found_is_refused(shell: Path, tmp_path: Path, file: str):
+    copy = shutil.copytree(shell, tmp_path / "copy")
+    (copy / file).write_text("another: format\n")
+    with pytest.raises(PackagingError, match=f"BentoML's {file} has no "):
+        bentos._rename_bento(copy, "late", "v9")
 
 
 def test_what_a_killed_build_left_is_not_used(settings: Settings, other: Path, refused: None):

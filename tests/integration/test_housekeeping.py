@@ -416,6 +416,15 @@ def test_a_run_that_is_under_way_keeps_what_is_as_old_as_it_is(world):
         assert f"{MODEL}/long" in {item.name for item in idle.find()}
 
 
+def test_a_shell_that_a_build_uses_after_it_was_found_stays(world):
+    description = write(world.settings.paths.bentoml / bentos.SHELLS / "used again" / "bento.yaml")
+    with keeper_of(world.settings, "bentos") as keeper:
+        (item,) = (item for item in keeper.find() if item.name == f"{bentos.SHELLS}/used again")
+        os.utime(description)
+        assert list(keeper.remove([item])) == []
+    assert description.exists()
+
+
 # the command
 
 

@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from perennial.config.settings import Settings
-from perennial.errors import PackagingError, UnavailableError
+from perennial.errors import PackagingError, RetryableError, UnavailableError
 
 _logger = logging.getLogger(__name__)
 
@@ -79,6 +79,8 @@ def build(settings: Settings, model: str, model_version: int, *, context: Path) 
     ------
     PackagingError
         When BentoML refuses it, with its last words.
+    RetryableError
+        When what it is a copy of cannot be read, such as where somebody removes it at that moment.
     """
     target = bento_path(settings, model, model_version)
     store = settings.paths.bentoml / "building" / f"{model}-v{model_version}"
@@ -86,10 +88,13 @@ def build(settings: Settings, model: str, model_version: int, *, context: Path) 
     shell = settings.paths.bentoml / SHELLS / _digest(context)
     if not shell.exists():
         _build_shell(shell, context, store=store)
-    # Housekeeping goes by when it was last of use, and looks once more before it removes an old one.
-    os.utime(shell / _DESCRIPTION)
     made = store / "made"
-    shutil.copytree(shell, made)
+    try:
+        # Housekeeping goes by when it was last of use, and looks once more before it removes an old one.
+        os.utime(shell / _DESCRIPTION)
+        shutil.copytree(shell, made)
+    except OSError as error:
+        raise RetryableError(f"cannot copy {shell}: {error}", "build again; one that is gone is made again") from error
     for name in OWN_FILES:
         copy = shutil.copytree if (context / name).is_dir() else shutil.copy
         copy(context / name, made / "src" / name)
@@ -139,14 +144,21 @@ def _rename_bento(bento: Path, name: str, version: str) -> None:
     lines = (bento / _DESCRIPTION).read_text().splitlines(keepends=True)
     keys = [line.partition(":")[0] for line in lines]
     if missing := sorted(own.keys() - set(keys)):
-        raise PackagingError(f"BentoML's {_DESCRIPTION} has no {missing[0]}", "install the BentoML of requirements.txt")
+        raise _unknown_format(_DESCRIPTION, missing[0])
     changed = [f"{key}: {json.dumps(own[key])}\n" if key in own else line for key, line in zip(keys, lines, strict=True)]
     (bento / _DESCRIPTION).write_text("".join(changed))
     for file, theirs, ours in (
         ("README.md", f":{_SHELL}\n", f":{version}\n"),
         ("src/bentofile.yaml", f"\nname: {_SHELL}\n", f"\nname: {name}\n"),
     ):
-        (bento / file).write_text((bento / file).read_text().replace(theirs, ours, 1))
+        text = (bento / file).read_text()
+        if theirs not in text:
+            raise _unknown_format(file, theirs.strip())
+        (bento / file).write_text(text.replace(theirs, ours, 1))
+
+
+def _unknown_format(file: str, missing: str) -> PackagingError:
+    return PackagingError(f"BentoML's {file} has no {missing}", "install the BentoML of requirements.txt")
 
 
 def _run(arguments: Sequence[str], context: Path, *, store: Path) -> None:

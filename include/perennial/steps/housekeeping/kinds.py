@@ -117,7 +117,9 @@ class Bentos:
         versions = {self._name(version): version for version in self.scope.versions}
         for item in items:
             if not (version := versions.get(item.name)):
-                yield from _remove_groups(self._root, [item])
+                # A build that came since uses it again.
+                if folders.measure(self._root / item.name).written_at <= item.at:
+                    yield from _remove_groups(self._root, [item])
                 continue
             # Whoever brings a version back holds this lock while it starts.
             with self.scope.state.lock(f"serving/{version.model}"):
