@@ -26,6 +26,7 @@ def test_airflow_waits_as_long_as_its_file_says():
     ours = configparser.ConfigParser()
     ours.read(PROJECT / "airflow.cfg")
     assert {option: ours.get(*option) for option in SHIPPED} == SHIPPED
+    assert [option for option in LEFT_TO_AIRFLOW if ours.has_option(*option)] == []
 
 
 def test_every_wait_that_tests_shorten_is_among_these():
