@@ -107,7 +107,8 @@ class Died(BaseException):
 
 @pytest.mark.parametrize("n_days", [2, pytest.param(5, marks=pytest.mark.soak)])
 def test_processes_at_once_lose_nothing(settings, run, n_days):
-    """Intervals, each with the same rows twice but for one, whose rows came late in its second run."""
+    """Intervals, each with the same rows twice but for one, whose rows came late in its second run; nobody began the registry."""
+    shutil.rmtree(settings.paths.registry)
     environment = programs.environment({**os.environ, **settings_environment(settings)})
     jobs = [(day, 301 if (day, again) == (0, 1) else 300) for again in range(2) for day in range(n_days)]
     writers = [
