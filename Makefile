@@ -19,6 +19,8 @@ export LD_LIBRARY_PATH := $(OPENMP)$(if $(LD_LIBRARY_PATH),:$(LD_LIBRARY_PATH))
 REPORTS := $(CURDIR)/.cache/reports
 WORKERS := -n 3 --dist loadgroup --no-loadscope-reorder
 PYTEST  := $(BIN)/pytest $(WORKERS) --durations=40
+# Some of the tests, or more options: make test ONLY="tests/unit/core -k bins"
+ONLY    :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test soak coverage up down status lint bench lock clean
@@ -33,10 +35,10 @@ demo: $(READY)  ## From nothing to a champion that serves, trained on real fligh
 	$(BIN)/perennial demo
 
 test: $(READY)  ## Prove everything once, against real services on free ports
-	$(PYTEST) -m "not soak" --junitxml $(REPORTS)/test.xml
+	$(PYTEST) -m "not soak" $(or $(ONLY),--junitxml $(REPORTS)/test.xml)
 
 soak: $(READY)  ## Prove at length what is a matter of chance, or a matrix of cases
-	$(PYTEST) -m soak --junitxml $(REPORTS)/soak.xml
+	$(PYTEST) -m soak $(or $(ONLY),--junitxml $(REPORTS)/soak.xml)
 
 coverage: $(READY)  ## Run `make test` and say which lines and branches of include/ and bentos/ it reached
 	@rm -rf $(REPORTS)/coverage && mkdir -p $(REPORTS)/coverage
