@@ -75,15 +75,18 @@ clean:  ## Stop the stack, remove the environment and the caches; var/, which ho
 	find include dags plugins bentos tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # Made once, and again when what it is made of changes. pip only brings the lock's own uv, which installs the rest in a tenth of
-# pip's time; `uv venv` is for a Python that came without venv.
+# pip's time; `uv venv` is for a Python that came without venv. An environment without pip gets it, as somebody may be using it:
+# only one without a Python is made from nothing.
 $(READY): requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 here (python3 is $$(python3 -V 2>&1 || true))"; \
 	  echo "  → install one, or name it: make PYTHON=/path/to/python3.12"; exit 1; } >&2
 	@$(PYTHON) -c '$(FITS)' || { echo "error: $(PYTHON) is $$($(PYTHON) -V 2>&1); Perennial runs on 3.11, 3.12 and 3.13"; \
 	  echo "  → name another one: make PYTHON=/path/to/python3.12"; exit 1; } >&2
 	@command -v git >/dev/null || { echo "error: git is missing, which keeps the versions of the training data"; exit 1; } >&2
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
-	  uv venv --quiet --clear --seed --no-python-downloads --python $(PYTHON) $(VENV) || { \
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade >/dev/null 2>&1 || \
+	  uv pip install --quiet --python $(BIN)/python pip 2>/dev/null || \
+	  { ! $(BIN)/python -c '' 2>/dev/null && { $(PYTHON) -m venv --clear $(VENV) || \
+	  uv venv --quiet --clear --seed --no-python-downloads --python $(PYTHON) $(VENV); }; } || { \
 	  echo "error: $(PYTHON) cannot make an environment"; echo "  → on Debian and Ubuntu: apt install python3-venv"; exit 1; } >&2
 	sed -n '/^uv==/,/[^\]$$/p' requirements.txt | \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r /dev/stdin
