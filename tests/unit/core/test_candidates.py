@@ -1,9 +1,6 @@
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 import pytest
-from threadpoolctl import threadpool_limits
 
 from perennial.core.candidates import allowed_params, build_pipeline, check_params, fit, predict
 from perennial.core.frames import features_frame
@@ -23,12 +20,6 @@ FEATURES = {
     "is_full": ("boolean", True),
     "noise": ("float", False),
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    with threadpool_limits(1):
-        yield
 
 
 def make_rows(n_rows: int, *, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:

@@ -1,13 +1,12 @@
 """Fast forms give the numbers of the pipeline they were made of."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits
 
 from perennial.core import fast_forms
 from perennial.core.candidates import build_pipeline, fit
@@ -36,12 +35,6 @@ FEATURES = {
 SMALL = {"random_forest": {"n_estimators": 15}, "extra_trees": {"n_estimators": 15}, "lightgbm": {"n_estimators": 40}}
 # Sums of a linear model are taken in another order; trees give the same bits.
 TOLERANCE = 1e-12
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    with threadpool_limits(1):
-        yield
 
 
 def make_frame(n_rows: int, *, seed: int, n_carriers: int = 6) -> pd.DataFrame:

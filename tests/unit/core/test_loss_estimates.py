@@ -1,18 +1,10 @@
-from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
 import pandas as pd
 import pytest
-from threadpoolctl import threadpool_limits
 
 from perennial.core.loss_estimates import Loss, LossModel, fit_loss_model
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    with threadpool_limits(1):
-        yield
 
 
 def rows(n: int, *, seed: int, far: float = 0.3) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
