@@ -1,42 +1,24 @@
 """The command line, called in this process. What needs a process of its own is in `processes/test_command_line.py`."""
 
 import importlib
-import sys
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from perennial.cli import main as cli
 from perennial.errors import ConfigurationError, UnavailableError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """What a command left: its exit code and what it said."""
-
-    code: int
-    stdout: str
-    stderr: str
+from support.command_line import Ended, call
 
 
 Run = Callable[..., Ended]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run() -> Run:
     """Runs `perennial` with arguments."""
-
-    def run(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["perennial", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return Ended(code=int(ended.value.code or 0), stdout=said.out, stderr=said.err)
-
-    return run
+    return lambda *arguments: call(os.environ, *arguments)
 
 
 @pytest.fixture
@@ -54,7 +36,7 @@ def test_help_lists_every_command_with_its_summary(run: Run):
 @pytest.mark.parametrize("name", [name for name, entry in cli.COMMANDS.items() if not entry.passes_through])
 def test_every_command_has_help(run: Run, name: str):
     done = run(name, "--help")
-    assert done.code == 0, done.stderr
+    assert done.returncode == 0, done.stderr
     assert cli.COMMANDS[name].summary in " ".join(done.stdout.split())
 
 
@@ -65,28 +47,28 @@ def test_every_command_has_a_module_with_run(entry):
 
 def test_wrong_usage_ends_with_2(run: Run):
     done = run("frobnicate")
-    assert done.code == 2
+    assert done.returncode == 2
     assert f"error: there is no command 'frobnicate'\n  → commands: {', '.join(cli.COMMANDS)}" in done.stderr
     done = run("up", "--no-such-option")
-    assert done.code == 2
+    assert done.returncode == 2
     assert "\nerror: " in done.stderr
 
 
 @pytest.mark.parametrize("command", ["airflow dags list", "mlflow experiments search", "psql -l", "load-flights"])
 def test_what_needs_the_stack_says_at_once_that_it_is_down(run: Run, down: None, command: str):
     done = run(*command.split())
-    assert done.code == 3
+    assert done.returncode == 3
     assert done.stderr.strip() == "error: the stack is down\n  → start it: perennial up"
 
 
 def test_the_status_of_a_stack_that_is_down_is_one_line(run: Run, down: None):
     done = run("status")
-    assert (done.code, done.stdout) == (1, "The stack is down → start it: perennial up\n")
+    assert (done.returncode, done.stdout) == (1, "The stack is down → start it: perennial up\n")
 
 
 def test_check_says_how_to_start_a_stack_that_is_down(run: Run, down: None):
     done = run("check")
-    assert done.code == 3
+    assert done.returncode == 3
     assert done.stdout.count("  → start it: perennial up") == done.stdout.count("–") > 2
 
 
@@ -96,10 +78,10 @@ def test_exit_codes_tell_whether_trying_again_can_help(run: Run, monkeypatch, er
         raise error
 
     monkeypatch.setattr(cli, "app", fail)
-    assert run().code == code
+    assert run().returncode == code
 
 
 def test_an_unknown_service_is_refused_with_the_known_ones(run: Run):
     done = run("up", "no-such-service")
-    assert done.code == 1
+    assert done.returncode == 1
     assert "no service 'no-such-service'" in done.stderr and "postgres" in done.stderr
