@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-DAG_FILES = sorted((Path(__file__).parents[2] / "dags").glob("*.py"))
+from support.dags.dag_files import DAGS
+
+DAG_FILES = sorted(DAGS.glob("*.py"))
 HEAVY = {
     "pandas",
     "numpy",

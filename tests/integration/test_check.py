@@ -13,6 +13,7 @@ import yaml
 from perennial.config.settings import Settings
 from perennial.errors import ConfigurationError
 from perennial.steps.check import Check, check_models
+from support.stacks.projects import PROJECT
 
 pytestmark = [
     pytest.mark.integration,
@@ -20,7 +21,6 @@ pytestmark = [
     pytest.mark.filterwarnings(r"ignore:module 'sre_\w+' is deprecated:DeprecationWarning"),
 ]
 
-PROJECT = Path(__file__).parents[2]
 SUITE = {"name": "s", "expectations": [{"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "carrier"}}]}
 
 

@@ -16,6 +16,7 @@ from perennial.stack.waiting import wait_until
 from perennial.steps.ship_predictions import Shipper
 from support.predictions.prediction_journals import N_ROWS, request_line
 from support.predictions.prediction_tables import clear, query, ship_all, write
+from support.stacks.projects import PROJECT
 
 if TYPE_CHECKING:
     from conftest import Stack
@@ -161,7 +162,7 @@ def test_a_day_that_is_being_detached_is_waited_for(settings: Settings, store: P
     assert query(settings, "SELECT count(DISTINCT request_id) FROM prediction") == [(2,)]
 
 
-PAGE = Path(__file__).parents[2] / "docs" / "predictions.md"
+PAGE = PROJECT / "docs" / "predictions.md"
 DOCUMENTED = re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 

@@ -21,12 +21,13 @@ from perennial.adapters.registry import Registry
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Decision, RegisteredVersion, ServingCheck
+from perennial.contracts import Decision, RegisteredVersion
 from perennial.errors import PackagingError, ReleaseError, UnavailableError
 from perennial.steps import release, serving
 from perennial.steps.admission import why_not_release
 from perennial.steps.package import build_bento
 from support.serving.served_models import (
+    PASSED,
     ROW,
     TRAINING_END,
     package_and_check,
@@ -45,7 +46,6 @@ pytestmark = [
 
 
 N_GATEWAY_WORKERS = 2
-PASSED = ServingCheck(program="p", port=1, n_rows=2, largest_difference=0.0, ready_seconds=1.0, p99_ms=1.0, memory_mb=1.0)
 
 
 @pytest.fixture(scope="session")

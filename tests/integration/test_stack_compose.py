@@ -18,10 +18,10 @@ from perennial.stack.status import read_status
 from perennial.stack.waiting import wait_until
 from support.stacks.compose_file import read_compose_file
 from support.stacks.contents import find_differences, read_contents
+from support.stacks.projects import PROJECT
 
 pytestmark = [pytest.mark.integration, pytest.mark.soak]
 
-PROJECT = Path(__file__).parents[2]
 REPLACED = {
     "postgres": ["python", "-m", "perennial.stack.launch", "postgres"],
     "inbox": ["python", "-m", "perennial.stack.launch", "inbox"],

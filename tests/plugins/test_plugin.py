@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-PLUGINS = Path(__file__).parents[2] / "plugins"
+from support.stacks.projects import PROJECT
+
+PLUGINS = PROJECT / "plugins"
 
 
 def run_python(code: str, home: Path) -> str:

@@ -3,7 +3,6 @@
 import json
 from fnmatch import fnmatch
 from importlib.resources import files
-from pathlib import Path
 
 import jsonschema
 import pytest
@@ -12,8 +11,8 @@ from perennial.config.settings import Settings, read_env_file
 from perennial.stack import postgres
 from perennial.stack.services import SERVICES, STEPS
 from support.stacks.compose_file import COMPOSE_FILE, interpolate, read_compose_file
+from support.stacks.projects import PROJECT
 
-PROJECT = Path(__file__).parents[2]
 ENVIRONMENT = read_env_file(PROJECT / ".env")
 OURS = "perennial:0.1.0"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from perennial.cli.main import COMMANDS
+from support.stacks.projects import PROJECT
 
-PROJECT = Path(__file__).parents[2]
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 
 

@@ -1,10 +1,11 @@
 """Dag files as modules: their folder is no package, and Airflow loads them the same way."""
 
 import importlib.util
-from pathlib import Path
 from types import ModuleType
 
-DAGS = Path(__file__).parents[3] / "dags"
+from support.stacks.projects import PROJECT
+
+DAGS = PROJECT / "dags"
 
 
 def load_dag_file(name: str) -> ModuleType:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import psycopg2
 
-DOCS = Path(__file__).parents[3] / "docs"
+from support.stacks.projects import PROJECT
+
+DOCS = PROJECT / "docs"
 _BLOCK = re.compile(
     r"(?:^<!-- (?P<kind>run|file)(?:: (?P<name>\S+))? -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import yaml
@@ -24,8 +23,8 @@ from perennial.contracts import (
 from perennial.core.curves import compute_curves
 from perennial.core.metrics import compute_metrics
 from perennial.steps.report_evidence import Evaluation, Evidence
+from support.stacks.projects import PROJECT
 
-PROJECT = Path(__file__).parents[3]
 AS_OF = datetime(2013, 4, 1, tzinfo=UTC)
 START = datetime(2013, 1, 1, tzinfo=UTC)
 HOLDOUT_START = datetime(2013, 3, 18, tzinfo=UTC)

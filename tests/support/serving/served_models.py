@@ -28,6 +28,8 @@ FEATURES = {"carrier": ("category", False), "miles": ("integer", False), "wind":
 ROW = {"carrier": "UA", "miles": 500, "wind": None}
 GOLDEN_ROWS = [ROW, {"carrier": "DL", "miles": 800, "wind": 7.5}]
 TRAINING_END = datetime(2013, 3, 18, tzinfo=UTC)
+# What a bento's check says that nothing can be said against.
+PASSED = ServingCheck(program="p", port=1, n_rows=2, largest_difference=0.0, ready_seconds=1.0, p99_ms=1.0, memory_mb=1.0)
 
 
 def small_spec(settings: Settings, model: str, **release_values: object) -> ModelSpec:

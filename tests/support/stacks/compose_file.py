@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import yaml
 
-COMPOSE_FILE = Path(__file__).parents[3] / "docker-compose.yaml"
+from support.stacks.projects import PROJECT
+
+COMPOSE_FILE = PROJECT / "docker-compose.yaml"
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-((?:[^{}]|\$\{\w+\})*))?\}")
 
 

@@ -11,7 +11,6 @@ from perennial.cli import main as cli
 from perennial.errors import ConfigurationError, UnavailableError
 from support.command_line import Ended, call
 
-
 Run = Callable[..., Ended]
 
 

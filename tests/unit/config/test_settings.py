@@ -7,8 +7,7 @@ import pytest
 
 from perennial.config.settings import Settings, read_env_file
 from perennial.errors import ConfigurationError
-
-PROJECT = Path(__file__).parents[3]
+from support.stacks.projects import PROJECT
 
 
 def test_the_env_file_is_the_only_source_of_defaults() -> None:

@@ -3,15 +3,13 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
 
 from perennial.config.spec_schema import allowed_keys, build_schema, render_schema
-
-PROJECT = Path(__file__).parents[3]
+from support.stacks.projects import PROJECT
 
 
 def read_example() -> dict[str, object]:

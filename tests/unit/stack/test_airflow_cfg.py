@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-PROJECT = Path(__file__).parents[3]
+from support.stacks.projects import PROJECT
 
 
 def test_airflow_knows_every_option_of_our_file():
