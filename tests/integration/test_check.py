@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,7 +11,9 @@ import yaml
 from perennial.config.settings import Settings
 from perennial.errors import ConfigurationError
 from perennial.steps.check import Check, check_models
+from support import programs
 from support.stacks.projects import PROJECT
+from support.stacks.services import perennial
 
 pytestmark = [
     pytest.mark.integration,
@@ -159,14 +159,9 @@ def test_an_unknown_model_lists_the_others(settings):
         list(check_models(settings, models=["flight_dely"]))
 
 
-def command(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    program = [str(Path(sys.executable).with_name("perennial")), "check", *arguments]
-    return subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
-
-
 def test_the_example_holds_within_seconds(warehouse, stack):
     began = time.monotonic()
-    done = command(dict(stack.environment), "--json")
+    done = perennial(stack, "check", "--json")
     assert time.monotonic() - began < 60
     checks = json.loads(done.stdout)
     assert [check for check in checks if check["status"] == "fault"] == []
@@ -175,6 +170,6 @@ def test_the_example_holds_within_seconds(warehouse, stack):
 
 def test_a_fault_ends_in_exit_code_1(stack, project):
     replace(project / "include/models/flight_delay.yaml", "seed: 2013", "sead: 2013")
-    done = command(dict(stack.environment) | {"PERENNIAL_PROJECT": str(project)}, "flight_delay")
+    done = programs.perennial({**stack.environment, "PERENNIAL_PROJECT": str(project)}, "check", "flight_delay")
     assert done.returncode == 1
     assert "✗ flight_delay  spec: include/models/flight_delay.yaml:" in done.stdout

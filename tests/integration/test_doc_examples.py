@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +15,8 @@ from perennial.steps.serving import program_name
 from support.pages.doc_examples import Example, examples_to_run, read_examples, run_example
 from support.serving import flights
 from support.serving.served_models import register, release_version
+from support.stacks.services import perennial
+from support.stacks.stack import Stack
 
 pytestmark = [
     pytest.mark.integration,
@@ -61,11 +61,11 @@ def test_an_example_does_what_the_page_says(settings: Settings, tmp_path: Path, 
 
 
 @pytest.fixture
-def key(settings: Settings) -> Iterator[str]:
-    perennial = str(Path(sys.executable).parent / "perennial")
-    made = subprocess.run([perennial, "keys", "create", "shop", "--replace"], capture_output=True, text=True, check=True)
+def key(stack: Stack, settings: Settings) -> Iterator[str]:
+    made = perennial(stack, "keys", "create", "shop", "--replace")
+    assert made.returncode == 0, made.stderr
     yield made.stdout.strip()
-    subprocess.run([perennial, "keys", "revoke", "shop"], check=True, capture_output=True)
+    assert perennial(stack, "keys", "revoke", "shop").returncode == 0
 
 
 @pytest.mark.parametrize("example", examples_to_run("serving.md", "key"), ids=str)

@@ -30,6 +30,8 @@ from perennial.steps.housekeeping.scope import read_scope
 from support.data.state_tables import change_past
 from support.predictions.prediction_tables import query
 from support.serving.served_models import register, small_spec
+from support.stacks.services import perennial
+from support.stacks.stack import Stack
 
 pytestmark = [
     pytest.mark.integration,
@@ -431,16 +433,15 @@ def test_a_shell_that_a_build_uses_after_it_was_found_stays(world):
 def test_the_command_says_what_would_go_and_removes_it_only_when_told(world, stack):
     settings = world.settings
     folder = write(settings.paths.runs / MODEL / "by command" / "x").parent
-    (finding,) = command(stack.environment, "--only", "run_files", "--json")["findings"]
+    (finding,) = command(stack, "--only", "run_files", "--json")["findings"]
     assert f"{MODEL}/by command" in {item["name"] for item in finding["removable"]}
     assert folder.exists()
-    (removal,) = command(stack.environment, "--only", "run_files", "--apply", "--json")
+    (removal,) = command(stack, "--only", "run_files", "--apply", "--json")
     assert removal["before_bytes"] - removal["after_bytes"] >= 5
     assert not folder.exists()
 
 
-def command(environment: dict[str, str], *arguments: str) -> object:
-    program = [str(Path(sys.executable).with_name("perennial")), "housekeeping", *arguments]
-    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+def command(stack: Stack, *arguments: str) -> object:
+    done = perennial(stack, "housekeeping", *arguments)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

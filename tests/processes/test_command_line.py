@@ -4,12 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support import programs
+
 HEAVY = ("pandas", "numpy", "mlflow", "airflow", "rich", "pydantic", "psycopg2")
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).parent / "perennial"), *arguments]
-    return subprocess.run(command, env={"PATH": "/usr/bin:/bin", **variables}, capture_output=True, text=True, check=False)
+    return programs.perennial({"PATH": "/usr/bin:/bin", **variables}, *arguments)
 
 
 def test_help_loads_nothing_heavy():

@@ -1,12 +1,19 @@
-"""Modules of this folder as programs of their own, in processes that a test may kill."""
+"""Programs in processes of their own: `perennial`, and modules of this folder, which a test may kill."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
 _TESTS = Path(__file__).parents[1]
+
+
+def perennial(variables: Mapping[str, str], *arguments: str, seconds: float = 600) -> subprocess.CompletedProcess[str]:
+    """Run the command line with these variables and no others, and give what it said."""
+    program = [str(Path(sys.executable).with_name("perennial")), *arguments]
+    return subprocess.run(program, env=dict(variables), capture_output=True, text=True, timeout=seconds, check=False)
 
 
 def command(module: ModuleType | str, *arguments: object) -> list[str]:

@@ -2,12 +2,9 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -23,6 +20,8 @@ from perennial.core.frames import features_frame, to_rows
 from perennial.steps.modelling import feature_types
 from perennial.steps.reproduce import reproduce
 from support.dags.loop import AS_OF, MODEL, MONITOR, Loop, text_of
+from support.stacks.services import perennial
+from support.stacks.stack import Stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("loop")]
 
@@ -167,10 +166,10 @@ def _rename_column(loop: Loop, column: str, name: str) -> None:
     connection.close()
 
 
-def test_a_replayed_period_is_monitored_step_by_step_and_sent_once(loop: Loop, first: DagRunState) -> None:
+def test_a_replayed_period_is_monitored_step_by_step_and_sent_once(stack: Stack, loop: Loop, first: DagRunState) -> None:
     before = loop.champion()
     assert before is not None
-    replay = run_replay("2013-04-02", "2013-04-04")
+    replay = run_replay(stack, "2013-04-02", "2013-04-04")
     assert [step["sent"]["n_rows"] for step in replay["steps"]] == [count_flights(loop, day) for day in ("02", "03")]
     assert [step["sent"]["n_failed"] for step in replay["steps"]] == [0, 0]
     ids = ["replay__20130402T0000__20130403T0000", "replay__20130403T0000__20130404T0000"]
@@ -183,16 +182,15 @@ def test_a_replayed_period_is_monitored_step_by_step_and_sent_once(loop: Loop, f
     folder = loop.settings.paths.reports / "replays" / MODEL / "2013-04-02__2013-04-04"
     assert {"replay.html", "replay.png", "months.md"} <= {path.name for path in folder.iterdir()}
 
-    again = run_replay("2013-04-02", "2013-04-04")
+    again = run_replay(stack, "2013-04-02", "2013-04-04")
     assert [step["sent"]["n_before"] for step in again["steps"]] == [step["sent"]["n_requests"] for step in again["steps"]]
     assert again["months"] == replay["months"]
 
 
-def run_replay(start: str, end: str) -> dict[str, Any]:
+def run_replay(stack: Stack, start: str, end: str) -> dict[str, Any]:
     """What the command prints; it has to end well."""
-    command = [str(Path(sys.executable).parent / "perennial")]
     arguments = ["replay", MODEL, "--from", start, "--to", end, "--every", "day", "--json"]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=900, check=False)
+    done = perennial(stack, *arguments, seconds=900)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
 

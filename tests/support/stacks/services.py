@@ -1,11 +1,10 @@
 """A stack as people see it: its services, and `perennial` against it."""
 
 import subprocess
-import sys
-from pathlib import Path
 
 from perennial.config.settings import Settings
 from perennial.stack.status import Status, read_status
+from support import programs
 from support.stacks.stack import Stack
 
 
@@ -21,5 +20,4 @@ def pids(settings: Settings) -> dict[str, int]:
 
 def perennial(stack: Stack, *arguments: str, seconds: float = 600) -> subprocess.CompletedProcess[str]:
     """Run the command line against a stack, and give what it said."""
-    command = [str(Path(sys.executable).with_name("perennial")), *arguments]
-    return subprocess.run(command, env=dict(stack.environment), capture_output=True, text=True, timeout=seconds, check=False)
+    return programs.perennial(stack.environment, *arguments, seconds=seconds)
