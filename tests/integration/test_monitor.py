@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -24,9 +23,7 @@ from support.monitoring.monitored_models import (
     parcels_values,
     value_of,
 )
-
-if TYPE_CHECKING:
-    from conftest import Stack
+from support.stacks.stack import Stack
 
 pytestmark = [
     pytest.mark.integration,
@@ -36,7 +33,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def model(stack: "Stack", tmp_path_factory: pytest.TempPathFactory) -> Monitored:
+def model(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Monitored:
     return make_monitored(stack.up("postgres", "mlflow"), parcels_spec("watched"), tmp_path_factory.mktemp("project"))
 
 

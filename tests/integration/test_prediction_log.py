@@ -4,9 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psycopg2
 import pytest
@@ -19,9 +17,7 @@ from support import programs
 from support.predictions import prediction_journals
 from support.predictions.prediction_journals import Writer, request_line
 from support.predictions.prediction_tables import assert_complete, assert_in_order, clear, query, write
-
-if TYPE_CHECKING:
-    from conftest import Stack
+from support.stacks.stack import Stack, StackFactory
 
 pytestmark = pytest.mark.integration
 
@@ -35,7 +31,7 @@ HOLDERS = """SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted
 
 
 @pytest.fixture(scope="module")
-def away(make_stack: "Callable[[], Stack]") -> "Stack":
+def away(make_stack: StackFactory) -> Stack:
     """A stack of its own, as its Postgres is stopped."""
     stack = make_stack()
     stack.up(NAME)
@@ -43,7 +39,7 @@ def away(make_stack: "Callable[[], Stack]") -> "Stack":
 
 
 @pytest.fixture
-def settings(away: "Stack") -> Settings:
+def settings(away: Stack) -> Settings:
     """The stack with nobody shipping and nothing shipped."""
     # A test that failed may have left Postgres stopped.
     settings = away.up("postgres")
@@ -60,7 +56,7 @@ def pid_of(settings: Settings) -> int:
 @pytest.mark.parametrize(
     ("n_kills", "away_seconds"), [(1, 2), pytest.param(3, 5, marks=pytest.mark.soak)], ids=["one kill", "three kills"]
 )
-def test_nothing_is_lost_or_doubled_whoever_dies(away: "Stack", settings: Settings, n_kills: int, away_seconds: int):
+def test_nothing_is_lost_or_doubled_whoever_dies(away: Stack, settings: Settings, n_kills: int, away_seconds: int):
     """Shippers and a writer are killed, Postgres is away for seconds, and the writers go on all the while."""
     away.up(NAME)
     root = settings.paths.predictions
@@ -127,7 +123,7 @@ def assert_log_tells(settings: Settings, n_before: int) -> None:
     assert wait_until(lambda: prediction_log.check(settings, 60.0) == "", seconds=30)
 
 
-def test_a_shipper_killed_at_any_instant_neither_loses_nor_doubles(away: "Stack", settings: Settings, tmp_path: Path):
+def test_a_shipper_killed_at_any_instant_neither_loses_nor_doubles(away: Stack, settings: Settings, tmp_path: Path):
     """Small segments and batches, so that kills also meet deletions; the shipper ships for milliseconds each time."""
     command = programs.command(prediction_journals, "ship", settings.state_url, tmp_path, 20, 7)
     said = subprocess.run(
@@ -137,7 +133,7 @@ def test_a_shipper_killed_at_any_instant_neither_loses_nor_doubles(away: "Stack"
     assert_complete(settings, "loop", int(said))
 
 
-def test_a_days_table_that_is_dropped_or_detached_is_there_again_and_no_line_is_lost(away: "Stack", settings: Settings):
+def test_a_days_table_that_is_dropped_or_detached_is_there_again_and_no_line_is_lost(away: Stack, settings: Settings):
     """The service knows the day's table from before: the first it hears is that a row finds no place."""
     root = settings.paths.predictions
     away.up(NAME)
@@ -153,7 +149,7 @@ def test_a_days_table_that_is_dropped_or_detached_is_there_again_and_no_line_is_
     assert list(root.rglob("*.rejected")) == []
 
 
-def test_it_ends_when_it_is_told_and_leaves_no_lock(away: "Stack", settings: Settings):
+def test_it_ends_when_it_is_told_and_leaves_no_lock(away: Stack, settings: Settings):
     process = subprocess.Popen([sys.executable, "-m", "perennial.stack.prediction_log"], env=away.environment)
     try:
         assert wait_until(lambda: query(settings, HOLDERS) != [], seconds=30)

@@ -1,10 +1,9 @@
 """How a shipper moves journals into a real Postgres: one at a time, in order, each line once, and what it cannot keep."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psycopg2
 import pytest
@@ -17,9 +16,7 @@ from perennial.stack.waiting import wait_until
 from perennial.steps.ship_predictions import Shipped, Shipper
 from support.predictions.prediction_journals import N_ROWS, request_line
 from support.predictions.prediction_tables import assert_complete, clear, query, ship_all, write
-
-if TYPE_CHECKING:
-    from conftest import Stack
+from support.stacks.stack import StackFactory
 
 pytestmark = pytest.mark.integration
 
@@ -27,7 +24,7 @@ AT = "2031-05-01T12:00:00+00:00"
 
 
 @pytest.fixture(scope="module")
-def postgres(make_stack: "Callable[[], Stack]") -> Settings:
+def postgres(make_stack: StackFactory) -> Settings:
     """A Postgres of its own, beside which nobody ships."""
     return make_stack().up("postgres")
 

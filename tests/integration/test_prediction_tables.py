@@ -1,10 +1,9 @@
 """What the prediction log's tables hold, how days come and go, and what the document says of them."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psycopg2
 import pytest
@@ -17,9 +16,7 @@ from perennial.steps.ship_predictions import Shipper
 from support.predictions.prediction_journals import N_ROWS, request_line
 from support.predictions.prediction_tables import clear, query, ship_all, write
 from support.stacks.projects import PROJECT
-
-if TYPE_CHECKING:
-    from conftest import Stack
+from support.stacks.stack import StackFactory
 
 pytestmark = pytest.mark.integration
 
@@ -30,7 +27,7 @@ AT = "2031-05-01T12:00:00+00:00"
 
 
 @pytest.fixture(scope="module")
-def postgres(make_stack: "Callable[[], Stack]") -> Settings:
+def postgres(make_stack: StackFactory) -> Settings:
     """A Postgres of its own, beside which nobody ships."""
     return make_stack().up("postgres")
 

@@ -2,7 +2,6 @@
 
 import socket
 import time
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,9 +11,7 @@ from perennial.adapters.registry import Registry
 from perennial.core.candidates import build_pipeline, fit, predict
 from perennial.core.frames import features_frame
 from perennial.errors import PermanentError, UnavailableError
-
-if TYPE_CHECKING:
-    from conftest import Stack
+from support.stacks.stack import Stack
 
 pytestmark = [
     pytest.mark.integration,
@@ -28,7 +25,7 @@ LABELS = np.array([n % 3 == 0 or n % 24 > 12 for n in range(200)], dtype=np.int8
 
 
 @pytest.fixture
-def url(stack: "Stack") -> str:
+def url(stack: Stack) -> str:
     return stack.up("mlflow").mlflow_tracking_url
 
 

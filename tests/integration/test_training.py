@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zlib import crc32
 
 import numpy as np
@@ -30,9 +29,7 @@ from perennial.steps.register import read_registered, register
 from perennial.steps.report_evidence import read_evaluation
 from perennial.steps.train import open_parent_run, train_candidate
 from perennial.steps.workspace import run_folder
-
-if TYPE_CHECKING:
-    from conftest import Stack
+from support.stacks.stack import Stack
 
 pytestmark = [
     pytest.mark.integration,
@@ -147,7 +144,7 @@ MakeLoop = Callable[..., Loop]
 
 
 @pytest.fixture
-def make_loop(stack: "Stack", tmp_path: Path, request: pytest.FixtureRequest) -> MakeLoop:
+def make_loop(stack: Stack, tmp_path: Path, request: pytest.FixtureRequest) -> MakeLoop:
     settings = stack.up("postgres", "mlflow")
 
     def make(**changes: object) -> Loop:
