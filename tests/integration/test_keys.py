@@ -7,7 +7,8 @@ import httpx
 import psycopg2
 import pytest
 
-from perennial.adapters import gateway, supervisor
+from perennial.adapters import supervisor
+from perennial.adapters.gateway import probing
 from perennial.config.settings import Settings
 from perennial.stack.waiting import wait_until
 from perennial.steps.keys import apply_keys
@@ -106,7 +107,7 @@ def test_who_has_no_key_cannot_lose_it(keys):
 
 
 def test_a_key_that_was_made_while_the_gateway_is_away_counts_when_it_is_back(settings, keys, monkeypatch):
-    monkeypatch.setattr(gateway.wait_until_taken, "__kwdefaults__", {"deadline_seconds": 0.5})
+    monkeypatch.setattr(probing, "WITHIN_SECONDS", 0.5)
     supervisor.stop_program(settings, "gateway")
     done = keys("create", "early")
     assert done.returncode == 3

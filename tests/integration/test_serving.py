@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from perennial.adapters import bentos, gateway, journal, supervisor
+from perennial.adapters.gateway import probing
 from perennial.adapters.registry import Registry
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
@@ -338,7 +339,7 @@ def test_without_a_gateway_nothing_is_promoted(settings, spec, monkeypatch):
     supervisor.stop_program(settings, "gateway")
     try:
         with monkeypatch.context() as patched:
-            patched.setattr(gateway.wait_until_taken, "__kwdefaults__", {"deadline_seconds": 0.5})
+            patched.setattr(probing, "WITHIN_SECONDS", 0.5)
             with pytest.raises(UnavailableError, match="perennial status"):
                 release.promote(spec, version, check, dag_run_id="run", settings=settings)
         assert state_of(settings, version) == "checked"
