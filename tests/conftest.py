@@ -22,7 +22,8 @@ os.environ.update(AIRFLOW_WAITS)
 # Threads of OpenMP that wait for each other sleep: by default they turn, which takes the cores from the other worker.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
-# The longest first: what begins last must not be long.
+# The longest first: what begins last must not be long. Before all else those groups whose files share a stack with Airflow.
+_FIRST = ("loop", "dags")
 _ORDER = ("integration", "processes", "bentos", "dags", "plugins", "unit")
 _TESTS = Path(__file__).parent
 
@@ -62,5 +63,4 @@ def _name_group(item: pytest.Item) -> None:
 
 def _rank(item: pytest.Item) -> tuple[bool, int]:
     group = item.get_closest_marker("xdist_group")
-    is_shared = bool(group and "/" not in str(group.args[0]))
-    return not is_shared, _ORDER.index(item.path.relative_to(_TESTS).parts[0])
+    return not (group and group.args[0] in _FIRST), _ORDER.index(item.path.relative_to(_TESTS).parts[0])
