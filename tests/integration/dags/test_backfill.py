@@ -67,7 +67,7 @@ def read_made(loop: Loop) -> dict[str, object]:
     """Everything that a backfill makes, by how much there is of it."""
     registry = Registry(loop.settings.mlflow_tracking_url)
     counts = {
-        table: query(loop, f"SELECT count(*) FROM {table}")[0][0]
+        table: query(loop, f"SELECT count(*) FROM {table} WHERE model = '{MODEL}'")[0][0]
         for table in ("decision", "release", "snapshot", "backfill_interval")
     }
     runs = registry.find_runs(MODEL, {"mode": "backfill"})
