@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from perennial.adapters import supervisor
 from perennial.config.settings import Settings
 from perennial.errors import ConfigurationError
 from perennial.steps.check import Check, check_models
@@ -43,6 +44,12 @@ def settings(warehouse, stack, project) -> Settings:
     return Settings.load(stack.environment | {"PERENNIAL_PROJECT": str(project)})
 
 
+@pytest.fixture
+def without_mlflow(warehouse: Settings) -> None:
+    """As others share the stack, MLflow may run."""
+    supervisor.stop_program(warehouse, "mlflow")
+
+
 def replace(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
@@ -53,7 +60,7 @@ def found(settings: Settings, status: str) -> list[Check]:
     return [check for check in check_models(settings) if check.status == status and check.model]
 
 
-def test_a_right_model_is_right_but_what_is_away_is_skipped(settings):
+def test_a_right_model_is_right_but_what_is_away_is_skipped(settings, without_mlflow):
     checks = list(check_models(settings))
     assert {(check.model, check.subject): check.status for check in checks} == {
         ("", "warehouse"): "ok",
@@ -159,7 +166,7 @@ def test_an_unknown_model_lists_the_others(settings):
         list(check_models(settings, models=["flight_dely"]))
 
 
-def test_the_example_holds_within_seconds(warehouse, stack):
+def test_the_example_holds_within_seconds(stack, without_mlflow):
     began = time.monotonic()
     done = perennial(stack, "check", "--json")
     assert time.monotonic() - began < 60
