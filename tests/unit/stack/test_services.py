@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from perennial.config.settings import Settings
-from perennial.stack.postgres import data_folder
+from perennial.stack import postgres
 from perennial.stack.secrets import create_secrets
 from perennial.stack.services import SERVICES, STEPS, with_needs
 from perennial.stack.supervision import program_of
@@ -44,11 +44,11 @@ _read: set[str] = set()
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_is_told_of_all_the_settings_that_its_process_is_made_of(tmp_path: Path, name):
+def test_a_service_is_told_of_all_the_settings_that_its_process_is_made_of(tmp_path: Path, monkeypatch, name):
+    # As whom Postgres can run is found out by trying.
+    monkeypatch.setattr(postgres, "unprivileged", lambda *_: ())
     settings = _Noting.model_validate(Settings.load({"PERENNIAL_VAR": str(tmp_path)}).model_dump())
     create_secrets(settings)
-    # Where Postgres runs as an unprivileged user, that is its folder's owner.
-    data_folder(settings).mkdir(parents=True)
     _read.clear()
     SERVICES[name].command(settings)
     SERVICES[name].environment(settings)

@@ -1,6 +1,7 @@
 import platform
 from hashlib import sha256
 
+from perennial.adapters import code
 from perennial.config.settings import Settings
 from perennial.contracts import Snapshot
 from perennial.steps.provenance import provenance_tags, run_tags
@@ -12,12 +13,13 @@ SNAPSHOT = Snapshot(
 )  # fmt: skip
 
 
-def test_data_code_and_environment_are_named(tmp_path):
+def test_data_code_and_environment_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(code, "read_commit", lambda _: "c0ffee")
     (tmp_path / "requirements.txt").write_text("numpy==2.0\n")
     settings = Settings.load().model_copy(update={"project": tmp_path, "threads_per_task": 3})
     tags = provenance_tags(small_spec(seed=7), small_run(), SNAPSHOT, settings=settings)
     assert (tags["snapshot_id"], tags["snapshot_digest"], tags["dvc_revision"], tags["sql_digest"]) == ("s", "d", "r", "q")
-    assert (tags["git_commit"], tags["query"]) == ("unknown", "parcels/training.sql")
+    assert (tags["git_commit"], tags["query"]) == ("c0ffee", "parcels/training.sql")
     assert (tags["threads"], tags["seed"], tags["python"]) == ("3", "7", platform.python_version())
     assert tags["lock_digest"] == sha256(b"numpy==2.0\n").hexdigest()
     assert platform.machine() in tags["machine"]
