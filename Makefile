@@ -19,7 +19,7 @@ export LD_LIBRARY_PATH := $(OPENMP)$(if $(LD_LIBRARY_PATH),:$(LD_LIBRARY_PATH))
 REPORTS := $(CURDIR)/.cache/reports
 WORKERS := -n 3 --dist loadgroup --no-loadscope-reorder
 PYTEST  := $(BIN)/pytest $(WORKERS) --durations=40
-# Some of the tests, or more options: make test ONLY="tests/unit/core -k bins"
+# Some of the tests, or more options: make test ONLY="tests/unit/core -k constant"
 ONLY    :=
 
 .DEFAULT_GOAL := help

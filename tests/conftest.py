@@ -41,7 +41,7 @@ def pytest_sessionfinish(exitstatus: int) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one file share a worker, and with it their fixtures; so do those of files that name a common group.
 
     First, as pytest-xdist reads the groups afterwards.
@@ -49,16 +49,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.path.relative_to(_TESTS).with_suffix("").as_posix()))
-        if getattr(config.option, "loadgroup", False):
-            _name_group(item)
     items.sort(key=_rank)
 
 
-def _name_group(item: pytest.Item) -> None:
-    """Put the group behind the id, by which workers get tests: pytest-xdist 3.8 does it where pytest 9.2 no longer looks."""
-    group = item.get_closest_marker("xdist_group")
-    if group and hasattr(item, "_id"):
-        item._id = type(item._id).parse(f"{item.nodeid}@{group.args[0]}")
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Put the group behind the id, by which workers get tests: pytest-xdist 3.8 does it where pytest 9.2 no longer looks.
+
+    Not before, as `--lf` chooses tests by their ids.
+    """
+    if getattr(session.config.option, "loadgroup", False):
+        for item in session.items:
+            group = item.get_closest_marker("xdist_group")
+            item._id = type(item._id).parse(f"{item.nodeid}@{group.args[0]}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Tell of a test under the id by which it can be run again."""
+    at = report.nodeid.rfind("@")
+    if _LEAD and at > report.nodeid.rfind("]"):
+        report.nodeid = report.nodeid[:at]
 
 
 def _rank(item: pytest.Item) -> tuple[bool, int]:
