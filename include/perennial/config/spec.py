@@ -250,6 +250,8 @@ class ModelSpec(Strict):
         for number, column in enumerate(self.gates.slices.columns):
             if column not in self.features:
                 raise fault_at(f"slice column {column!r} is not a feature", "gates", "slices", "columns", number)
+        if unknown := [name for name in self.monitoring.features if name not in self.features]:
+            raise fault_at(f"{unknown[0]!r} is not a feature", "monitoring", "features", unknown[0])
         if self.monitoring.source == "scores" and self.scoring is None:
             raise fault_at("the section `scoring` is missing, so there are no scores to watch", "monitoring", "source")
         if self.scoring and (taken_names := sorted(SCORE_COLUMNS & set(self.source.entity_key))):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from perennial.config.spec_schedule import Schedule
-from perennial.config.spec_values import Duration, Ratio, Strict, fault_at
+from perennial.config.spec_values import Column, Duration, Ratio, Strict, fault_at
 
 
 class Quality(Strict):
@@ -39,11 +39,23 @@ class Drift(Strict):
     importance_ratio: Ratio = Field(
         0.2, description="Least share of the champion's feature importance that must have drifted before the window is bad."
     )
-    unseen_ratio: Ratio = Field(0.05, description="Most values of a feature that are categories the reference never had.")
+    unseen_ratio: Ratio = Field(
+        0.05,
+        description="Most rows whose category the reference never had; more for a feature of less than the mean importance.",
+    )
     significance: Annotated[float, Field(gt=0, lt=0.5)] = Field(
         0.01,
         description="Chance of calling counts different that come of the same shares, over all features of a window together.",
     )
+
+
+class FeatureLimits(Strict):
+    """Limits of one feature, instead of those that `quality` and `drift` have for all; null: those."""
+
+    psi: float | None = Field(None, gt=0, description="As `drift.psi`.")
+    unseen_ratio: Ratio | None = Field(None, description="As `drift.unseen_ratio`, whatever its importance; 1: any.")
+    missing_rise: Ratio | None = Field(None, description="As `quality.missing_rise`; 1: any.")
+    out_of_range_ratio: Ratio | None = Field(None, description="As `quality.out_of_range_ratio`; 1: any.")
 
 
 class Performance(Strict):
@@ -97,6 +109,7 @@ class Monitoring(Strict):
     sample_rows: int = Field(20_000, ge=500, description="Most rows that are looked at; chosen by entity, the same each time.")
     quality: Quality = Quality()
     drift: Drift = Drift()
+    features: dict[Column, FeatureLimits] = Field({}, description="Limits of single features.")
     performance: Performance = Performance()
     service: Service = Service()
     persistence: Persistence = Persistence()

@@ -13,6 +13,8 @@ Column = pd.Series | NDArray[np.generic]
 # Least rows of the smaller sample that a bin should hold. Cochran, W. G. (1954), Some methods for strengthening the common
 # chi-square tests, Biometrics 10, 417-451.
 _LEAST_EXPECTED = 5.0
+# So many rows in a bin of which fewer than five were expected are no chance: one time in some millions.
+_SURELY_SEEN = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +95,14 @@ def _level_codes(reference: Column, current: Column) -> tuple[NDArray[np.intp], 
 
 
 def _pool(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Make one bin of the smallest ones: all that are too small, and further ones until it is large enough itself."""
-    expected = counts.sum(axis=0) / counts.sum() * counts.sum(axis=1).min()
+    """Make one bin of the smallest ones: all that are too small, and further ones until it is large enough itself.
+
+    A value that a large reference hardly has, and a small window often, is not too small to be seen.
+    """
+    sizes = counts.sum(axis=1, keepdims=True)
+    expected = counts.sum(axis=0) / counts.sum() * sizes.min()
+    seen = (counts / np.maximum(sizes, 1.0) * sizes.min()).max(axis=0)
+    expected = np.where(seen >= _SURELY_SEEN, seen, expected)
     order = np.argsort(expected, kind="stable")
     n_small = int((expected < _LEAST_EXPECTED).sum())
     if n_small == 0:

@@ -1,7 +1,7 @@
 """What differs between a window and its reference, how much it matters to the model, and whether it is too much."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -27,12 +27,14 @@ _Z_SHOWN = 1.96
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftLimits:
-    """The spec's `monitoring.drift`."""
+    """The spec's `monitoring.drift`; `psi_of` and `unseen_ratio_of` are the limits of single features."""
 
     psi: float
     importance_ratio: float
     unseen_ratio: float
     significance: float
+    psi_of: Mapping[str, float] = field(default_factory=dict)
+    unseen_ratio_of: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +69,8 @@ def judge_drift(
     Parameters
     ----------
     importances
-        By feature, as `importances.compute_importances` gives it; negative ones count as 0. All features count alike where
-        none is given or none is over 0.
+        By feature, as `importances.compute_importances` gives it; negative ones count as 0. Features without one, which were
+        constant, count as `normalise` says. All features count alike where none is given or none is over 0.
 
     Returns
     -------
@@ -79,11 +81,13 @@ def judge_drift(
       between windows of the reference's past where that is known and more. Breached at it or over it, where its p-value,
       corrected for all of them, is under `significance`: a feature that is named as drifted. Whether the window is bad, the
       first finding says.
-    - `unseen` per category feature: the share of values that the reference does not have. Breached over the limit, and no
-      accident.
+    - `unseen` per category feature: the share of the rows with a category that the reference does not have. Breached over the
+      limit, and statistically significant. A limit that is not the feature's own rises as its importance falls under the mean;
+      a feature without importance, or without a known one, has none.
     """
     names = [str(name) for name in reference.features]
-    shares = normalise(importances, names)
+    # One column of which nothing is known is told, and makes no alarm by itself.
+    shares = normalise(importances, names, most_unknown=limits.importance_ratio / 2)
     columns = {PREDICTION: (reference.scores, current.scores)} | {
         name: (reference.features[name], current.features[name]) for name in sorted(names, key=lambda name: -shares[name])
     }
@@ -91,15 +95,20 @@ def judge_drift(
     p_values = _adjust(distances)
     psis = []
     for name, psi in distances.items():
-        if past is None or psi.value is None or psi.value < limits.psi:
+        limit = limits.psi_of.get(name, limits.psi)
+        if past is None or psi.value is None or psi.value < limit:
             usual = 0.0
         elif name == PREDICTION:
             usual = usual_psi(past.scores, past.windows, n_rows=len(current.scores), n_reference=past.n_scored)
         else:
             usual = usual_psi(columns[name][0], past.windows, n_rows=len(current.scores))
         is_sure = p_values.get(name, 1.0) < limits.significance
-        psis.append(_judge_psi(name, psi, _Threshold(limit=limits.psi, usual=usual), is_sure=is_sure, share=shares.get(name)))
-    return (_judge_importance(psis, limits), *psis, *_judge_unseen(reference, current, limits, shares))
+        psis.append(_judge_psi(name, psi, _Threshold(limit=limit, usual=usual), is_sure=is_sure, share=shares.get(name)))
+    # What no importance is known of has none that could make a category matter.
+    known = {
+        name: share for name, share in shares.items() if not importances or name in importances or name in limits.unseen_ratio_of
+    }
+    return (_judge_importance(psis, limits), *psis, *_judge_unseen(reference, current, limits, known))
 
 
 def judge_target(
@@ -147,11 +156,15 @@ class _Threshold:
         if self.usual > self.limit:
             return f"PSI {psi:.3f}; up to {self.usual:.3f} is usual between windows of the reference"
         doubt = ", which may be chance" if psi >= self.limit and not is_sure else ""
-        return f"PSI {psi:.3f}, {'at least' if psi >= self.limit else 'under'} {self.limit:g}{doubt}"
+        return f"PSI {psi:.3f}, limit {self.limit:g}{doubt}"
 
 
-def normalise(importances: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
-    """Share of the importance that each feature has; they sum up to 1.
+def normalise(importances: Mapping[str, float], names: Sequence[str], *, most_unknown: float = 1.0) -> dict[str, float]:
+    """Share of the importance that each feature has; the known ones sum up to 1.
+
+    A feature that was constant has no known importance, and gets on top of them what one that matters has: the mean of the
+    known shares, weighted by themselves, and `most_unknown` at most. The plain mean is nearly nothing in a table where most
+    columns are of no use.
 
     Examples
     --------
@@ -159,10 +172,15 @@ def normalise(importances: Mapping[str, float], names: Sequence[str]) -> dict[st
     {'carrier': 0.75, 'distance': 0.25, 'weekday': 0.0}
     >>> normalise({}, ["carrier", "distance"])
     {'carrier': 0.5, 'distance': 0.5}
+    >>> normalise({"carrier": 0.03, "distance": 0.01}, ["carrier", "distance", "surcharge"])["surcharge"]
+    0.625
     """
-    weights = {name: max(0.0, importances.get(name, 0.0)) for name in names}
-    total = sum(weights.values())
-    return {name: weight / total if total else 1 / len(names) for name, weight in weights.items()}
+    known = {name: max(0.0, importances[name]) for name in names if name in importances}
+    if not (total := sum(known.values())):
+        return dict.fromkeys(names, 1 / len(names)) if names else {}
+    shares = {name: weight / total for name, weight in known.items()}
+    typical = min(most_unknown, sum(share**2 for share in shares.values()))
+    return {name: shares.get(name, typical) for name in names}
 
 
 def _adjust(distances: Mapping[str, Psi]) -> dict[str, float]:
@@ -194,15 +212,12 @@ def _judge_psi(name: str, psi: Psi, threshold: _Threshold, *, is_sure: bool, sha
 
 def _judge_importance(psis: Sequence[Finding], limits: DriftLimits) -> Finding:
     drifted = [each for each in psis if each.breached and each.importance is not None]
-    value, limit = sum(each.importance or 0.0 for each in drifted), limits.importance_ratio
+    value, limit = min(1.0, sum(each.importance or 0.0 for each in drifted)), limits.importance_ratio
     n_known = sum(each.value is not None and each.importance is not None for each in psis)
     # Shares of tenths do not add up exactly.
     is_breached = bool(drifted) and value >= limit - 1e-9
     names = f" ({', '.join(each.subject for each in drifted)})" if drifted else ""
-    reason = (
-        f"{len(drifted)} of {n_known} features drifted{names}, with {value:.1%} of the importance, "
-        f"{'at least' if is_breached else 'under'} {limit:.1%}"
-    )
+    reason = f"{len(drifted)} of {n_known} features drifted{names}, with {value:.1%} of the importance, limit {limit:.1%}"
     return Finding(aspect="drift", measure="importance", reason=reason, breached=is_breached, value=value, threshold=limit)
 
 
@@ -211,10 +226,26 @@ def _judge_unseen(reference: Sample, current: Sample, limits: DriftLimits, share
     # One-sided, for all of them together.
     z = float(norm.isf(limits.significance / max(1, len(categories))))
     pairs = {name: (reference.features[name], current.features[name]) for name in categories}
-    return [_judge_levels(name, *pair, limits=limits, z=z, share=shares[name]) for name, pair in pairs.items()]
+    mean = 1 / len(reference.features.columns)
+    return [
+        _judge_levels(name, *pair, limit=_unseen_limit(name, limits, shares[name], mean=mean), z=z, share=shares[name])
+        for name, pair in pairs.items()
+    ]
 
 
-def _judge_levels(name: str, reference: pd.Series, current: pd.Series, *, limits: DriftLimits, z: float, share: float) -> Finding:
+def _unseen_limit(name: str, limits: DriftLimits, share: float, *, mean: float) -> float | None:
+    """The feature's own limit; else the one for all, which rises as the feature's importance falls under the mean.
+
+    What rows of an unknown category lose is about their share times the feature's importance. None where no share of the rows
+    would be too much.
+    """
+    if (own := limits.unseen_ratio_of.get(name)) is not None:
+        return own
+    limit = limits.unseen_ratio * max(1.0, mean / share) if share > 0 else 1.0
+    return limit if limit < 1 else None
+
+
+def _judge_levels(name: str, reference: pd.Series, current: pd.Series, *, limit: float | None, z: float, share: float) -> Finding:
     """A reference misses some rare levels. About as large a share as its levels seen once.
 
     References
@@ -222,20 +253,14 @@ def _judge_levels(name: str, reference: pd.Series, current: pd.Series, *, limits
     Good, I. J. (1953), The population frequencies of species and the estimation of population parameters, Biometrika 40, 237-264.
     """
     levels, known = reference.value_counts(), current.dropna()
-    limit, n_levels = limits.unseen_ratio, len(levels)
-    if known.empty or not n_levels:
-        reason = f"{name} has no values to look for new categories in"
-        return Finding(aspect="drift", measure="unseen", subject=name, reason=reason, threshold=limit, importance=share)
+    finding = Finding(aspect="drift", measure="unseen", subject=name, reason="", threshold=limit, importance=share)
+    if known.empty or levels.empty:
+        return replace(finding, reason=f"{name} has no values to look for new categories in")
     unseen = known[~known.isin(levels.index)].value_counts()
-    n_unseen, by_chance = int(unseen.sum()), (int((levels == 1).sum()), int(levels.sum()))
-    value = n_unseen / len(known)
-    is_breached = value > limit and least_difference((n_unseen, len(known)), by_chance, z=z) > 0
+    n_unseen, n, by_chance = int(unseen.sum()), len(current), (int((levels == 1).sum()), len(reference))
+    value = n_unseen / n
+    is_breached = limit is not None and value > limit and least_difference((n_unseen, n), by_chance, z=z) > 0
     examples = f" ({', '.join(map(str, unseen.index[:3]))})" if n_unseen else ""
-    reason = (
-        f"{value:.1%} of {len(known)} values of {name} are categories that the reference does not have{examples}, "
-        f"{'more than' if value > limit else 'at most'} {limit:.1%}"
-    )
-    return Finding(
-        aspect="drift", measure="unseen", subject=name, reason=reason, breached=is_breached, value=value, threshold=limit,
-        reference=float(np.divide(*by_chance)), importance=share,
-    )  # fmt: skip
+    bound = f"limit {limit:.1%}" if limit is not None else f"no limit, as {name} has {share:.1%} of the importance"
+    reason = f"{value:.1%} of {n} rows have a category of {name} that the reference does not have{examples}, {bound}"
+    return replace(finding, reason=reason, value=value, breached=is_breached, reference=float(np.divide(*by_chance)))

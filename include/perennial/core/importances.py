@@ -7,6 +7,9 @@ from sklearn.pipeline import Pipeline
 from perennial.core.candidates import predict
 from perennial.core.metrics import SIGN, Labels, compute_metric
 
+# Least share of rows that must differ from the most frequent value.
+_LEAST_VARIED = 0.01
+
 
 def compute_importances(
     pipeline: Pipeline, frame: pd.DataFrame, labels: Labels, *, metric: str, seed: int, n_rows: int = 1000
@@ -17,7 +20,8 @@ def compute_importances(
 
     Returns
     -------
-    Empty where the metric is undefined on the rows drawn.
+    Features whose values differ on the rows drawn: of one that (nearly) never differs, shuffling tells nothing, and it is left
+    out. Empty where the metric is undefined on them.
 
     References
     ----------
@@ -30,8 +34,14 @@ def compute_importances(
         return {}
     order = RandomState(seed + 1).permutation(len(labels))
     importances = {}
-    for name in frame:
+    for name in [name for name in frame if not _is_constant(frame[name])]:
         column = pd.Series(frame[name].to_numpy()[order], dtype=frame[name].dtype)
         value = compute_metric(metric, labels, predict(pipeline, frame.assign(**{str(name): column})))
         importances[str(name)] = SIGN[metric] * (intact - (value or 0.0))
     return dict(sorted(importances.items(), key=lambda item: -item[1]))
+
+
+def _is_constant(column: pd.Series) -> bool:
+    """Whether nearly all rows have one value; missing is a value too."""
+    counts = column.value_counts(dropna=False)
+    return counts.empty or 1 - counts.iloc[0] / len(column) < _LEAST_VARIED

@@ -23,13 +23,15 @@ _MOST_STRETCHES = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QualityLimits:
-    """The spec's `monitoring.quality`."""
+    """The spec's `monitoring.quality`; `missing_rise_of` and `out_of_range_ratio_of` are the limits of single features."""
 
     missing_rise: float
     out_of_range_ratio: float
     duplicate_ratio: float
     volume_band: tuple[float, float]
     freshness: timedelta | None
+    missing_rise_of: Mapping[str, float] = field(default_factory=dict)
+    out_of_range_ratio_of: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,13 +79,17 @@ def judge_quality(reference: pd.DataFrame, current: pd.DataFrame, intake: Intake
     # One-sided, for all features together.
     z = float(norm.isf(_SIGNIFICANCE / max(1, len(names))))
     pairs = {name: (reference[name], current[name]) for name in names}
+    range_limits = {name: limits.out_of_range_ratio_of.get(name, limits.out_of_range_ratio) for name in names}
     return (
         _judge_volume(intake, limits.volume_band),
         *([_judge_freshness(intake, limits.freshness)] if limits.freshness is not None else []),
         _judge_duplicates(intake, limits.duplicate_ratio),
-        *(_judge_missing(name, *pair, most=limits.missing_rise, z=z) for name, pair in pairs.items()),
         *(
-            _judge_range(name, *(_known(each) for each in pair), limit=limits.out_of_range_ratio, z=z)
+            _judge_missing(name, *pair, most=limits.missing_rise_of.get(name, limits.missing_rise), z=z)
+            for name, pair in pairs.items()
+        ),
+        *(
+            _judge_range(name, *(_known(each) for each in pair), limit=range_limits[name], z=z)
             for name, pair in pairs.items()
             if all(is_numeric(each) and each.dtype.kind != "b" for each in pair)
         ),

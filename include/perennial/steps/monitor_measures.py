@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from perennial.config.spec import ModelSpec
 from perennial.contracts.monitoring import Diagnosis, Finding, Verdict, Window
@@ -71,6 +71,8 @@ def measure_quality(
         duplicate_ratio=quality.duplicate_ratio,
         volume_band=quality.volume_band,
         freshness=quality.freshness,
+        missing_rise_of=_limits_of(spec, "missing_rise"),
+        out_of_range_ratio_of=_limits_of(spec, "out_of_range_ratio"),
     )
     return judge_quality(compared.reference.sample.features, compared.current.features, intake, limits)
 
@@ -204,4 +206,12 @@ def _drift_limits(spec: ModelSpec) -> "DriftLimits":
         importance_ratio=drift.importance_ratio,
         unseen_ratio=drift.unseen_ratio,
         significance=drift.significance,
+        psi_of=_limits_of(spec, "psi"),
+        unseen_ratio_of=_limits_of(spec, "unseen_ratio"),
     )
+
+
+def _limits_of(spec: ModelSpec, name: Literal["psi", "unseen_ratio", "missing_rise", "out_of_range_ratio"]) -> dict[str, float]:
+    """The features that have a limit of their own."""
+    limits = {feature: getattr(each, name) for feature, each in spec.monitoring.features.items()}
+    return {feature: limit for feature, limit in limits.items() if limit is not None}

@@ -103,7 +103,8 @@ def read_holdout(spec: ModelSpec, version: Version, *, settings: Settings) -> Ho
     from perennial.core.samples import Scored
 
     folder = _kept_folder(version, settings)
-    scores, importances = folder / "holdout.parquet", folder / f"importances-{spec.metric}.json"
+    # Those named `importances-…` by earlier releases have 0 for features that were constant.
+    scores, importances = folder / "holdout.parquet", folder / f"permutation-{spec.metric}.json"
     reference = folder / f"reference-{spec.monitoring.sample_rows}.parquet"
     if not (scores.exists() and reference.exists() and importances.exists()):
         _score_holdout(spec, version, scores, importances, reference, settings=settings)

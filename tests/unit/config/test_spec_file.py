@@ -84,6 +84,10 @@ def test_the_example_is_right() -> None:
             "training.holdout (36 hours) must be longer than label.delay",
         ),
         ("columns: [carrier]", "columns: [carier]", "gates.slices.columns.0", "slice column 'carier' is not a feature"),
+        (
+            "seed: 2013", "monitoring: {features: {carier: {psi: 0.3}}}", "monitoring.features.carier",
+            "'carier' is not a feature",
+        ),
         ("table: scores.flight_delay", "table: scores", "scoring.table", "found 'scores', expected schema.table"),
         ("table: scores.flight_delay", "table: scores.Late-1", "scoring.table", "found 'scores.Late-1', expected schema.table"),
         (

@@ -133,6 +133,14 @@ def test_importances_name_what_matters_and_not_the_noise() -> None:
     assert found["carrier"] > 0.05 > abs(found["noise"])
 
 
+def test_of_a_constant_column_no_importance_is_known() -> None:
+    (before, labels), (after, true) = TRAINING, TESTING
+    pipeline = fit(build_pipeline("prior", features=FEATURES, params={}, seed=1), before, labels)
+    hardly = (np.arange(500) < 4).astype(float)
+    found = compute_importances(pipeline, after.assign(wind=np.nan, is_full=hardly), true, metric="brier", seed=1)
+    assert set(found) == set(FEATURES) - {"wind", "is_full"}
+
+
 def test_importances_are_empty_where_the_metric_is_undefined() -> None:
     pipeline = fit(build_pipeline("prior", features=FEATURES, params={}, seed=1), *TRAINING)
     assert compute_importances(pipeline, TESTING[0], np.zeros(500, dtype=np.int8), metric="roc_auc", seed=1) == {}

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,15 +27,21 @@ def sample(n: int = 2000, *, seed: int = 0, **changed: np.ndarray) -> Sample:
 REFERENCE = sample(seed=1)
 
 
-def judge(current: Sample, *, reference: Sample = REFERENCE) -> dict[tuple[str, str], Finding]:
-    found = judge_drift(reference, current, LIMITS, importances=IMPORTANCES)
+def judge(
+    current: Sample,
+    *,
+    reference: Sample = REFERENCE,
+    limits: DriftLimits = LIMITS,
+    importances: dict[str, float] = IMPORTANCES,
+) -> dict[tuple[str, str], Finding]:
+    found = judge_drift(reference, current, limits, importances=importances)
     return {(each.measure, each.subject): each for each in found}
 
 
 def test_nothing_is_breached_where_nothing_changed() -> None:
     found = judge(sample(seed=2))
     assert not [each for each in found.values() if each.breached or each.blocks]
-    assert found["importance", ""].reason == "0 of 4 features drifted, with 0.0% of the importance, under 20.0%"
+    assert found["importance", ""].reason == "0 of 4 features drifted, with 0.0% of the importance, limit 20.0%"
     assert list(found) == [
         ("importance", ""), ("psi", "prediction"), ("psi", "distance"), ("psi", "carrier"), ("psi", "wind"), ("psi", "weekday"),
         ("unseen", "carrier"),
@@ -46,7 +54,7 @@ def test_a_feature_that_matters_makes_the_window_drift() -> None:
     assert feature.breached and feature.importance == pytest.approx(0.6)
     assert feature.reason.startswith("distance has drifted: PSI 0.5")
     assert (whole.breached, whole.value, whole.threshold) == (True, pytest.approx(0.6), 0.2)
-    assert whole.reason == "1 of 4 features drifted (distance), with 60.0% of the importance, at least 20.0%"
+    assert whole.reason == "1 of 4 features drifted (distance), with 60.0% of the importance, limit 20.0%"
 
 
 def test_features_that_hardly_matter_are_named_and_no_more() -> None:
@@ -84,6 +92,50 @@ def test_rare_levels_that_a_small_reference_misses_are_no_news() -> None:
     found = judge(sample(500, carrier=after), reference=sample(500, carrier=before))["unseen", "carrier"]
     assert found.value is not None and found.value > 0.7
     assert not found.breached
+
+
+def numbers(prefix: str, n_known: int, n: int = 900) -> np.ndarray:
+    """An id that most rows do not have."""
+    return np.array([f"{prefix}{each}" for each in range(n_known)] + [None] * (n - n_known), dtype=object)
+
+
+@pytest.mark.parametrize(("importance", "breached"), [(0.0, False), (0.002, False), (0.03, True)])
+def test_new_categories_count_over_all_rows_and_by_importance(importance: float, breached: bool) -> None:
+    importances = {**IMPORTANCES, "carrier": importance}
+    before, after = sample(900, seed=1, carrier=numbers("A", 54)), sample(900, seed=2, carrier=numbers("B", 54))
+    finding = judge(after, reference=before, importances=importances)["unseen", "carrier"]
+    assert finding.value == 0.06 and not finding.breached, "54 levels that were seen once let expect as many new ones"
+    before = sample(900, seed=1, carrier=np.array(["A"] * 54 + [None] * 846, dtype=object))
+    finding = judge(after, reference=before, importances=importances)["unseen", "carrier"]
+    assert (finding.value, finding.breached) == (0.06, breached)
+    assert (finding.threshold is None) is (importance == 0.0)
+
+
+def test_a_feature_may_have_limits_of_its_own() -> None:
+    moved = sample(seed=2, distance=np.random.default_rng(3).normal(1200, 300, 2000), carrier=carriers(110))
+    strict = replace(LIMITS, psi_of={"distance": 0.9}, unseen_ratio_of={"carrier": 0.06})
+    assert {key for key, each in judge(moved).items() if each.breached} == {
+        ("importance", ""), ("psi", "distance"), ("psi", "carrier"), ("unseen", "carrier"),
+    }  # fmt: skip
+    assert {key for key, each in judge(moved, limits=strict).items() if each.breached} == {("importance", ""), ("psi", "carrier")}
+    found = judge(moved, limits=replace(LIMITS, unseen_ratio_of={"carrier": 0.05}), importances={"distance": 1.0, "carrier": 0.0})
+    assert found["unseen", "carrier"].breached, "a limit of its own counts whatever the importance"
+
+
+def test_columns_that_were_constant_while_the_model_learned_count_as_one_that_matters() -> None:
+    names = [f"c{number}" for number in range(20)]
+    importances = {name: 1 / (number + 1) for number, name in enumerate(names)}
+    generator = np.random.default_rng(5)
+    noise = {name: generator.normal(size=2000) for name in names}
+    constants = {name: np.zeros(2000) for name in ("x", "y", "z")}
+    alive = {name: generator.normal(size=2000) for name in constants}
+    before = sample(seed=1, **noise, **constants)
+    for known in (importances, {"c0": 1.0, "c1": 0.0}):
+        now = sample(seed=1, **noise, **(constants | {"x": alive["x"]}))
+        assert not judge(now, reference=before, importances=known)["importance", ""].breached
+        found = judge(sample(seed=1, **noise, **alive), reference=before, importances=known)
+        assert found["importance", ""].breached
+        assert found["psi", "x"].importance == found["psi", "y"].importance == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("n_missing", [2000, 1999])

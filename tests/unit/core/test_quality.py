@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -62,6 +63,13 @@ def test_missing_values(name: str, share: float, breached: bool) -> None:
     found = judge(with_missing(name, share))
     assert found["missing", name].value == pytest.approx(share, abs=0.005)
     assert breaches(found) == ([("missing", name)] if breached else [])
+
+
+def test_a_feature_may_have_limits_of_its_own() -> None:
+    limits = replace(LIMITS, missing_rise_of={"distance": 0.3}, out_of_range_ratio_of={"temperature": 0.2})
+    broken = with_missing("distance", 0.2).assign(temperature=lambda frame: frame["temperature"].where(frame.index % 10 > 0, 900))
+    assert breaches(judge(broken)) == [("missing", "distance"), ("out_of_range", "temperature")]
+    assert breaches(judge(broken, limits=limits)) == []
 
 
 def test_the_reason_says_how_many_and_against_what() -> None:
