@@ -13,9 +13,9 @@ Lines = Mapping[str, Sequence[float | None]]
 _STYLES: Mapping[str, Mapping[str, object]] = {
     "live": {"color": "#0072b2", "linestyle": "-", "linewidth": 2.2, "marker": "o", "zorder": 3},
     "frozen": {"color": "#d55e00", "linestyle": "--", "linewidth": 1.8, "marker": "s", "zorder": 2},
-    "bound": {"color": "#8a8f98", "linestyle": ":", "linewidth": 1.8, "marker": "^", "zorder": 1},
+    "retrained": {"color": "#8a8f98", "linestyle": ":", "linewidth": 1.8, "marker": "^", "zorder": 1},
 }
-_NAMES = {"live": "live champion", "frozen": "first champion, frozen", "bound": "retrained every month (bound)"}
+_NAMES = {"live": "live champion", "frozen": "first champion, frozen", "retrained": "retrained at every step"}
 _PANEL_INCHES = (7.6, 2.7)
 _DOTS_PER_INCH = 160
 
@@ -28,7 +28,7 @@ def draw_replay(months: Sequence[str], panels: Mapping[str, Lines], *, promoted:
     months
         Their names, in order.
     panels
-        By title: one value a month for each of `live`, `frozen` and `bound`; None leaves a gap.
+        By title: one value a month for each of `live`, `frozen` and `retrained`; None leaves a gap.
     promoted
         Per month the versions that became champion at the end of one of its steps, in words; empty for none.
 

@@ -1,6 +1,6 @@
 """`perennial replay`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from perennial.config.settings import Settings
     from perennial.contracts.replay import Replay, ReplayStep
@@ -16,7 +17,14 @@ if TYPE_CHECKING:
 
 _DATES = ["%Y-%m-%d"]
 # Of the table, where a name is too long for its column.
-_HEADINGS = {"Alarms": "Al- arms", "Not judged": "Not jud- ged", "Retrainings": "Re- trained", "Champions": "Cham- pions"}
+_HEADINGS = {
+    "ROC AUC retrained": "ROC AUC re- trai- ned",
+    "Brier retrained": "Brier re- trai- ned",
+    "Alarms": "Al- arms",
+    "Not judged": "Not jud- ged",
+    "Retrainings": "Re- trained",
+    "Champions": "Cham- pions",
+}
 
 
 def run(
@@ -105,18 +113,24 @@ def _bar(console: "Console") -> Iterator["Progress"]:
 
 
 def _print(replay: "Replay", console: "Console") -> None:
-    from rich.table import Table
+    from perennial.steps.replay_report import COLUMNS, VERSION_COLUMNS, month_cells, summarize, version_cells
 
-    from perennial.steps.replay_report import COLUMNS, month_cells, summarize
-
-    # 80 columns have room for all of it, if each heading has a line per word.
-    table = Table(box=None, pad_edge=False, collapse_padding=True)
-    for number, name in enumerate(COLUMNS):
-        heading = _HEADINGS.get(name, name).replace(" ", "\n")
-        table.add_column(heading, justify="right" if number else "left", no_wrap=number < len(COLUMNS) - 1)
-    for cells in month_cells(replay):
-        table.add_row(*cells)
-    console.print()
-    console.print(table)
+    for columns, rows in ((COLUMNS, month_cells(replay)), (VERSION_COLUMNS, version_cells(replay))):
+        if rows:
+            console.print()
+            console.print(_build_table(columns, rows))
     for sentence in summarize(replay):
         console.print(sentence, soft_wrap=True)
+
+
+def _build_table(columns: "Sequence[str]", rows: "Sequence[Sequence[str]]") -> "Table":
+    """80 columns have room for all of it, if each heading has a line per word."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
+    for number, name in enumerate(columns):
+        heading = _HEADINGS.get(name, name).replace(" ", "\n")
+        table.add_column(heading, justify="right" if number else "left", no_wrap=number < len(columns) - 1)
+    for cells in rows:
+        table.add_row(*cells)
+    return table

@@ -50,12 +50,23 @@ class ReplayStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VersionFigures:
+    """The part of a month that one version answered: its own metrics, and the frozen champion's on the same rows."""
+
+    model_version: int
+    n_labelled: int
+    live: Mapping[str, float]
+    frozen: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayMonth:
     """A calendar month's part of the period. Metrics by name, on the same rows: those with a label and a live prediction.
 
-    `frozen` is the champion that served as the replay began, `live` what callers were answered, `bound` the frozen champion's
-    pipeline fitted anew on all that was known when the month began. A metric that is undefined is absent. `versions` answered
-    rows of the month; alarms, windows that were not judged, retrainings and promoted versions are of the steps that ended in it.
+    `frozen` is the champion that served as the replay began, `live` what clients were answered, `retrained` the frozen champion's
+    pipeline fitted again as each step began, on all that was known then. A metric that is undefined is absent. `versions`
+    answered rows of the month; alarms, windows that were not judged, retrainings and promoted versions are of the steps that
+    ended in it.
     """
 
     interval: Interval
@@ -64,7 +75,8 @@ class ReplayMonth:
     versions: tuple[int, ...] = ()
     frozen: Mapping[str, float] = field(default_factory=dict)
     live: Mapping[str, float] = field(default_factory=dict)
-    bound: Mapping[str, float] = field(default_factory=dict)
+    retrained: Mapping[str, float] = field(default_factory=dict)
+    by_version: tuple[VersionFigures, ...] = ()
     n_alarms: int = 0
     n_unjudged: int = 0
     n_retrainings: int = 0

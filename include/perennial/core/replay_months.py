@@ -1,4 +1,4 @@
-"""The months of a replay: how the frozen, the live and the monthly retrained model did on the same rows, and what happened."""
+"""The months of a replay: how the frozen, the live and the retrained model did on the same rows, and what happened."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.contracts.monitoring import BREACHES, UNJUDGED
-from perennial.contracts.replay import Interval, Replay, ReplayMonth, ReplayStep
+from perennial.contracts.replay import Interval, Replay, ReplayMonth, ReplayStep, VersionFigures
 from perennial.core.metrics import SIGN, Labels, Scores, compute_metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonthRows:
-    """A month's rows that have a label and were answered live, all of shape (n,). `n_rows` counts those without a label too."""
+    """A month's rows that have a label and were answered live, all of shape (n,). `n_rows` counts those without a label too.
+
+    Scores with NaN, of models that could not be trained, are not measured.
+    """
 
     interval: Interval
     n_rows: int
@@ -25,18 +28,29 @@ class MonthRows:
 def build_month(rows: MonthRows, steps: Sequence[ReplayStep]) -> ReplayMonth:
     """Measure a month. A step belongs to the month it ends in: one that ends as the next month begins, to the one before."""
     own = [step for step in steps if rows.interval.start < step.interval.end <= rows.interval.end]
-    figures = {name: compute_metrics(rows.labels, scores) for name, scores in rows.scores.items()}
+    figures = {name: _measure(rows.labels, scores) for name, scores in rows.scores.items()}
     return ReplayMonth(
         interval=rows.interval,
         n_rows=rows.n_rows,
         n_labelled=len(rows.labels),
         versions=tuple(int(version) for version in np.unique(rows.versions)),
         **figures,
+        by_version=tuple(_measure_version(rows, int(version)) for version in np.unique(rows.versions)),
         n_alarms=sum(step.verdict in BREACHES for step in own),
         n_unjudged=sum(step.verdict in UNJUDGED for step in own),
         n_retrainings=sum(bool(step.retraining) for step in own),
         promoted=tuple(step.model_version for step in own if step.release == "promoted"),
     )
+
+
+def _measure(labels: Labels, scores: Scores) -> Mapping[str, float]:
+    return {} if np.isnan(scores).any() else compute_metrics(labels, scores)
+
+
+def _measure_version(rows: MonthRows, version: int) -> VersionFigures:
+    is_own = rows.versions == version
+    own = {name: _measure(rows.labels[is_own], rows.scores[name][is_own]) for name in ("live", "frozen")}
+    return VersionFigures(model_version=version, n_labelled=int(is_own.sum()), live=own["live"], frozen=own["frozen"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

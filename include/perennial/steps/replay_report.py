@@ -4,7 +4,7 @@ import base64
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from perennial.config.settings import Settings
 from perennial.contracts.monitoring import BREACHES, UNJUDGED
 from perennial.contracts.replay import Interval, Replay, ReplayMonth, ReplayStep
 
-_WHO = ("frozen", "live", "bound")
+_WHO = ("frozen", "live", "retrained")
 _METRICS = {"roc_auc": "ROC AUC", "brier": "Brier"}
 COLUMNS = (
     "Month", "Rows", *(f"{title} {who}" for title in _METRICS.values() for who in _WHO), "Alarms", "Not judged",
@@ -23,8 +23,13 @@ COLUMNS = (
 )  # fmt: skip
 NOTE = (
     "All models are measured on the same rows, once their labels are mature. Frozen: the champion that served as the replay "
-    "began. Live: what callers were answered. Bound: the frozen champion's pipeline fitted anew on every label known when the "
-    "month began, which nobody judged; it is a bound, no way to run a model."
+    "began. Live: what clients were answered. Retrained: the frozen champion's pipeline fitted again as each step began, on "
+    "every label known then, which no gate could compare."
+)
+VERSION_COLUMNS = ("Month", "Version", "Rows", *(f"{title} {who}" for title in _METRICS.values() for who in ("live", "frozen")))
+VERSION_NOTE = (
+    "Months that several versions answered, apart: the scores of two models pooled rank worse than those of either. Frozen is on "
+    "the same rows."
 )
 
 
@@ -37,6 +42,7 @@ def write_report(replay: Replay, *, settings: Settings) -> Path:
     (folder / "replay.json").write_text(to_json(replay))
     (folder / "months.csv").write_text(to_csv(replay))
     (folder / "months.md").write_text(to_markdown(replay))
+    (folder / "versions.csv").write_text(to_version_csv(replay))
     page = folder / "replay.html"
     page.write_text(render("replay.html", _view(replay, picture)))
     return page
@@ -69,9 +75,43 @@ def to_csv(replay: Replay) -> str:
 
 
 def to_markdown(replay: Replay) -> str:
-    """The table for people."""
-    lines = [COLUMNS, ["---", *["---:"] * (len(COLUMNS) - 1)], *month_cells(replay)]
+    """The tables for people: months, and those of several versions apart."""
+    tables = [_to_table(COLUMNS, month_cells(replay))]
+    if cells := version_cells(replay):
+        tables.append(_to_table(VERSION_COLUMNS, cells))
+    return "\n".join(tables)
+
+
+def _to_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *cells]
     return "".join(f"| {' | '.join(escape_cell(cell) for cell in line)} |\n" for line in lines)
+
+
+def to_version_csv(replay: Replay) -> str:
+    """A line for each version of each month, figures in full."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([name.lower().replace(" ", "_") for name in VERSION_COLUMNS])
+    for month in replay.months:
+        for each in month.by_version:
+            figures = [side.get(metric, "") for metric in _METRICS for side in (each.live, each.frozen)]
+            writer.writerow([_name(month.interval), each.model_version, each.n_labelled, *figures])
+    return text.getvalue()
+
+
+def version_cells(replay: Replay) -> list[list[str]]:
+    """A row of `VERSION_COLUMNS` for each version of the months that several answered, as text."""
+    return [
+        [
+            _name(month.interval),
+            f"v{each.model_version}",
+            format_count(each.n_labelled),
+            *(_four_digits(side.get(metric)) for metric in _METRICS for side in (each.live, each.frozen)),
+        ]
+        for month in replay.months
+        if len(month.by_version) > 1
+        for each in month.by_version
+    ]
 
 
 def month_cells(replay: Replay) -> list[list[str]]:
@@ -146,9 +186,12 @@ def _view(replay: Replay, picture: bytes) -> Mapping[str, object]:
         "note": NOTE,
         "columns": COLUMNS,
         "months": month_cells(replay),
+        "version_note": VERSION_NOTE,
+        "version_columns": VERSION_COLUMNS,
+        "versions": version_cells(replay),
         "steps": [_step_view(step) for step in replay.steps],
         "picture": base64.b64encode(picture).decode(),
-        "alt": f"{' and '.join(_METRICS.values())} of the live, the frozen and the monthly retrained model by month",
+        "alt": f"{' and '.join(_METRICS.values())} of the live, the frozen and the retrained model by month",
     }
 
 
@@ -179,7 +222,7 @@ def _draw(replay: Replay) -> bytes:
 
 
 def _figure(month: ReplayMonth, who: str, metric: str) -> float | None:
-    figures: Mapping[str, float] = {"frozen": month.frozen, "live": month.live, "bound": month.bound}[who]
+    figures: Mapping[str, float] = {"frozen": month.frozen, "live": month.live, "retrained": month.retrained}[who]
     return figures.get(metric)
 
 

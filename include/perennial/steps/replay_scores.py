@@ -1,6 +1,7 @@
-"""Score a replayed period once its labels are mature: the frozen champion, the live answers, a model retrained monthly."""
+"""Score a replayed period once its labels are mature: the frozen champion, the live answers, a model retrained at each step."""
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,7 @@ from perennial.steps.champion_model import ChampionModel, read_version_model
 from perennial.steps.clean import clean
 from perennial.steps.extract import extract
 from perennial.steps.features import build_features
+from perennial.steps.workspace import run_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +34,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scored:
-    """The period's rows that callers were answered, each with its label where it has one, and the frozen champion's pipeline."""
+    """The period's rows that clients were answered, each with its label where it has one, and the frozen champion's pipeline."""
 
     frame: "pd.DataFrame"
     frozen: ChampionModel
@@ -62,9 +64,9 @@ def score_months(
     """
     tell("the frozen champion")
     scored = _score(spec, replayed, frozen_version=frozen_version, settings=settings)
+    retrained = _score_retrained(spec, scored, [step.interval for step in steps], settings=settings, tell=tell)
     for month in months:
-        tell(f"a model retrained for {month.start:%Y-%m}")
-        yield _measure(spec, scored, month, steps, settings=settings)
+        yield _measure(spec, scored, retrained, month, steps)
 
 
 def _score(spec: ModelSpec, replayed: Replayed, *, frozen_version: int, settings: Settings) -> _Scored:
@@ -86,22 +88,36 @@ def _score(spec: ModelSpec, replayed: Replayed, *, frozen_version: int, settings
     return _Scored(frame=frame, frozen=frozen, pipeline=frozen.load(registry=registry))
 
 
-def _measure(
-    spec: ModelSpec, scored: _Scored, month: Interval, steps: Sequence[ReplayStep], *, settings: Settings
-) -> ReplayMonth:
+def _score_retrained(
+    spec: ModelSpec, scored: _Scored, intervals: Sequence[Interval], *, settings: Settings, tell: Tell
+) -> "Scores":
+    """What a model trained as each step began gives the step's rows; NaN where none could be trained, or no label is known."""
+    import numpy as np
+
+    scores = np.full(len(scored.frame), np.nan)
+    times, is_labelled = scored.frame[spec.source.event_time], scored.frame[spec.label.column].notna()
+    for interval in intervals:
+        tell(f"a model retrained for {interval.start:%Y-%m-%d}")
+        is_own = ((times >= interval.start) & (times < interval.end) & is_labelled).to_numpy(dtype=bool)
+        pipeline = _fit_anew(spec, scored, as_of=interval.start, settings=settings) if is_own.any() else None
+        if pipeline is not None:
+            scores[is_own] = _predict(pipeline, scored.frozen, scored.frame[is_own])
+    return scores
+
+
+def _measure(spec: ModelSpec, scored: _Scored, retrained: "Scores", month: Interval, steps: Sequence[ReplayStep]) -> ReplayMonth:
     from perennial.core.replay_months import MonthRows, build_month
 
     times = scored.frame[spec.source.event_time]
-    rows = scored.frame[(times >= month.start) & (times < month.end)]
-    labelled = rows[rows[spec.label.column].notna()]
-    scores = {"live": labelled["prediction"].to_numpy(dtype="float64")}
+    is_own = (times >= month.start) & (times < month.end)
+    is_labelled = (is_own & scored.frame[spec.label.column].notna()).to_numpy(dtype=bool)
+    labelled = scored.frame[is_labelled]
+    scores = {"live": labelled["prediction"].to_numpy(dtype="float64"), "retrained": retrained[is_labelled]}
     if len(labelled):
         scores["frozen"] = _predict(scored.pipeline, scored.frozen, labelled)
-        bound = _fit_bound(spec, scored, as_of=month.start, settings=settings)
-        scores |= {} if bound is None else {"bound": _predict(bound, scored.frozen, labelled)}
     month_rows = MonthRows(
         interval=month,
-        n_rows=len(rows),
+        n_rows=int(is_own.sum()),
         labels=labelled[spec.label.column].to_numpy().astype("int8"),
         versions=labelled["model_version"].to_numpy(dtype="int64"),
         scores=scores,
@@ -116,9 +132,9 @@ def _predict(pipeline: Any, model: ChampionModel, rows: "pd.DataFrame") -> "Scor
     return predict(pipeline, features_frame(rows, model.features))
 
 
-def _fit_bound(spec: ModelSpec, scored: _Scored, *, as_of: datetime, settings: Settings) -> Any:
+def _fit_anew(spec: ModelSpec, scored: _Scored, *, as_of: datetime, settings: Settings) -> Any:
     """The frozen champion's pipeline with its parameters, fitted on all labels of the window that were mature then, the
-    holdout's too: nobody could judge it before it serves. None where the data allow no training."""
+    holdout's too: no gate could compare it before it serves. None where the data allow no training."""
     import pandas as pd
     from sklearn.base import clone
 
@@ -126,12 +142,14 @@ def _fit_bound(spec: ModelSpec, scored: _Scored, *, as_of: datetime, settings: S
     from perennial.core.frames import features_frame
 
     start, _ = spec.window_at(as_of)
-    run = Run(model=spec.model, dag_id="replay", dag_run_id=f"replay-bound-{as_of:%Y%m%d}", as_of=as_of, start=start)
+    run = Run(model=spec.model, dag_id="replay", dag_run_id=f"replay-retrained-{as_of:%Y%m%dT%H%M}", as_of=as_of, start=start)
     try:
         cleaned = clean(spec, run, extract(spec, run, settings=settings), settings=settings)
         frame = pd.read_parquet(build_features(spec, run, cleaned, settings=settings).path)
     except (DataFault, ImmatureLabels) as error:
         _logger.warning("no model can be trained as of %s: %s", as_of, error.what)
         return None
+    finally:
+        shutil.rmtree(run_folder(settings, run))
     labels = frame[spec.label.column].to_numpy().astype("int8")
     return fit(clone(scored.pipeline), features_frame(frame, scored.frozen.features), labels)

@@ -178,7 +178,7 @@ def test_a_replayed_period_is_monitored_step_by_step_and_sent_once(stack: Stack,
     assert april["n_labelled"] > 1_500
     if april["versions"] == [before.model_version]:
         assert april["live"]["roc_auc"] == pytest.approx(april["frozen"]["roc_auc"])
-    assert april["bound"]["roc_auc"] > 0.6
+    assert april["retrained"]["roc_auc"] > 0.6
     folder = loop.settings.paths.reports / "replays" / MODEL / "2013-04-02__2013-04-04"
     assert {"replay.html", "replay.png", "months.md"} <= {path.name for path in folder.iterdir()}
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from perennial.contracts.replay import Interval, Replay, ReplayMonth, ReplayStep, Sent
+from perennial.contracts.replay import Interval, Replay, ReplayMonth, ReplayStep, Sent, VersionFigures
 
 MAY = datetime(2013, 5, 1, tzinfo=UTC)
 APRIL = Interval(start=datetime(2013, 4, 1, tzinfo=UTC), end=MAY)
@@ -37,11 +37,16 @@ REPLAY = Replay(
     months=(
         ReplayMonth(
             interval=APRIL, n_rows=900, n_labelled=880, versions=(1,),
-            frozen=figures(0.72), live=figures(0.72 + 1e-12), bound=figures(0.73),
+            frozen=figures(0.72), live=figures(0.72 + 1e-12), retrained=figures(0.73),
+            by_version=(VersionFigures(model_version=1, n_labelled=880, live=figures(0.72), frozen=figures(0.72)),),
         ),
         ReplayMonth(
             interval=SECOND, n_rows=1000, n_labelled=990, versions=(1, 2),
             frozen=figures(0.70), live=figures(0.71), n_alarms=1, n_retrainings=1, promoted=(2,),
+            by_version=(
+                VersionFigures(model_version=1, n_labelled=500, live=figures(0.70), frozen=figures(0.70)),
+                VersionFigures(model_version=2, n_labelled=490, live=figures(0.74), frozen=figures(0.71)),
+            ),
         ),
     ),
 )  # fmt: skip

@@ -21,7 +21,25 @@ def test_all_models_are_measured_on_the_same_rows() -> None:
     assert (month.n_rows, month.n_labelled, month.versions) == (5, 4, (1, 2))
     assert (month.frozen["roc_auc"], month.live["roc_auc"]) == (0.5, 1.0)
     assert month.live["brier"] == pytest.approx(0.025)
-    assert month.bound == {}
+    assert month.retrained == {}
+
+
+def test_versions_that_answered_a_month_are_measured_apart() -> None:
+    labels, versions = np.array([0, 1, 0, 1], np.int8), np.array([1, 1, 2, 2])
+    live = np.array([0.1, 0.2, 0.8, 0.9])
+    month = build_month(rows(labels=labels, versions=versions, scores={"live": live, "frozen": 1 - live}), [])
+    assert month.live["roc_auc"] == 0.75
+    assert [(each.model_version, each.n_labelled, each.live["roc_auc"]) for each in month.by_version] == [
+        (1, 2, 1.0),
+        (2, 2, 1.0),
+    ]
+    assert [each.frozen["roc_auc"] for each in month.by_version] == [0.0, 0.0]
+
+
+def test_a_month_in_which_no_model_could_be_trained_at_some_step_has_none() -> None:
+    retrained = np.array([0.1, 0.9, np.nan, 0.8])
+    assert build_month(rows(scores={"frozen": WORSE, "live": BETTER, "retrained": retrained}), []).retrained == {}
+    assert build_month(rows(scores={"frozen": WORSE, "live": BETTER, "retrained": BETTER}), []).retrained["roc_auc"] == 1.0
 
 
 def test_a_step_belongs_to_the_month_it_ends_in() -> None:
@@ -34,7 +52,7 @@ def test_a_step_belongs_to_the_month_it_ends_in() -> None:
 def test_a_month_without_labels_has_no_figures() -> None:
     nothing = np.array([], float)
     month = build_month(rows(labels=LABELS[:0], versions=np.array([], int), scores={"live": nothing}), [])
-    assert (month.live, month.frozen, month.versions) == ({}, {}, ())
+    assert (month.live, month.frozen, month.versions, month.by_version) == ({}, {}, (), ())
 
 
 def test_the_first_champion_equals_itself_whatever_the_last_digit() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from perennial.config.settings import Settings
 from perennial.contracts.replay import ReplayStep
-from perennial.steps.replay_report import describe_step, summarize, to_csv, to_json, to_markdown, write_report
+from perennial.steps.replay_report import describe_step, summarize, to_csv, to_json, to_markdown, to_version_csv, write_report
 from support.monitoring.replays import QUIET, REPLAY, RETRAINED
 from support.pages.html_checks import check_html
 
@@ -52,6 +52,18 @@ def test_markdown_and_csv_have_the_same_months_and_leave_undefined_figures_out()
     assert may == ["2013-05", "1000", "0.7", "0.71", "", "0.15", "0.15", "", "1", "0", "1", "v1 v2"]
 
 
+def test_months_of_several_versions_are_shown_by_version_too() -> None:
+    assert to_markdown(REPLAY).splitlines()[5:] == [
+        "| Month | Version | Rows | ROC AUC live | ROC AUC frozen | Brier live | Brier frozen |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| 2013-05 | v1 | 500 | 0.7000 | 0.7000 | 0.1500 | 0.1500 |",
+        "| 2013-05 | v2 | 490 | 0.7400 | 0.7100 | 0.1500 | 0.1500 |",
+    ]
+    assert [line.split(",")[:3] for line in to_version_csv(REPLAY).splitlines()[1:]] == [
+        ["2013-04", "1", "880"], ["2013-05", "1", "500"], ["2013-05", "2", "490"],
+    ]  # fmt: skip
+
+
 def test_json_has_everything() -> None:
     content = json.loads(to_json(REPLAY))
     assert content["steps"][1]["sent"]["n_failed"] == 1
@@ -62,7 +74,7 @@ def test_the_page_stands_alone_and_lies_beside_its_files(tmp_path: Path) -> None
     page = write_report(REPLAY, settings=Settings.load({"PERENNIAL_VAR": str(tmp_path)}))
     assert page == tmp_path / "reports/replays/flight_delay/2013-04-01__2013-06-01/replay.html"
     assert sorted(path.name for path in page.parent.iterdir()) == [
-        "months.csv", "months.md", "replay.html", "replay.json", "replay.png",
+        "months.csv", "months.md", "replay.html", "replay.json", "replay.png", "versions.csv",
     ]  # fmt: skip
     checked = check_html(page.read_text())
     assert [source[:22] for source in checked.sources] == ["data:image/png;base64,"]
