@@ -24,6 +24,8 @@ from perennial.core.samples import Sample, Scored
 from perennial.core.verdicts import Evidence, decide_verdict, decides
 
 METRIC = "roc_auc"
+# The example's `gates.floors`.
+FLOORS = {"roc_auc": 0.6, "calibration_error": 0.1}
 # The spec's `monitoring.sample_rows`: of larger windows so many rows are looked at.
 SAMPLE_ROWS = Monitoring().sample_rows
 MIN_ROWS = Monitoring().min_rows
@@ -77,7 +79,7 @@ def judge(champion: Champion, rows: Rows, *, n_rows: int, usual_rows: int) -> Se
     """Quality, drift and performance with the spec's defaults, all of them counting."""
     current = to_sample(champion.pipeline, rows.table)
     scored = Scored(features=current.features, labels=rows.labels, scores=current.scores)
-    drift_limits, quality_limits = DriftLimits(**Drift().model_dump()), QualityLimits(**Quality().model_dump())
+    drift_limits, quality_limits = DriftLimits(**Drift().model_dump(exclude={"outputs"})), QualityLimits(**Quality().model_dump())
     intake = Intake(
         window_end=END, n_rows=n_rows, n_keyed=n_rows, earlier_rows=[usual_rows], newest_event_at=END - timedelta(hours=1)
     )
@@ -86,7 +88,7 @@ def judge(champion: Champion, rows: Rows, *, n_rows: int, usual_rows: int) -> Se
     windows = np.arange(SAMPLE_ROWS) // n_rows
     past = Past(windows=windows, scores=champion.sample.scores, n_scored=max(1, len(champion.holdout.labels) // n_rows))
     drift = judge_drift(champion.sample, current, drift_limits, importances=champion.importances, past=past)
-    limits = PerformanceLimits(**Performance().model_dump())
+    limits = PerformanceLimits(**Performance().model_dump(), floors=FLOORS)
     performance = judge_performance(METRIC, champion.holdout, scored, limits, slice_columns=["origin"])
     diagnosis = diagnose(performance, drift, judge_estimate(METRIC, champion.holdout, current.scores))
     target = judge_target(champion.reference.labels, rows.labels, drift_limits, min_labels=limits.min_labels, windows=windows)

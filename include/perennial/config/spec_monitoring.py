@@ -47,6 +47,11 @@ class Drift(Strict):
         0.01,
         description="Chance of calling counts different that come of the same shares, over all features of a window together.",
     )
+    outputs: Literal["unless_performance_holds", "always"] = Field(
+        "unless_performance_holds",
+        description="Whether predictions or labels that moved make a window bad: unless enough labels say that performance "
+        "holds, or always.",
+    )
 
 
 class FeatureLimits(Strict):
@@ -62,6 +67,11 @@ class Performance(Strict):
     """What counts as a model that got worse."""
 
     drop_ratio: Ratio = Field(0.05, description="Most `metric` may fall under the champion's holdout figure, relative to it.")
+    mean_error: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None,
+        description="Most the mean prediction may differ from the share of positives; null: the floor of calibration_error, half "
+        "of the holdout's share at most; without a floor a fifth of it.",
+    )
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="Of the interval around the window's figure.")
     min_labels: int = Field(200, ge=2, description="Fewer mature labels are not judged.")
 
@@ -137,6 +147,11 @@ class RetrainPolicy(Strict):
     max_per_week: int = Field(3, ge=1, description="Most requests granted within seven days.")
     min_age: Duration = Field(timedelta(0), description="A champion trained less long ago stays.")
     max_age: Duration | None = Field(None, description="A champion trained longer ago is to be retrained, whatever the verdict.")
+    new_rows_ratio: Ratio = Field(
+        0.25,
+        description="New rows, as a part of the training set, that the monitor waits for after a retraining on the same evidence "
+        "led to no new champion; twice as many after each further one.",
+    )
 
     @model_validator(mode="after")
     def _ages(self) -> Self:

@@ -9,7 +9,7 @@ from perennial.contracts import GateResult, Mode
 
 Aspect = Literal["quality", "drift", "performance", "estimate", "service"]
 VerdictOutcome = Literal["healthy", "drift", "performance", "service", "data_fault", "too_few", "no_traffic"]
-Diagnosis = Literal["", "concept", "covariate", "both", "harmless"]
+Diagnosis = Literal["", "concept", "covariate", "both", "harmless", "unclear"]
 RequestSource = Literal["monitor", "schedule", "person", "api"]
 RequestOutcome = Literal["pending", "granted", "declined"]
 
@@ -67,15 +67,20 @@ class Finding:
     high: float | None = None
     importance: float | None = None
 
+    @property
+    def is_output(self) -> bool:
+        """Whether it is drift of what the model answers, or of what came true: of no feature, which has an importance."""
+        return self.aspect == "drift" and (self.measure == "target" or (self.measure == "psi" and self.importance is None))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What one window of one model showed: a row of the table `verdict`.
 
     `diagnosis` tells why a figure moved: `concept` (the labels no longer follow the inputs as they did), `covariate` (other
-    inputs), `both`, or `harmless` (inputs moved, performance did not). `is_persistent` says that enough of the latest windows
-    of this version were bad, this one among them; of one that was not judged, that as many in a row were not. `report` is a path
-    relative to the reports folder.
+    inputs), `both`, `harmless` (inputs moved, performance holds), or `unclear` (inputs moved, and so few labels cannot tell).
+    `is_persistent` says that enough of the latest windows of this version were bad, this one among them; of one that was not
+    judged, that as many in a row were not. `report` is a path relative to the reports folder.
     """
 
     model: str

@@ -1,7 +1,7 @@
 """How large a calibration error is by chance alone. It is a mean of distances, so on few rows it is large without any fault."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,15 @@ from perennial.core.metrics import N_BINS, Labels, Scores, calibration_bins
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bins:
-    """Per bin of the scores: its share of the rows, how far predicted is from observed, and the variance of a single row's."""
+    """Per bin of the scores: its share of the rows, how far predicted is from observed, and the variance of a single row's.
+
+    `n_rows` is infinite where the distances are not estimated.
+    """
 
     shares: NDArray[np.float64]
     distances: NDArray[np.float64]
     variances: NDArray[np.float64]
-    n_rows: int
+    n_rows: float
 
 
 def compute_bins(labels: Labels, scores: Scores) -> Bins:
@@ -48,6 +51,13 @@ def expected_at(bins: Bins, n: float) -> tuple[float, float]:
     rest = max(0.0, 1 / n - 1 / bins.n_rows)
     mean = float((bins.shares * _folded_mean(bins.distances, _spread(bins, rest))).sum())
     return mean, _error(bins, 1 / n + 1 / bins.n_rows)
+
+
+def scale_to(bins: Bins, error: float) -> Bins:
+    """Bins of the same kind whose true calibration error is `error`; distances that are all 0 become alike."""
+    own = float((bins.shares * np.abs(bins.distances)).sum())
+    distances = bins.distances * (error / own) if own else np.full_like(bins.distances, error)
+    return replace(bins, distances=distances, n_rows=math.inf)
 
 
 def _error(bins: Bins, per_row: float) -> float:

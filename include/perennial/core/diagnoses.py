@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from perennial.contracts.monitoring import Diagnosis, Finding
 from perennial.core.drift import PREDICTION
 from perennial.core.metrics import SIGN
+from perennial.core.performance import find_standing
 
 # Least part of a fall that the estimate must foresee to explain it, and to have a part in it.
 _MOST = 0.5
@@ -26,17 +27,24 @@ def diagnose(performance: Sequence[Finding], drift: Sequence[Finding], estimate:
 
     Returns
     -------
-    `harmless` where inputs moved and performance did not fall. Where it fell: `covariate` where the estimate foresees half of the
+    `harmless` where inputs moved and performance holds, `unclear` where the window cannot tell whether it does. Where it fell:
+    `covariate` where the estimate foresees half of the
     fall or more, and what it leaves is chance or would not be too much by itself (an estimate is a little wrong too);
-    `both` where inputs moved and it foresees a part; `concept` else. Empty where nothing moved, performance is not known, or
-    inputs moved and there is no estimate.
+    `both` where inputs moved and it foresees a part; `concept` else. Where only other figures than the metric are past their
+    limits there is no estimate of them: `both` where inputs moved, `concept` else. Empty where nothing moved, performance is not
+    known, or inputs moved and there is no estimate.
     """
     is_moved = any(each.breached and _is_of_inputs(each) for each in drift)
-    if not performance or performance[0].value is None:
-        return ""
+    match find_standing(performance):
+        case "unknown":
+            return ""
+        case "holds":
+            return "harmless" if is_moved else ""
+        case "unclear":
+            return "unclear" if is_moved else ""
     fall = performance[0]
     if not fall.breached:
-        return "harmless" if is_moved else ""
+        return "both" if is_moved else "concept"
     if estimate is None or estimate.value is None:
         return "" if is_moved else "concept"
     return _explain(fall, estimate.value, is_moved=is_moved)

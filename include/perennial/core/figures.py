@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata  # type: ignore[import-untyped]
 
 from perennial.core.bootstrap import resample, weigh
-from perennial.core.calibration_noise import compute_bins, expected_at, own_error
+from perennial.core.calibration_noise import compute_bins, expected_at, own_error, scale_to
 from perennial.core.metrics import Labels, Scores, compute_metric, has_both_classes, row_losses
 from perennial.core.samples import Scored
 
@@ -106,6 +106,33 @@ def compute_expected(metric: str, rows: Scored, *, size: Size, seed: int, excess
         case _:
             error = math.sqrt(sum(_variance(influences, rows.labels, each) for each in (size_of(rows.labels), size)))
     return Figure(value=value, error=error * excess, excess=excess)
+
+
+def compute_floor(metric: str, floor: float, holdout: Scored, current: Scored, *, seed: int) -> Figure:
+    """What a model whose true metric is just `floor` would show on rows like the window's, and the error of that.
+
+    A calibration error is larger on few rows, by chance alone: the holdout's bins, scaled so that their error is the floor, tell
+    by how much. Any other metric would show the floor, with the window's own error.
+
+    Parameters
+    ----------
+    current
+        The window, on which the metric is defined.
+    """
+    if metric == "calibration_error":
+        value, error = expected_at(scale_to(compute_bins(holdout.labels, holdout.scores), floor), len(current.labels))
+        excess = _excess(_influences(metric, current.labels, current.scores), current.clusters)
+        return Figure(value=value, error=error * excess, excess=excess)
+    figure = compute_figure(metric, current, seed=seed)
+    return Figure(value=floor, error=figure.error if figure else math.inf, excess=figure.excess if figure else 1.0)
+
+
+def compute_mean_error(rows: Scored) -> Figure:
+    """The mean prediction minus the share of positives, with its standard error; there must be rows."""
+    errors = rows.scores - rows.labels
+    influences = (errors - errors.mean()) / len(errors)
+    excess = _excess(influences, rows.clusters)
+    return Figure(value=float(errors.mean()), error=math.sqrt(float((influences**2).sum())) * excess, excess=excess)
 
 
 def _influences(metric: str, labels: Labels, scores: Scores) -> NDArray[np.float64]:

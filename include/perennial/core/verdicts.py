@@ -6,12 +6,14 @@ from itertools import takewhile
 
 from perennial.contracts.monitoring import BREACHES, CURABLE, UNJUDGED, Diagnosis, Finding, VerdictOutcome
 from perennial.core.drift import PREDICTION, TARGET
+from perennial.core.performance import find_standing
 
 _MEANINGS = {
     "concept": "the labels no longer follow the inputs as they did (concept drift)",
     "covariate": "other inputs explain the fall (covariate drift)",
     "both": "other inputs explain a part of the fall; the rest is that labels follow them otherwise (concept drift)",
-    "harmless": "the model takes it: its performance did not fall, or by no more than chance may",
+    "harmless": "the model takes it: its performance holds",
+    "unclear": "whether its performance fell, so few labels cannot tell",
 }
 
 
@@ -29,6 +31,8 @@ class Evidence:
         The spec's `label.min_mature_ratio`.
     history
         Outcomes of the earlier windows of the same model version, oldest first.
+    outputs_decide
+        Predictions or labels that moved make the window bad even where performance holds: the spec's `monitoring.drift.outputs`.
     """
 
     n_rows: int
@@ -39,6 +43,7 @@ class Evidence:
     min_mature_ratio: float = 0.0
     diagnosis: Diagnosis = ""
     history: Sequence[VerdictOutcome] = ()
+    outputs_decide: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +60,9 @@ def decide_verdict(evidence: Evidence, *, breaches: int, windows: int) -> Judged
     """Say what a window was, the gravest thing first.
 
     No traffic, too few rows (unless it is the service that fails its callers), a data fault, performance, drift, service;
-    else healthy. Labels that are late leave performance, and their own drift, out. The reasons are those of the breaches that
-    decide, the outcome's own first, then the diagnosis and what is waited for.
+    else healthy. Labels that are late leave performance, and their own drift, out; where performance holds, predictions and
+    labels that moved are only told. The reasons are those of the breaches that decide, the outcome's own first, then what is
+    only told, the diagnosis, and what is waited for.
 
     Parameters
     ----------
@@ -67,11 +73,13 @@ def decide_verdict(evidence: Evidence, *, breaches: int, windows: int) -> Judged
         cure. A data fault, and a slow service, only go with their own kind.
     """
     is_waiting = is_label_late(evidence.n_labelled, evidence.n_label_rows, min_mature_ratio=evidence.min_mature_ratio)
-    found = _find_breaches(evidence, is_waiting=is_waiting)
+    breaches_found = _find_breaches(evidence, is_waiting=is_waiting)
+    told = [each for each in breaches_found if each.is_output] if _holds(evidence, is_waiting=is_waiting) else []
+    found = [each for each in breaches_found if each not in told]
     outcome = _find_outcome(evidence, found)
     return Judged(
         outcome=outcome,
-        reasons=tuple(_reasons(evidence, outcome, found, is_waiting=is_waiting)),
+        reasons=tuple(_reasons(evidence, outcome, found, told=told, is_waiting=is_waiting)),
         is_persistent=_is_persistent(outcome, evidence.history, breaches=breaches, windows=windows),
         labels_waiting=is_waiting,
     )
@@ -86,6 +94,11 @@ def decides(finding: Finding) -> bool:
         finding.aspect == "performance" and finding.subject
     )
     return finding.breached and not is_part
+
+
+def _holds(evidence: Evidence, *, is_waiting: bool) -> bool:
+    performance = [each for each in evidence.findings if each.aspect == "performance" and each.measure != "labels"]
+    return not (is_waiting or evidence.outputs_decide) and find_standing(performance) == "holds"
 
 
 def is_label_late(n_labelled: int, n_rows: int, *, min_mature_ratio: float) -> bool:
@@ -120,7 +133,9 @@ def _is_of_labels(finding: Finding) -> bool:
     return finding.aspect == "performance" or finding.measure == TARGET
 
 
-def _reasons(evidence: Evidence, outcome: VerdictOutcome, found: Sequence[Finding], *, is_waiting: bool) -> Iterator[str]:
+def _reasons(
+    evidence: Evidence, outcome: VerdictOutcome, found: Sequence[Finding], *, told: Sequence[Finding], is_waiting: bool
+) -> Iterator[str]:
     if outcome in UNJUDGED:
         yield (
             f"{evidence.n_rows} rows are too few to judge; {evidence.min_rows} are needed"
@@ -133,9 +148,11 @@ def _reasons(evidence: Evidence, outcome: VerdictOutcome, found: Sequence[Findin
         own = "quality" if outcome == "data_fault" else outcome
         yield from (each.reason for each in sorted(found, key=lambda each: each.aspect != own))
     else:
-        yield "nothing is over its threshold"
-        main = [each for each in evidence.findings if _is_main(each)]
-        yield from (each.reason for each in main if not (is_waiting and _is_of_labels(each)))
+        decides_not = " that decides" if any(each.breached for each in evidence.findings) else ""
+        yield f"nothing{decides_not} is over its limit"
+        main = [each for each in _find_main(evidence.findings) if not (is_waiting and _is_of_labels(each))]
+        yield from (each.reason for each in main)
+    yield from (f"{each.reason}; no alarm, as performance holds" for each in told)
     if evidence.diagnosis and outcome in CURABLE and not is_waiting:
         yield _MEANINGS[evidence.diagnosis]
     if is_waiting:
@@ -145,9 +162,13 @@ def _reasons(evidence: Evidence, outcome: VerdictOutcome, found: Sequence[Findin
         )
 
 
-def _is_main(finding: Finding) -> bool:
-    is_metric = finding.aspect == "performance" and not finding.subject and finding.threshold is not None
-    return is_metric or finding.measure == "importance"
+def _find_main(findings: Sequence[Finding]) -> list[Finding]:
+    """The metric, the drifted share of the importance, and slices that got worse."""
+    judged = [
+        each for each in findings if each.aspect == "performance" and each.threshold is not None and each.measure != "labels"
+    ]
+    importance = [each for each in findings if each.measure == "importance"]
+    return [*judged[:1], *importance, *(each for each in judged[1:] if each.breached)]
 
 
 def _is_persistent(outcome: VerdictOutcome, history: Sequence[VerdictOutcome], *, breaches: int, windows: int) -> bool:

@@ -135,6 +135,7 @@ def _judge(spec: ModelSpec, window: Window, seen: Seen, measured: Measured, *, s
         min_mature_ratio=spec.label.min_mature_ratio,
         diagnosis=measured.diagnosis,
         history=tuple(each.outcome for each in reversed(earlier)),
+        outputs_decide=spec.monitoring.drift.outputs == "always",
     )
     persistence = spec.monitoring.persistence
     judged = decide_verdict(evidence, breaches=persistence.breaches, windows=persistence.windows)

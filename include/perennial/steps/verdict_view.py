@@ -38,6 +38,7 @@ _MEASURES = {
     "p99_ms": ("Latency, 99th percentile", "ms"),
     "requests": ("Requests", ""),
     "rows": ("Rows", ""),
+    "mean_error": ("Mean prediction, off by", "points"),
 }
 _WHOLE_WINDOW = frozenset({"volume", "freshness", "duplicates"})
 
@@ -109,6 +110,7 @@ def build_verdict_values(
         "lead": build_reasons(verdict),
         "decision": describe_decision(spec, verdict, request),
         "checks": [gate_in_words(check) for check in request.checks] if request else [],
+        "mark": find_mark(verdict),
         "changes": build_changes(drift, distributions),
         "changes_note": _note_changes(spec, verdict, drift),
         "labels_note": _reason_of(drift, "target"),
@@ -119,7 +121,7 @@ def build_verdict_values(
         "performance_note": build_performance_note(spec, verdict),
         "performance_says": build_performance_sentences(spec, verdict),
         "slices": build_slices(findings),
-        "slices_note": _note_slices(findings),
+        "slices_note": _note_slices(verdict),
         "quality": build_quality(findings),
         "quality_note": _note_quality(findings),
         "service": [_line(each) for each in findings if each.aspect == "service"],
@@ -127,6 +129,11 @@ def build_verdict_values(
         "links": build_links(spec, verdict, request, settings=settings),
         "ids": build_ids(verdict, request),
     }
+
+
+def find_mark(verdict: Verdict) -> str:
+    """What stands beside a figure past its limit: it is a part of an alarm, or only told."""
+    return "✗" if verdict.is_alarm else "≠"
 
 
 def build_changes(drift: Sequence[Finding], distributions: Sequence[Distribution]) -> list[Change]:
@@ -151,7 +158,8 @@ def _note_changes(spec: ModelSpec, verdict: Verdict, drift: Sequence[Finding]) -
     """How much moved, where the lead does not say it, and what counts as drift."""
     is_known = any(each.measure == "psi" and each.value is not None for each in drift)
     limit = f"{spec.monitoring.drift.psi:g}, or what is usual in the reference"
-    rule = f"✗: drifted, which is a PSI over its limit ({limit}) that is no chance." if is_known else ""
+    told = "" if verdict.is_alarm else ", and makes no alarm by itself"
+    rule = f"{find_mark(verdict)}: drifted, which is a PSI over its limit ({limit}) that is no chance{told}." if is_known else ""
     moved = [in_words(each.reason) for each in drift if each.measure == "importance" and each.reason not in verdict.reasons]
     return " ".join([*moved, rule]).strip()
 
@@ -187,8 +195,14 @@ def build_performance_sentences(spec: ModelSpec, verdict: Verdict) -> list[str]:
     """What is to be said of the metric, where the lead does not say it, and of its estimates."""
     measured = find_score(spec, verdict)
     known = [measured] if measured is not None and measured.value is not None else []
-    said = [*known, *(each for each in verdict.findings if each.aspect == "estimate")]
+    others = [each for each in verdict.findings if _is_judged_beside(each, measured)]
+    said = [*known, *others, *(each for each in verdict.findings if each.aspect == "estimate")]
     return [in_words(each.reason) for each in said if each.reason not in verdict.reasons]
+
+
+def _is_judged_beside(finding: Finding, measured: Finding | None) -> bool:
+    is_whole = finding.aspect == "performance" and not finding.subject and finding.measure != "labels"
+    return is_whole and finding.threshold is not None and finding != measured
 
 
 def build_slices(findings: Sequence[Finding]) -> list[Line]:
@@ -196,26 +210,30 @@ def build_slices(findings: Sequence[Finding]) -> list[Line]:
     return [_line(each) for each in findings if each.aspect == "performance" and each.subject and each.breached][:_N_SLICES]
 
 
-def _note_slices(findings: Sequence[Finding]) -> str:
-    slices = [each for each in findings if each.aspect == "performance" and each.subject and each.threshold is not None]
+def _note_slices(verdict: Verdict) -> str:
+    slices = [each for each in verdict.findings if each.aspect == "performance" and each.subject and each.threshold is not None]
     n_bad = sum(each.breached for each in slices)
     if not slices:
         return ""
     more = f"; the first {_N_SLICES} are shown" if n_bad > _N_SLICES else ""
-    return (
-        f"{n_bad or 'None'} of {len(slices)} slices with enough labels {'is' if n_bad < 2 else 'are'} worse than allowed{more}."
-    )
+    told = "" if verdict.is_alarm or not n_bad else "; told, and no alarm by itself"
+    verb = "is" if n_bad < 2 else "are"
+    return f"{n_bad or 'None'} of {len(slices)} slices with enough labels {verb} worse than allowed{told}{more}."
 
 
 def build_quality(findings: Sequence[Finding]) -> list[Line]:
     """What is broken first, then what was measured of the window as a whole."""
-    faults = [each for each in findings if each.aspect == "quality" or each.measure == "unseen"]
+    faults = _quality_of(findings)
     shown = [each for each in faults if each.breached][:_N_FAULTS]
     return [_line(each) for each in [*shown, *(each for each in faults if each.measure in _WHOLE_WINDOW and not each.breached)]]
 
 
+def _quality_of(findings: Sequence[Finding]) -> list[Finding]:
+    return [each for each in findings if each.aspect == "quality" or each.measure == "unseen"]
+
+
 def _note_quality(findings: Sequence[Finding]) -> str:
-    checks = [each for each in findings if each.aspect == "quality" and each.threshold is not None]
+    checks = [each for each in _quality_of(findings) if each.threshold is not None]
     n_bad = sum(each.breached for each in checks)
     return f"{len(checks) - n_bad} of {len(checks)} checks hold." if checks else ""
 
@@ -287,11 +305,13 @@ def _line(finding: Finding) -> Line:
 def _figure(value: float | None, unit: str) -> str:
     if value is None or unit == "":
         return format_number(value)
+    if unit == "points":
+        return f"{100 * value:+.1f} points"
     return format_ratio(value) if unit == "%" else f"{format_number(value)} {unit}"
 
 
 def _is_whole(finding: Finding) -> bool:
-    return finding.measure in METRICS and not finding.subject
+    return (finding.measure in METRICS or finding.measure == "mean_error") and not finding.subject
 
 
 def _reason_of(findings: Sequence[Finding], measure: str) -> str:

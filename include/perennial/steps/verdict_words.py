@@ -42,6 +42,7 @@ _FINDINGS = {
     "error_ratio": "{percent} of requests failed",
     "refused_ratio": "{percent} of requests refused",
     "p99_ms": "p99 {number} ms",
+    "mean_error": "mean prediction {points} points off",
 }
 _N_REASONS = 5
 
@@ -49,7 +50,12 @@ _N_REASONS = 5
 def build_verdict_subject(spec: ModelSpec, verdict: Verdict, request: RetrainRequest | None) -> str:
     """Verdict, the figure that decided, what becomes of it and when it was: the whole news."""
     word = _WORDS.get(verdict.outcome, verdict.outcome)
-    parts = [_name_evidence(spec, verdict), _name_decision(verdict, request), "labels late" if verdict.labels_waiting else ""]
+    parts = [
+        _name_evidence(spec, verdict),
+        name_notes(verdict),
+        _name_decision(verdict, request),
+        "labels late" if verdict.labels_waiting else "",
+    ]
     news = ", ".join(part for part in parts if part)
     period = describe_period(verdict.window_start, verdict.window_end)
     return f"[perennial] {spec.model}: {word}{f' — {news}' if news else ''} ({period})"
@@ -57,8 +63,23 @@ def build_verdict_subject(spec: ModelSpec, verdict: Verdict, request: RetrainReq
 
 def build_headline(verdict: Verdict, request: RetrainRequest | None) -> str:
     """Verdict and decision in a few words."""
-    decision = _name_decision(verdict, request)
-    return f"{HEADLINES[verdict.outcome]}{f', {decision}' if decision else ''}"
+    decision, notes = _name_decision(verdict, request), name_notes(verdict)
+    return f"{HEADLINES[verdict.outcome]}{f', though {notes}' if notes else ''}{f', {decision}' if decision else ''}"
+
+
+def name_notes(verdict: Verdict) -> str:
+    """What is past its limit in a window that is healthy all the same, in a few words; empty where nothing is."""
+    if verdict.outcome != "healthy":
+        return ""
+    breached = [each for each in verdict.findings if each.breached]
+    if verdict.labels_waiting:
+        breached = [each for each in breached if each.aspect != "performance" and each.measure != "target"]
+    outputs = ["labels moved" if each.measure == "target" else "predictions moved" for each in breached if each.is_output]
+    n_features = len({each.subject for each in breached if each.aspect == "drift" and not each.is_output and each.subject})
+    n_slices = sum(each.aspect == "performance" and bool(each.subject) for each in breached)
+    features = [f"{n_features} feature{'' if n_features == 1 else 's'} moved"] if n_features else []
+    slices = [f"{n_slices} slice{' is' if n_slices == 1 else 's are'} worse"] if n_slices else []
+    return " and ".join([*outputs, *features, *slices])
 
 
 def build_reasons(verdict: Verdict) -> list[str]:
@@ -84,6 +105,8 @@ def describe_decision(spec: ModelSpec, verdict: Verdict, request: RetrainRequest
 
 
 def _explain_no_request(spec: ModelSpec, verdict: Verdict) -> str:
+    if verdict.outcome == "healthy" and any(each.breached and each.is_output for each in verdict.findings):
+        return "No retraining is asked for: what the model answers moved, and performance holds."
     if verdict.outcome not in CURABLE:
         return _WITHOUT_REQUEST[verdict.outcome]
     if verdict.outcome not in spec.retrain.on:
@@ -155,7 +178,8 @@ def _name_finding(finding: Finding) -> str:
         before = f", {format_number(finding.reference)} on the holdout" if finding.reference is not None else ""
         return f"{METRICS[finding.measure][0]}{of} {format_number(value)}{before}"
     words = _FINDINGS.get(finding.measure, f"{finding.measure.replace('_', ' ')} {{subject}}")
-    return words.format(percent=_percent(value), number=format_number(value), subject=finding.subject).strip()
+    points = "–" if value is None else f"{100 * value:+.1f}"
+    return words.format(percent=_percent(value), number=format_number(value), points=points, subject=finding.subject).strip()
 
 
 def find_score(spec: ModelSpec, verdict: Verdict, *, estimated: bool = False) -> Finding | None:

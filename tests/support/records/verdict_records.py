@@ -189,9 +189,7 @@ def build_verdict(outcome: VerdictOutcome = "drift", *, number: int = 5, **chang
         "too_few": (),
         "no_traffic": (),
     }[outcome]
-    reasons = tuple(each.reason for each in findings if each.breached and each.measure != "psi") or (
-        "nothing is over its threshold",
-    )
+    reasons = tuple(each.reason for each in findings if each.breached and each.measure != "psi") or ("nothing is over its limit",)
     given: dict[str, object] = {
         "model": MODEL,
         "window_start": month(number),

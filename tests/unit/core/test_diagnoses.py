@@ -57,6 +57,19 @@ def test_what_does_not_hurt_is_harmless(drift: list[Finding], diagnosis: Diagnos
     assert diagnose(performance(0.79, breached=False), drift, estimate(0.7)) == diagnosis
 
 
+@pytest.mark.parametrize("value", [0.671, 0.77])
+def test_a_window_that_cannot_tell_does_not_say_harmless(value: float) -> None:
+    assert diagnose(performance(value, breached=False), MOVED, estimate(0.7)) == "unclear"
+    assert diagnose(performance(value, breached=False), STILL, estimate(0.7)) == ""
+
+
+def test_probabilities_that_no_longer_fit_are_concept_drift() -> None:
+    mean = Finding(aspect="performance", measure="mean_error", reason="", breached=True, value=-0.13, threshold=-0.1)
+    found = [*performance(0.79, breached=False), mean]
+    assert diagnose(found, STILL, estimate(0.7)) == "concept"
+    assert diagnose(found, MOVED, estimate(0.7)) == "both"
+
+
 @pytest.mark.parametrize("moved", ["unseen", "psi"])
 def test_new_categories_and_other_predictions_are_moved_inputs_too(moved: str) -> None:
     drift = [Finding(aspect="drift", measure=moved, subject="prediction", reason="", breached=True)]

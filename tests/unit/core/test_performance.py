@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from perennial.contracts.monitoring import Finding
 from perennial.core.metrics import SIGN
-from perennial.core.performance import PerformanceLimits, judge_performance
+from perennial.core.performance import PerformanceLimits, find_standing, judge_performance
 from perennial.core.samples import Scored
 
 LIMITS = PerformanceLimits(drop_ratio=0.05, confidence=0.95, min_labels=200)
@@ -22,22 +24,103 @@ def rows(n: int, *, seed: int, flipped: float = 0.0, where: str = "") -> Scored:
 HOLDOUT = rows(10_000, seed=1)
 
 
-def judge(current: Scored, *, metric: str = "roc_auc", holdout: Scored = HOLDOUT) -> tuple[Finding, ...]:
-    return judge_performance(metric, holdout, current, LIMITS, slice_columns=["origin"], min_slice_rows=500, seed=1)
+def judge(
+    current: Scored, *, metric: str = "roc_auc", holdout: Scored = HOLDOUT, limits: PerformanceLimits = LIMITS
+) -> tuple[Finding, ...]:
+    return judge_performance(metric, holdout, current, limits, slice_columns=["origin"], min_slice_rows=500, seed=1)
+
+
+def lift(current: Scored, by: float, *, seed: int = 9) -> Scored:
+    """Every row is likelier to be positive by so much in log-odds: the ranking stays, the probabilities do not."""
+    odds = np.log(current.scores / (1 - current.scores)) + by
+    labels = (np.random.default_rng(seed).random(len(odds)) < 1 / (1 + np.exp(-odds))).astype(np.int8)
+    return replace(current, labels=labels)
 
 
 def test_the_metric_comes_first_then_the_others_then_the_slices() -> None:
     found = judge(rows(3000, seed=2))
     assert [each.measure for each in found[:5]] == ["roc_auc", "average_precision", "log_loss", "brier", "calibration_error"]
-    assert [each.subject for each in found] == [""] * 5 + ["origin=EWR", "origin=JFK", "origin=LGA"]
+    assert (found[5].measure, [each.subject for each in found]) == (
+        "mean_error", [""] * 6 + ["origin=EWR", "origin=JFK", "origin=LGA"],
+    )  # fmt: skip
     assert not [each for each in found if each.breached]
     assert {each.aspect for each in found} == {"performance"}
 
 
-def test_only_the_metric_and_its_slices_have_a_threshold() -> None:
+def test_without_floors_the_metric_its_slices_and_the_mean_have_a_threshold() -> None:
     found = judge(rows(3000, seed=2, flipped=0.5))
-    assert [each.breached for each in found] == [True, False, False, False, False, True, True, True]
-    assert [each.threshold is None for each in found] == [False, True, True, True, True, False, False, False]
+    assert [each.breached for each in found] == [True, False, False, False, False, True, True, True, True]
+    assert [each.threshold is None for each in found] == [False, True, True, True, True, False, False, False, False]
+    assert " limit " not in found[1].reason and found[1].reason.endswith("worse")
+
+
+FLOORS = replace(LIMITS, floors={"calibration_error": 0.1, "log_loss": 0.7, "roc_auc": 0.6})
+
+
+def test_probabilities_that_no_longer_fit_are_a_fall_whatever_the_ranking() -> None:
+    current = lift(rows(3000, seed=2), 0.9)
+    found = {each.measure: each for each in judge(current, limits=FLOORS) if not each.subject}
+    assert [each.measure for each in found.values() if each.breached] == ["calibration_error", "mean_error"]
+    mean = found["mean_error"]
+    assert (mean.value or 0) < (mean.high or 0) < (mean.threshold or 0) == -0.1
+    assert "labels are positive: off by -1" in mean.reason and mean.reason.endswith("on the holdout, limit 10.0")
+    assert "; worse than the gates' floor 0.1000" in found["calibration_error"].reason
+    assert found["log_loss"].threshold == 0.7 and find_standing(tuple(found.values())) == "fell"
+
+
+def test_the_mean_may_be_off_on_either_side_by_what_the_gates_or_the_spec_allow() -> None:
+    current = lift(rows(3000, seed=2), -0.5)
+    for limits, limit, breached in (
+        (LIMITS, 0.2 * HOLDOUT.labels.mean(), True),
+        (FLOORS, 0.1, False),
+        (replace(LIMITS, floors={"calibration_error": 0.4}), 0.5 * HOLDOUT.labels.mean(), False),
+        (replace(FLOORS, mean_error=0.05), 0.05, True),
+    ):
+        mean = judge(current, limits=limits)[5]
+        assert (mean.threshold, mean.breached) == (pytest.approx(limit), breached)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_few_labels_add_to_a_calibration_error_is_no_fall(seed: int) -> None:
+    found = judge(rows(200, seed=40 + seed), limits=replace(LIMITS, floors={"calibration_error": 0.05}))
+    error = next(each for each in found if each.measure == "calibration_error")
+    assert (error.threshold or 0) > 0.07 and not error.breached
+
+
+def test_a_floor_over_the_allowed_drop_is_the_limit_of_the_metric() -> None:
+    floor = (judge(rows(3000, seed=2))[0].reference or 0) - 0.005
+    first = judge(rows(3000, seed=2, flipped=0.05), limits=replace(LIMITS, drop_ratio=0.5, floors={"roc_auc": floor}))[0]
+    assert (first.threshold, first.breached) == (floor, True)
+    assert not judge(rows(3000, seed=2, flipped=0.05), limits=replace(LIMITS, drop_ratio=0.5, floors={"roc_auc": 0.6}))[
+        0
+    ].breached
+
+
+def test_days_that_differ_prove_less() -> None:
+    current = lift(rows(400, seed=2), 0.6)
+    assert judge(current)[5].breached
+    by_day = replace(current, clusters=np.arange(400) % 7)
+    lucky = replace(by_day, labels=np.where(by_day.clusters == 0, 1, by_day.labels).astype(np.int8))
+    assert not judge(lucky)[5].breached and "which may be chance" in judge(lucky)[5].reason
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "other", "standing"),
+    [
+        (0.72, 0.70, 0.05, "holds"),
+        (0.72, 0.67, 0.05, "unclear"),
+        (0.66, 0.60, 0.05, "unclear"),
+        (0.72, 0.70, -0.11, "unclear"),
+        (None, None, 0.05, "unknown"),
+    ],
+)
+def test_performance_holds_only_where_the_window_can_tell(
+    value: float | None, low: float | None, other: float, standing: str
+) -> None:
+    metric = Finding(aspect="performance", measure="roc_auc", reason="", value=value, low=low, threshold=0.68)
+    mean = Finding(aspect="performance", measure="mean_error", reason="", value=other, threshold=0.1 if other > 0 else -0.1)
+    assert find_standing([metric, mean]) == standing
+    assert find_standing([metric, replace(mean, breached=True)]) == ("unknown" if value is None else "fell")
 
 
 def test_the_reason_gives_every_figure() -> None:
@@ -47,7 +130,7 @@ def test_the_reason_gives_every_figure() -> None:
     assert first.reason.startswith(
         f"roc_auc is {first.value:.4f} ({first.low:.4f} to {first.high:.4f} with 95% confidence) on 3000"
     )
-    assert first.reason.endswith("worse, at least 5.0%")
+    assert first.reason.endswith("worse, limit 5.0%")
 
 
 @pytest.mark.parametrize("metric", SIGN)
@@ -60,14 +143,14 @@ def test_a_fall_that_few_labels_cannot_prove_is_not_breached() -> None:
     (first, *_) = judge(rows(220, seed=12, flipped=0.1))
     assert (first.value or 0) < (first.threshold or 0)
     assert not first.breached
-    assert first.reason.endswith("at least 5.0%, which may be chance")
+    assert first.reason.endswith("limit 5.0%, which may be chance")
 
 
 def test_a_sure_fall_that_is_small_is_not_breached() -> None:
     (first, *_) = judge(rows(100_000, seed=3, flipped=0.05), holdout=rows(100_000, seed=4))
     assert (first.high or 1) < (first.reference or 0)
     assert not first.breached
-    assert first.reason.endswith("worse, under 5.0%")
+    assert first.reason.endswith("worse, limit 5.0%")
 
 
 def test_a_holdout_of_few_rows_proves_less() -> None:
@@ -83,13 +166,13 @@ def test_a_slice_that_got_worse_is_told() -> None:
 
 def test_small_slices_are_not_judged() -> None:
     found = judge(rows(900, seed=2, flipped=0.5))
-    assert [each.value for each in found[5:]] == [None] * 3
-    assert "labels, and 33" in found[5].reason and found[5].reason.endswith("on the holdout; 500 are needed")
+    assert [each.value for each in found[6:]] == [None] * 3
+    assert "labels, and 33" in found[6].reason and found[6].reason.endswith("on the holdout; 500 are needed")
 
 
 def test_slices_that_the_holdout_lacks_are_left_out() -> None:
     holdout = HOLDOUT.take(np.flatnonzero(HOLDOUT.features["origin"] == "JFK"))
-    assert [each.subject for each in judge(rows(3000, seed=2), holdout=holdout)][5:] == ["origin=JFK"]
+    assert [each.subject for each in judge(rows(3000, seed=2), holdout=holdout)][6:] == ["origin=JFK"]
 
 
 @pytest.mark.parametrize("n", [0, 199])

@@ -50,12 +50,32 @@ def test_the_reasons_are_those_that_decide_the_own_first() -> None:
 
 
 def test_a_healthy_window_gives_its_main_figures() -> None:
-    assert decide(FINE, FEATURE).reasons == ("nothing is over its threshold", "roc_auc is 0.72")
+    assert decide(FINE).reasons == ("nothing is over its limit", "roc_auc is 0.72")
+
+
+def test_a_healthy_window_does_not_say_that_nothing_is_over_its_limit_where_something_is() -> None:
+    assert decide(FINE, SLICE).reasons == ("nothing that decides is over its limit", "roc_auc is 0.72", "JFK is worse")
+    assert decide(FINE, FEATURE).reasons[0] == "nothing that decides is over its limit"
+
+
+HOLDS = Finding(
+    aspect="performance", measure="roc_auc", reason="roc_auc is 0.768", value=0.768, low=0.73, high=0.8, threshold=0.682
+)
+
+
+@pytest.mark.parametrize("finding", [SCORES, LABELS])
+def test_where_performance_holds_outputs_that_moved_are_only_told(finding: Finding) -> None:
+    judged = decide(HOLDS, finding)
+    assert (judged.outcome, judged.reasons[-1]) == ("healthy", f"{finding.reason}; no alarm, as performance holds")
+    assert decide(HOLDS, finding, DRIFT).outcome == "drift", "inputs ask for a look all the same"
+    assert decide(HOLDS, finding, outputs_decide=True).outcome == "drift"
+    assert decide(FINE, finding).outcome == "drift", "a window that cannot tell leaves the outputs their say"
+    assert decide(HOLDS, SCORES, n_labelled=100, n_label_rows=1000, min_mature_ratio=0.9).outcome == "drift"
 
 
 def test_the_diagnosis_is_said_where_it_belongs() -> None:
-    harmless = "the model takes it: its performance did not fall, or by no more than chance may"
-    assert decide(DRIFT, diagnosis="harmless").reasons[-1] == harmless
+    assert decide(DRIFT, diagnosis="harmless").reasons[-1] == "the model takes it: its performance holds"
+    assert decide(DRIFT, diagnosis="unclear").reasons[-1] == "whether its performance fell, so few labels cannot tell"
     assert len(decide(FAULT, diagnosis="concept").reasons) == 1
     late = decide(DRIFT, diagnosis="concept", n_labelled=1, n_label_rows=10, min_mature_ratio=0.9)
     assert [each[:12] for each in late.reasons] == ["inputs moved", "labels are l"]

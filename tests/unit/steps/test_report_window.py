@@ -11,7 +11,7 @@ from perennial.steps.report_window import MailPolicy, is_news
 APRIL = datetime(2013, 4, 1, tzinfo=UTC)
 HEALTHY = Verdict(
     model="parcels", window_start=APRIL, window_end=APRIL + timedelta(days=7), as_of=APRIL + timedelta(days=7), mode="live",
-    dag_run_id="a", model_version=1, outcome="healthy", reasons=("nothing is over its threshold",),
+    dag_run_id="a", model_version=1, outcome="healthy", reasons=("nothing is over its limit",),
 )  # fmt: skip
 
 

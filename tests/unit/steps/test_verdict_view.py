@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from perennial.config.settings import Settings
-from perennial.contracts.monitoring import Verdict
+from perennial.contracts.monitoring import Finding, Verdict
 from perennial.contracts.pictures import Distribution
 from perennial.steps.verdict_view import build_changes, build_verdict_values
 from support.records.report_records import read_spec
@@ -56,6 +56,27 @@ def test_the_lead_is_not_said_twice():
     said = values(build_verdict("drift"))["changes_note"]
     assert said == "✗: drifted, which is a PSI over its limit (0.1, or what is usual in the reference) that is no chance."
     assert values(build_verdict("performance", reasons=()))["changes_note"].startswith("3 of 22 features drifted")
+
+
+def test_what_makes_no_alarm_has_no_cross_above_a_healthy_verdict():
+    told = (psi("wind", 0.3, 0.01, breached=True), score(0.699), score(0.641, subject="carrier=UA", breached=True))
+    shown = values(build_verdict("healthy", findings=told))
+    assert (shown["mark"], values(build_verdict("drift"))["mark"]) == ("≠", "✗")
+    assert shown["changes_note"].startswith("≠: drifted") and shown["changes_note"].endswith("makes no alarm by itself.")
+    assert shown["slices_note"] == "1 of 1 slices with enough labels is worse than allowed; told, and no alarm by itself."
+
+
+def test_every_judged_figure_is_shown_and_said():
+    mean = Finding(
+        aspect="performance", measure="mean_error", value=-0.135, low=-0.16, high=-0.11, reference=0.002, threshold=-0.1,
+        breached=True, reason="the mean prediction is off by -13.5 points",
+    )  # fmt: skip
+    shown = values(build_verdict("healthy", findings=(score(0.699), mean)))
+    line = shown["performance"][1]
+    assert (line.label, line.value, line.interval, line.limit) == (
+        "Mean prediction, off by", "-13.5 points", "-16.0 points to -11.0 points", "-10.0 points",
+    )  # fmt: skip
+    assert "The mean prediction is off by -13.5 points." in shown["performance_says"]
 
 
 def test_performance_is_of_all_rows_and_bad_slices_are_apart():

@@ -76,6 +76,24 @@ def test_the_headline_is_the_verdict_and_the_decision():
     assert build_headline(build_verdict("healthy"), None) == "Healthy"
 
 
+def test_a_healthy_headline_does_not_stand_alone_above_what_moved():
+    told = (
+        *build_verdict("healthy").findings,
+        psi("prediction", 0.234, None, breached=True),
+        psi("wind", 0.3, 0.01, breached=True),
+    )
+    verdict = build_verdict("healthy", findings=told)
+    assert build_headline(verdict, None) == "Healthy, though predictions moved and 1 feature moved"
+    assert "healthy — ROC AUC 0.699, predictions moved and 1 feature moved" in build_verdict_subject(SPEC, verdict, None)
+    assert "what the model answers moved, and performance holds" in describe_decision(SPEC, verdict, None)
+
+
+def test_a_mean_that_is_off_is_named():
+    mean = Finding(aspect="performance", measure="mean_error", value=-0.135, reference=0.002, breached=True, reason="")
+    verdict = build_verdict("performance", findings=(mean,))
+    assert "performance — mean prediction -13.5 points off" in build_verdict_subject(SPEC, verdict, None)
+
+
 def test_windows_in_a_row_that_nobody_judged_are_an_alarm_of_their_own():
     blind = build_verdict("too_few", is_persistent=True)
     assert build_headline(blind, None) == "Too few rows to judge, nobody watches this model"
