@@ -54,7 +54,7 @@ SCORING = {"schedule": {"cron": "0 6 * * *", "start": TRAINED_UNTIL.date()}, "ta
 MEASURED = {
     "quality": {"rows", "volume", "duplicates", "missing", "out_of_range"},
     "drift": {"importance", "psi", "unseen", "mean_prediction", "target", "positive_ratio"},
-    "performance": {"labels", "roc_auc", "average_precision", "log_loss", "brier", "calibration_error"},
+    "performance": {"labels", "roc_auc", "average_precision", "log_loss", "brier", "calibration_error", "mean_error"},
     "estimate": {"roc_auc", "roc_auc_error"},
     "service": {"requests", "error_ratio", "refused_ratio", "refused_row_ratio", "p50_ms", "p95_ms", "p99_ms"},
 }

@@ -11,7 +11,7 @@ from perennial.adapters.airflow_api import DagRunState
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import RegisteredVersion, Run, Snapshot
+from perennial.contracts import Decision, RegisteredVersion, Run, Snapshot
 from perennial.contracts.monitoring import Finding, RetrainRequest, Verdict, Window
 from perennial.errors import ConfigurationError
 from perennial.steps import request_retraining as gatekeeper
@@ -171,6 +171,39 @@ def test_the_cooldown_is_of_the_datas_time(desk: Desk) -> None:
     third = desk.ask(desk.judge("drift", end=MAY + 2 * WEEK), cooldown=2 * WEEK)
     assert third is not None
     assert third.outcome == "granted"
+
+
+def decide(desk: Desk, request: RetrainRequest | None) -> None:
+    """The retraining has ended, its challenger was rejected."""
+    assert request is not None
+    desk.airflow.runs[request.dag_run_id] = "success"
+    decision = Decision(
+        model=desk.spec.model, dag_run_id=request.dag_run_id, snapshot_id=f"{desk.spec.model}-s", outcome="rejected",
+        candidate="c", mlflow_run_id=request.dag_run_id, gates=(), challenger_metrics={},
+    )  # fmt: skip
+    with StateStore(desk.settings.state_url) as state:
+        state.write_decision(decision)
+
+
+def test_after_a_rejection_the_same_drift_is_not_asked_for_each_week(desk: Desk) -> None:
+    labels = Finding(aspect="performance", measure="labels", reason="they came", value=1.0)
+    wind = Finding(
+        aspect="drift", measure="psi", subject="wind", reason="wind", value=0.3, breached=True, importance=0.4, threshold=0.1
+    )
+    granted = []
+    for week in range(8):
+        window = desk.judge("drift", end=MAY + week * WEEK, findings=(labels, wind), n_rows=10)
+        request = desk.ask(window, cooldown=DAY)
+        if failed(request) == []:
+            granted.append(week)
+            decide(desk, request)
+        else:
+            assert failed(request) == ["new_evidence"]
+    # A quarter of the training set's four weeks is new each week: the next waits for one, then two, then four of them.
+    assert granted == [0, 1, 3, 7]
+    fell = Finding(aspect="performance", measure="roc_auc", reason="it fell", value=0.6, reference=0.7, breached=True)
+    window = desk.judge("performance", end=MAY + 8 * WEEK, findings=(labels, fell))
+    assert failed(desk.ask(window, cooldown=DAY)) == []
 
 
 def test_nothing_is_granted_while_a_retraining_waits_or_a_release_is_under_way(desk: Desk) -> None:

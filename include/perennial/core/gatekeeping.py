@@ -1,12 +1,13 @@
 """Whether a wish to retrain is granted. All times are the data's."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
 from perennial.contracts import GateResult
 from perennial.contracts.monitoring import RequestSource, VerdictOutcome
+from perennial.core.evidence import Evidence, describe_news
 
 Answer = Literal["granted", "declined"]
 
@@ -17,7 +18,7 @@ _PEOPLE: frozenset[RequestSource] = frozenset({"person", "api"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The spec's `retrain`, and `label.min_mature_ratio`."""
+    """The spec's `retrain`, `label.min_mature_ratio`, and `monitoring.drift.importance_ratio`."""
 
     on: Sequence[VerdictOutcome]
     cooldown: timedelta
@@ -25,6 +26,8 @@ class Policy:
     min_age: timedelta
     max_age: timedelta | None
     min_mature_ratio: float
+    new_rows_ratio: float
+    importance_ratio: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,12 @@ class Wish:
         The retraining that runs or waits, in a few words; empty where there is none.
     is_forced
         A person asks in spite of broken data or late labels.
+    evidence
+        What the request rests on.
+    in_vain
+        What the monitor's earlier requests rested on that were granted and trained, and after which the same champion serves.
+    new_ratio
+        Rows since the latest of those, as a part of the training set of then.
     """
 
     source: RequestSource
@@ -57,6 +66,9 @@ class Wish:
     granted_at: Sequence[datetime] = ()
     open_run: str = ""
     is_forced: bool = False
+    evidence: Evidence = field(default_factory=Evidence)
+    in_vain: Sequence[Evidence] = ()
+    new_ratio: float = 0.0
 
     @property
     def age(self) -> timedelta | None:
@@ -72,6 +84,7 @@ def decide_request(wish: Wish, policy: Policy) -> tuple[Answer, tuple[GateResult
     | `not_running` | asked | asked | asked |
     | `data_healthy`, `labels_mature` | asked | asked | asked, unless forced |
     | `persistent` | asked, unless the champion is over `max_age` or there is none | | |
+    | `new_evidence` | asked | | |
     | `cooldown`, `min_age`, `max_per_week` | asked | asked | |
     """
     gates = tuple(gate(wish, policy) for gate in _GATES)
@@ -125,6 +138,30 @@ def _persistent(wish: Wish, policy: Policy) -> GateResult:
             f"the verdict {wish.outcome} {'persists' if passed else 'does not persist: too few of the latest windows were bad'}"
         )
     return GateResult(gate="persistent", passed=passed, reason=reason, value=value, threshold=1.0)
+
+
+def _new_evidence(wish: Wish, policy: Policy) -> GateResult:
+    """Value and threshold are parts of the training set; the threshold doubles with each retraining that was in vain."""
+    n = len(wish.in_vain)
+    limit = min(1.0, policy.new_rows_ratio * 2 ** (n - 1)) if n else 0.0
+    if wish.source != "monitor" or not n:
+        reason, passed = (
+            "no retraining on this evidence was in vain" if not n else "only a monitor has to have new evidence",
+            True,
+        )
+    elif news := describe_news(wish.evidence, wish.in_vain, least_importance=policy.importance_ratio / 2):
+        reason, passed = f"new since {_times(n)} led to no new champion: {news}", True
+    else:
+        passed = wish.new_ratio >= limit
+        reason = (
+            f"{_times(n)} on this evidence led to no new champion; since then about {wish.new_ratio:.1%} of the training rows "
+            f"are new, limit {limit:.1%}"
+        )
+    return GateResult(gate="new_evidence", passed=passed, reason=reason, value=wish.new_ratio, threshold=limit)
+
+
+def _times(n: int) -> str:
+    return "a retraining" if n == 1 else f"{n} retrainings"
 
 
 def _cooldown(wish: Wish, policy: Policy) -> GateResult:
@@ -187,6 +224,7 @@ _GATES: tuple[Callable[[Wish, Policy], GateResult], ...] = (
     _data_healthy,
     _labels_mature,
     _persistent,
+    _new_evidence,
     _cooldown,
     _min_age,
     _max_per_week,

@@ -148,10 +148,10 @@ def _reasons(
         own = "quality" if outcome == "data_fault" else outcome
         yield from (each.reason for each in sorted(found, key=lambda each: each.aspect != own))
     else:
-        decides_not = " that decides" if any(each.breached for each in evidence.findings) else ""
-        yield f"nothing{decides_not} is over its limit"
-        main = [each for each in _find_main(evidence.findings) if not (is_waiting and _is_of_labels(each))]
-        yield from (each.reason for each in main)
+        known = [each for each in evidence.findings if not (is_waiting and _is_of_labels(each))]
+        which = " that decides" if any(each.breached for each in known) else ""
+        yield f"nothing{which} is over its limit"
+        yield from (each.reason for each in _find_main(known))
     yield from (f"{each.reason}; no alarm, as performance holds" for each in told)
     if evidence.diagnosis and outcome in CURABLE and not is_waiting:
         yield _MEANINGS[evidence.diagnosis]
@@ -164,11 +164,10 @@ def _reasons(
 
 def _find_main(findings: Sequence[Finding]) -> list[Finding]:
     """The metric, the drifted share of the importance, and slices that got worse."""
-    judged = [
-        each for each in findings if each.aspect == "performance" and each.threshold is not None and each.measure != "labels"
-    ]
+    performance = [each for each in findings if each.aspect == "performance" and each.measure != "labels"]
+    metric = [each for each in performance if each.threshold is not None][:1]
     importance = [each for each in findings if each.measure == "importance"]
-    return [*judged[:1], *importance, *(each for each in judged[1:] if each.breached)]
+    return [*metric, *importance, *(each for each in performance if each.breached)]
 
 
 def _is_persistent(outcome: VerdictOutcome, history: Sequence[VerdictOutcome], *, breaches: int, windows: int) -> bool:

@@ -36,6 +36,8 @@ def request_for_window(spec: ModelSpec, window: Window, *, settings: Settings) -
     reason = _why_retrain(spec, window, verdict, trained_at)
     if not reason:
         return None
+    from perennial.core.evidence import find_evidence
+
     evidence = {"window_start": window.start.isoformat(), "window_end": window.end.isoformat(), "dag_run_id": window.dag_run_id}
     wish = RetrainRequest(
         model=spec.model,
@@ -44,7 +46,9 @@ def request_for_window(spec: ModelSpec, window: Window, *, settings: Settings) -
         actor=window.dag_id,
         as_of=window.as_of,
         reason=reason,
-        evidence=evidence | ({"outcome": verdict.outcome, "model_version": verdict.model_version} if verdict else {}),
+        evidence=evidence
+        | find_evidence(verdict.findings if verdict else ()).to_json()
+        | ({"outcome": verdict.outcome, "model_version": verdict.model_version} if verdict else {}),
     )
     return request_retraining(spec, wish, settings=settings)
 
@@ -187,11 +191,13 @@ def find_earlier(unfinished: Sequence[DagRunState], dag_run_id: str) -> Sequence
 
 
 def _gather(state: StateStore, spec: ModelSpec, request: RetrainRequest, running: str) -> "Wish":
+    from perennial.core.evidence import read_evidence
     from perennial.core.gatekeeping import Wish
 
     verdict = _read_verdict(state, request)
     granted = state.read_requests(request.model, outcome="granted", limit=_MOST_GRANTED)
     findings = verdict.findings if verdict else ()
+    in_vain = _find_in_vain(state, request, granted)
     return Wish(
         source=request.source,
         as_of=request.as_of,
@@ -203,7 +209,43 @@ def _gather(state: StateStore, spec: ModelSpec, request: RetrainRequest, running
         granted_at=tuple(each.as_of for each in granted),
         open_run=running,
         is_forced=bool(request.evidence.get("is_forced")),
+        evidence=read_evidence(request.evidence),
+        in_vain=tuple(read_evidence(each.evidence) for each in in_vain),
+        new_ratio=_estimate_new(state, request, in_vain[0], verdict) if in_vain else 0.0,
     )
+
+
+def _find_in_vain(state: StateStore, request: RetrainRequest, granted: Sequence[RetrainRequest]) -> list[RetrainRequest]:
+    """The monitor's earlier requests, the latest first, whose challenger was decided on while the champion of now served.
+
+    It was rejected, by the gates or by a person, or its release was stopped. A run that failed before that proves nothing.
+    """
+    champion = state.read_champion(request.model)
+    version = champion.model_version if champion else None
+    return [
+        each
+        for each in granted
+        if each.source == "monitor"
+        and each.as_of < request.as_of
+        and each.evidence.get("model_version") == version
+        and state.read_decision(request.model, each.dag_run_id)
+    ]
+
+
+def _estimate_new(state: StateStore, request: RetrainRequest, before: RetrainRequest, verdict: Verdict | None) -> float:
+    """Rows that came since an earlier request, as a part of its training set: by the window's rows, or by time if that is more.
+
+    Callers may ask for a part of what is learned from, and a window of a year may hold a few weeks yet.
+    """
+    decision = state.read_decision(request.model, before.dag_run_id)
+    snapshot = state.read_snapshot(decision.snapshot_id) if decision else None
+    if snapshot is None:
+        return 0.0
+    elapsed = request.as_of - before.as_of
+    by_time = elapsed / (snapshot.as_of - snapshot.start)
+    if verdict is None or not snapshot.n_rows:
+        return by_time
+    return max(by_time, verdict.n_rows * (elapsed / (verdict.window_end - verdict.window_start)) / snapshot.n_rows)
 
 
 def _read_verdict(state: StateStore, request: RetrainRequest) -> Verdict | None:
@@ -224,4 +266,6 @@ def _policy(spec: ModelSpec) -> "Policy":
         min_age=spec.retrain.min_age,
         max_age=spec.retrain.max_age,
         min_mature_ratio=spec.label.min_mature_ratio,
+        new_rows_ratio=spec.retrain.new_rows_ratio,
+        importance_ratio=spec.monitoring.drift.importance_ratio,
     )

@@ -4,18 +4,21 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from perennial.contracts.monitoring import RequestSource
+from perennial.core.evidence import Evidence
 from perennial.core.gatekeeping import Policy, Wish, decide_request
 
 NOW = datetime(2013, 7, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 POLICY = Policy(
-    on=("drift", "performance"), cooldown=2 * DAY, max_per_week=3, min_age=7 * DAY, max_age=90 * DAY, min_mature_ratio=0.9
-)
+    on=("drift", "performance"), cooldown=2 * DAY, max_per_week=3, min_age=7 * DAY, max_age=90 * DAY, min_mature_ratio=0.9,
+    new_rows_ratio=0.2, importance_ratio=0.2,
+)  # fmt: skip
 WISH = Wish(
     source="monitor", as_of=NOW, outcome="drift", is_persistent=True, mature_ratio=0.95, trained_at=NOW - 30 * DAY,
     granted_at=[NOW - 30 * DAY],
 )  # fmt: skip
-GATES = ["not_running", "data_healthy", "labels_mature", "persistent", "cooldown", "min_age", "max_per_week"]
+GATES = ["not_running", "data_healthy", "labels_mature", "persistent", "new_evidence", "cooldown", "min_age", "max_per_week"]
+DRIFT = Evidence(features={"wind": 0.2}, importances={"wind": 0.4}, outputs={"prediction": 0.3})
 
 
 def declined(wish: Wish, policy: Policy = POLICY) -> list[str]:
@@ -36,6 +39,7 @@ BAD = {
     "data_healthy": {"faults": ["wind is missing"]},
     "labels_mature": {"mature_ratio": 0.5},
     "persistent": {"is_persistent": False},
+    "new_evidence": {"evidence": DRIFT, "in_vain": [DRIFT]},
     "cooldown": {"granted_at": [NOW - DAY]},
     "min_age": {"trained_at": NOW - 3 * DAY},
     "max_per_week": {"granted_at": [NOW - each * DAY for each in (3, 4, 5)]},
@@ -52,7 +56,7 @@ def test_persistent_drift_on_sound_data_is_granted() -> None:
     [
         ("monitor", False, GATES),
         ("monitor", True, GATES),
-        ("schedule", False, [each for each in GATES if each != "persistent"]),
+        ("schedule", False, [each for each in GATES if each not in {"persistent", "new_evidence"}]),
         ("person", False, GATES[:3]),
         ("api", False, GATES[:3]),
         ("person", True, GATES[:1]),
@@ -103,6 +107,42 @@ def test_an_old_champion_needs_no_bad_verdict() -> None:
 
 def test_without_a_champion_there_is_nothing_to_wait_for() -> None:
     assert declined(replace(WISH, outcome=None, is_persistent=False, trained_at=None, granted_at=())) == []
+
+
+@pytest.mark.parametrize(
+    ("n", "new_ratio", "failed"),
+    [(1, 0.19, True), (1, 0.2, False), (2, 0.39, True), (2, 0.4, False), (9, 0.99, True), (9, 1.0, False)],
+)
+def test_the_same_evidence_waits_for_new_rows_the_longer_the_oftener_it_was_in_vain(
+    n: int, new_ratio: float, failed: bool
+) -> None:
+    wish = replace(WISH, evidence=DRIFT, in_vain=[DRIFT] * n, new_ratio=new_ratio)
+    assert declined(wish) == (["new_evidence"] if failed else [])
+
+
+@pytest.mark.parametrize(
+    ("evidence", "news"),
+    [
+        (replace(DRIFT, falls={"roc_auc": 0.04}), "roc_auc fell"),
+        (replace(DRIFT, features={"wind": 0.29}, outputs={"prediction": 0.44}), ""),
+        (replace(DRIFT, features={"wind": 0.3}), "wind moved further"),
+        (replace(DRIFT, outputs={"prediction": 0.45}), "prediction moved further"),
+        (Evidence(outputs={"target": 0.2}), "target moved"),
+        (Evidence(features={"gust": 0.2}, importances={"gust": 0.1}), "gust moved"),
+        (Evidence(features={"gust": 9.0}, importances={"gust": 0.09}), ""),
+    ],
+)
+def test_a_larger_shift_other_features_or_a_fall_are_new_evidence(evidence: Evidence, news: str) -> None:
+    wish = replace(WISH, evidence=evidence, in_vain=[DRIFT])
+    assert declined(wish) == ([] if news else ["new_evidence"])
+    if news:
+        assert reason("new_evidence", wish) == f"new since a retraining led to no new champion: {news}"
+
+
+def test_an_old_champion_is_not_asked_for_each_week_either() -> None:
+    old = replace(WISH, outcome="healthy", is_persistent=False, trained_at=NOW - 91 * DAY, in_vain=[Evidence()], new_ratio=0.05)
+    assert declined(old) == ["new_evidence"]
+    assert declined(replace(old, new_ratio=0.3)) == []
 
 
 @pytest.mark.parametrize(("source", "failed"), [("monitor", ["labels_mature"]), ("schedule", []), ("person", [])])
