@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
+from scipy.special import logit  # type: ignore[import-untyped]
 from scipy.stats import norm, t  # type: ignore[import-untyped]
 
 from perennial.contracts.monitoring import Finding
@@ -15,6 +16,9 @@ from perennial.core.slices import groups
 
 MEAN_ERROR = "mean_error"
 """Measure of the finding about calibration in the large: the mean prediction minus the share of positives."""
+
+# Metrics of 0 and 1 have log-odds as those so near them.
+_EDGE = 1e-6
 
 Standing = Literal["unknown", "fell", "unclear", "holds"]
 
@@ -170,7 +174,7 @@ class _Comparison:
         sign, chance = SIGN[metric], self._chance
         threshold = expected.value * (1 - sign * self.limits.drop_ratio)
         is_over = sign * figure.value <= sign * threshold
-        is_sure = sign * (expected.value - figure.value) > _z(chance * part) * expected.error
+        is_sure = _fall(metric, figure.value, expected.value) > _z(chance * part) * expected.error
         finding = replace(
             finding, value=figure.value, threshold=threshold, reference=expected.value, breached=is_over and is_sure
         )
@@ -267,6 +271,22 @@ class _Comparison:
 
 def _name(metric: str, subject: str) -> str:
     return f"{metric} of {subject}" if subject else metric
+
+
+def _fall(metric: str, value: float, expected: float) -> float:
+    """How far a metric is under (a loss: over) what is expected, on the scale of its error.
+
+    What ranks lies between 0 and 1, and is skewed on few rows: it is compared in log-odds.
+
+    References
+    ----------
+    Qin, G. and Hotilovac, L. (2008), Comparison of non-parametric confidence intervals for the area under the ROC curve of a
+    continuous-scale diagnostic test, Statistical Methods in Medical Research 17, 207-221.
+    """
+    if SIGN[metric] < 0:
+        return value - expected
+    before, now = (min(max(each, _EDGE), 1 - _EDGE) for each in (expected, value))
+    return float(logit(before) - logit(now)) * before * (1 - before)
 
 
 def _z(chance: float) -> float:

@@ -153,6 +153,14 @@ def test_a_sure_fall_that_is_small_is_not_breached() -> None:
     assert first.reason.endswith("worse, limit 5.0%")
 
 
+def test_a_model_that_never_erred_on_its_holdout_may_fall() -> None:
+    sure = replace(HOLDOUT, scores=0.1 + 0.8 * HOLDOUT.labels)
+    current = rows(3000, seed=2)
+    erring = replace(current, scores=0.1 + 0.8 * np.where(np.arange(3000) % 5 == 0, 1 - current.labels, current.labels))
+    first = judge(erring, holdout=sure)[0]
+    assert (first.reference, first.breached) == (1.0, True)
+
+
 def test_a_holdout_of_few_rows_proves_less() -> None:
     current = rows(3000, seed=2, flipped=0.12)
     assert judge(current)[0].breached
