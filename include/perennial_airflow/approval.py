@@ -3,18 +3,18 @@
 Nothing runs while it waits. The answer comes through Airflow's UI or API; after the deadline the spec's default counts.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Context, Param
+from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk.timezone import utcnow
 
 from perennial.config.settings import Settings
-from perennial.config.spec import ModelSpec
 from perennial.contracts import RegisteredVersion
 from perennial.errors import ReleaseError
-from perennial_airflow.factory import load_model
+from perennial_airflow.factory import load_run
 from perennial_airflow.mails import mail_patiently
 from perennial_airflow.xcom import pull, pull_optional
 
@@ -32,13 +32,12 @@ class Approval(HITLOperator):
     `ApprovalOperator` would skip what follows a rejection, and with it the task that writes the answer down.
     """
 
-    def __init__(self, *, model: str, otherwise: str, within: timedelta, **options: Any) -> None:
+    def __init__(self, *, model: str, **options: Any) -> None:
         super().__init__(
             task_id=TASK_ID,
             subject=f"Release the challenger of {model} to callers?",
             options=[APPROVE, REJECT],
-            defaults=APPROVE if otherwise == "approve" else REJECT,
-            response_timeout=within,
+            defaults=REJECT,
             # An answer without it must not fail the task: Airflow takes one through its API, and for the deadline's.
             params={"reason": Param("", _REASON, type=["null", "string"])},
             **options,
@@ -56,11 +55,15 @@ class Approval(HITLOperator):
         from perennial.steps.release_report import ask_for_approval
 
         version, dag_run_id = pull(RegisteredVersion, "choose_version"), context["dag_run"].run_id
-        spec, settings = load_model(version.model)
+        spec, settings = load_run(version.model)
+        if spec.release.approval != "required":
+            raise AirflowSkipException("the spec that this run began under asks for no approval")
         if context["ti"].try_number > 1 and (event := _find_event(version, dag_run_id, settings)):
             self.log.info("The answer came before this task was interrupted: it counts")
             return self.execute_complete(context, event)
-        deadline = utcnow() + spec.release.approval_policy.within
+        policy = spec.release.approval_policy
+        self.response_timeout, self.defaults = policy.within, [APPROVE if policy.otherwise == "approve" else REJECT]
+        deadline = utcnow() + policy.within
         self.subject = f"Release version {version.model_version} of {version.model} to callers?"
         self.body = describe_for_approval(spec, version, deadline=deadline, dag_run_id=dag_run_id, settings=settings)
         mail_patiently(
@@ -84,10 +87,9 @@ def _find_event(version: RegisteredVersion, dag_run_id: str, settings: Settings)
     }
 
 
-def ask_a_person(spec: ModelSpec) -> Approval:
-    """The task, with deadline and default of the spec."""
-    policy = spec.release.approval_policy
-    return Approval(model=spec.model, otherwise=policy.otherwise, within=policy.within)
+def ask_a_person(model: str) -> Approval:
+    """The task; deadline and default are those of the spec that its run began under."""
+    return Approval(model=model, trigger_rule="none_failed")
 
 
 def pull_answer(model: str) -> "Answer":

@@ -15,6 +15,7 @@ from airflow.sdk import (
     Param,
     RetryAction,
     RetryRule,
+    get_current_context,
     get_parsing_context,
 )
 from airflow.sdk.definitions.param import ParamsDict
@@ -28,9 +29,11 @@ from perennial_airflow.callbacks import mail_failure
 
 __all__ = [
     "ModelSpec",
+    "begin_run",
     "check_specs",
     "housekeeping_params",
     "load_model",
+    "load_run",
     "loop_dag",
     "monitor_options",
     "nightly_dag",
@@ -74,9 +77,25 @@ def check_specs() -> None:
 
 
 def load_model(model: str) -> tuple[ModelSpec, Settings]:
-    """Spec and settings for a task of this model, read when the task runs."""
+    """The model's spec as its file is now, and the settings."""
     settings = Settings.load()
     return load_spec(spec_path(settings, model)), settings
+
+
+def begin_run(model: str) -> tuple[ModelSpec, Settings]:
+    """Spec and settings for the first task of a run. What it needs is fixed with that: later tasks ask `load_run`."""
+    from perennial.steps.run_spec import fix_run_spec
+
+    settings, dag_run = Settings.load(), get_current_context()["dag_run"]
+    return fix_run_spec(model, dag_id=dag_run.dag_id, dag_run_id=dag_run.run_id, settings=settings), settings
+
+
+def load_run(model: str) -> tuple[ModelSpec, Settings]:
+    """The spec that this run began under, and the settings."""
+    from perennial.steps.run_spec import load_run_spec
+
+    settings, dag_run = Settings.load(), get_current_context()["dag_run"]
+    return load_run_spec(model, dag_id=dag_run.dag_id, dag_run_id=dag_run.run_id, settings=settings), settings
 
 
 @cache

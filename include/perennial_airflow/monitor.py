@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts.monitoring import Window
-from perennial_airflow.factory import load_model
+from perennial_airflow.factory import begin_run, load_run
 from perennial_airflow.windows import resolve_window
 from perennial_airflow.xcom import pack, pull
 
@@ -21,7 +21,7 @@ _GRANTED = "ti.xcom_pull(task_ids='ask_gatekeeper')"
 def _open_window() -> tuple[ModelSpec, Window, Settings]:
     """What every step needs: the model's spec, the window, the settings."""
     window = pull(Window, "plan")
-    spec, settings = load_model(window.model)
+    spec, settings = load_run(window.model)
     return spec, window, settings
 
 
@@ -29,7 +29,7 @@ def _open_window() -> tuple[ModelSpec, Window, Settings]:
 def plan(model: str) -> Packed:
     """Fix the window that this run looks at, and what it may see."""
     context = get_current_context()
-    return pack(resolve_window(load_model(model)[0], context["dag_run"], context["params"]))
+    return pack(resolve_window(begin_run(model)[0], context["dag_run"], context["params"]))
 
 
 @task(pool="monitoring")

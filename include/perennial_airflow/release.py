@@ -1,12 +1,12 @@
 """The tasks of `release__<model>`. Each calls one step of the library, imported where it runs."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from airflow.sdk import get_current_context, task
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import DownstreamTasksSkipped
 
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
@@ -14,7 +14,7 @@ from perennial.contracts import Bento, Force, RegisteredVersion, ServingCheck
 from perennial.errors import ConfigurationError
 from perennial_airflow.approval import pull_answer
 from perennial_airflow.assets import challenger_asset
-from perennial_airflow.factory import load_model
+from perennial_airflow.factory import begin_run, load_run
 from perennial_airflow.mails import mail_patiently
 from perennial_airflow.runs import name_person
 from perennial_airflow.xcom import pack, pull, pull_optional, unpack
@@ -33,6 +33,8 @@ def _leave_error(function: Callable[P, R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
+        except DownstreamTasksSkipped:
+            raise
         except Exception as error:
             _push_error(error)
             raise
@@ -57,20 +59,55 @@ def _describe_failure() -> str:
 
 
 def _open_release() -> tuple[ModelSpec, RegisteredVersion, str, Settings]:
-    """What every stage needs: the model's spec, the version on its way, in which Dag run, the settings."""
+    """What every stage needs: the spec that the run began under, the version on its way, in which Dag run, the settings."""
     version = pull(RegisteredVersion, "choose_version")
-    spec, settings = load_model(version.model)
+    spec, settings = load_run(version.model)
     return spec, version, get_current_context()["dag_run"].run_id, settings
+
+
+def _skip(task_ids: Collection[str], result: object = None) -> NoReturn:
+    """End this task as done, with its result, and skip others; Airflow itself forgets the result of a task that skips."""
+    get_current_context()["ti"].xcom_push(key="return_value", value=result)
+    raise DownstreamTasksSkipped(tasks=list(task_ids))  # type: ignore[no-untyped-call]
+
+
+def find_left_out(spec: ModelSpec, task: Any) -> list[str]:
+    """The stages right after a task that a run under this spec passes over, in the order of the graph."""
+    release, left_out = spec.release, list[str]()
+    is_asked = {
+        "shadow": bool(release.shadow),
+        "approve": release.approval == "required",
+        "record_approval": release.approval == "required",
+        "canary": bool(release.canary),
+    }
+    while after := [each for each in task.downstream_list if not is_asked.get(each.task_id, True)]:
+        [task] = after
+        left_out.append(task.task_id)
+    return left_out
+
+
+def _pass_over(spec: ModelSpec, result: R) -> R:
+    """Go on to the next stage that the run's spec asks for: those between are skipped.
+
+    The graph is the same for all specs, so that it stays as it is while a run goes on and its spec is edited.
+    """
+    if left_out := find_left_out(spec, get_current_context()["task"]):
+        _logger.info("the spec that this run began under leaves out: %s", ", ".join(left_out))
+        _skip(left_out, result)
+    return result
 
 
 @task
 def choose_version(model: str) -> Packed:
-    """Take the version from the challenger's event, or from the `version` param of a run started by hand, if it may serve."""
+    """Take the version from the challenger's event, or from the `version` param of a run started by hand, if it may serve.
+
+    The spec that the whole run goes by is that of now.
+    """
     from perennial.steps.admission import why_not_release
     from perennial.steps.register import read_registered
 
     context = get_current_context()
-    settings, params = load_model(model)[1], context["params"]
+    settings, params = begin_run(model)[1], context["params"]
     if number := params.get("version"):
         version = read_registered(model, number, settings=settings)
     else:
@@ -78,7 +115,8 @@ def choose_version(model: str) -> Packed:
     reason = (params.get("force") or "").strip()
     force = Force(by=name_person(context["dag_run"]), reason=reason) if reason else None
     if why := why_not_release(version, force=force, settings=settings):
-        raise AirflowSkipException(why)
+        _logger.info("nothing is to be done: %s", why)
+        _skip(context["task"].get_flat_relative_ids(upstream=False), pack(version))
     return pack(version)
 
 
@@ -107,7 +145,8 @@ def check_serving() -> Packed:
     from perennial.steps.release import start_and_check
 
     spec, _, dag_run_id, settings = _open_release()
-    return pack(start_and_check(spec, pull(Bento, "build_bento"), dag_run_id=dag_run_id, settings=settings))
+    check = start_and_check(spec, pull(Bento, "build_bento"), dag_run_id=dag_run_id, settings=settings)
+    return _pass_over(spec, pack(check))
 
 
 @task(pool="watching")
@@ -118,12 +157,12 @@ def shadow() -> Packed | None:
 
     spec, version, dag_run_id, settings = _open_release()
     stage = step(spec, version, dag_run_id=dag_run_id, settings=settings)
-    return pack(stage) if stage else None
+    return _pass_over(spec, pack(stage) if stage else None)
 
 
-@task.short_circuit
+@task
 @_leave_error
-def record_approval() -> bool:
+def record_approval() -> None:
     """Write the answer into the audit trail. A rejection ends the release here: what would follow is skipped."""
     from perennial.steps.approval import describe_answer, record_answer
     from perennial.steps.release_report import report_rejection
@@ -134,10 +173,13 @@ def record_approval() -> bool:
     if answer.word == "reject":
         why = describe_answer(spec, answer)
         mail_patiently(report_rejection, spec, version, why=why, dag_run_id=dag_run_id, settings=settings)
-    return goes_on
+    if not goes_on:
+        _skip(get_current_context()["task"].get_flat_relative_ids(upstream=False))
+    _pass_over(spec, None)
 
 
-@task(pool="watching")
+# A stage that was passed over does not keep the next one from running.
+@task(pool="watching", trigger_rule="none_failed")
 @_leave_error
 def canary() -> list[Packed]:
     """Lead a growing share of the callers to the challenger, judge each step, and lead all back at once on a breach."""
@@ -147,7 +189,7 @@ def canary() -> list[Packed]:
     return [pack(stage) for stage in step(spec, version, dag_run_id=dag_run_id, settings=settings)]
 
 
-@task
+@task(trigger_rule="none_failed")
 @_leave_error
 def promote() -> Packed:
     """Switch the gateway to the new bento and make its version the champion."""
@@ -165,7 +207,7 @@ def drain(model: str) -> None:
     """Stop the bentos that nobody needs, once their last requests are answered; the champion's predecessor stays warm."""
     from perennial.steps.release import drain as step
 
-    spec, settings = load_model(model)
+    spec, settings = load_run(model)
     step(spec, settings=settings)
 
 
@@ -175,5 +217,5 @@ def withdraw(model: str) -> None:
     from perennial.steps.release import withdraw as step
 
     version = pull_optional(RegisteredVersion, "choose_version")
-    spec, settings = load_model(model)
+    spec, settings = load_run(model)
     step(spec, version.model_version if version else None, why=_describe_failure(), settings=settings)

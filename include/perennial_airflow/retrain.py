@@ -22,7 +22,7 @@ from perennial.contracts import (
     Validation,
 )
 from perennial_airflow.assets import challenger_asset
-from perennial_airflow.factory import load_model
+from perennial_airflow.factory import begin_run, load_run
 from perennial_airflow.runs import resolve_run
 from perennial_airflow.xcom import pack, pull, pull_optional, unpack
 
@@ -40,9 +40,9 @@ VALIDATIONS = ("ingest.validate_raw", "prepare.validate_clean", "prepare.validat
 
 
 def _open_run() -> tuple[ModelSpec, Run, Settings]:
-    """What every step needs: the model's spec, what the run may see, the settings."""
+    """What every step needs: the spec that the run began under, what it may see, the settings."""
     run = pull(Run, "plan")
-    spec, settings = load_model(run.model)
+    spec, settings = load_run(run.model)
     return spec, run, settings
 
 
@@ -60,7 +60,7 @@ def plan(model: str) -> Packed | None:
     from perennial.steps.retrain_admission import why_not_retrain
     from perennial.steps.start import record_start
 
-    spec, settings = load_model(model)
+    spec, settings = begin_run(model)
     context = get_current_context()
     dag_run: Any = context["dag_run"]
     run = resolve_run(spec, dag_run, context["params"])

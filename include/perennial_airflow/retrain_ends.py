@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from perennial.config.settings import Settings
 from perennial.contracts import Decision, RegisteredVersion, Run, Snapshot
-from perennial_airflow.factory import load_model
+from perennial_airflow.factory import load_run
 from perennial_airflow.retrain import PREPARING
 from perennial_airflow.xcom import pull, pull_optional
 
@@ -24,7 +25,7 @@ def end_request(model: str) -> Any:
     def end() -> None:
         from perennial.steps.retrain_admission import end_retraining
 
-        if not end_retraining(model, get_current_context()["dag_run"].run_id, settings=load_model(model)[1]):
+        if not end_retraining(model, get_current_context()["dag_run"].run_id, settings=Settings.load()):
             raise AirflowSkipException("this run holds no open request")
 
     return end().as_teardown()
@@ -47,7 +48,7 @@ def summarize_backfill(model: str) -> Any:
             logical_date=dag_run.logical_date,
             as_of=dag_run.data_interval_end,
         )
-        spec, settings = load_model(model)
+        spec, settings = load_run(model)
         step(spec, own, _pull_found(), settings=settings)
 
     # A teardown runs whatever failed before it, and a run is not judged by it.

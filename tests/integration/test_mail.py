@@ -2,6 +2,7 @@
 
 import json
 import mailbox
+import re
 import socket
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -14,10 +15,12 @@ import pytest
 from perennial.adapters.registry import Registry
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
+from perennial.config.spec_file import spec_path
 from perennial.contracts import RegisteredVersion, Run
 from perennial.errors import DataFault, UnavailableError
 from perennial.steps.report import report_decision, report_failure
 from perennial.steps.report_evidence import EVALUATION_FILE, Evidence
+from perennial.steps.run_spec import fix_run_spec
 from perennial.steps.workspace import run_folder
 from support.records.report_records import RUN, build_evidence, build_failed_validation, read_spec
 
@@ -76,6 +79,18 @@ def test_the_same_failure_is_mailed_once_and_another_again(settings, run):
     assert "No version of flight_delay serves yet." in mail.get_body(("plain",)).get_content()
     fail(settings, run, "column distance is above 6000")
     assert len(read_mails(settings, run)) == 2
+
+
+def test_a_failure_is_mailed_to_those_whom_the_spec_named_when_the_run_began(settings, run, tmp_path):
+    edited = settings.model_copy(update={"project": tmp_path})
+    path = spec_path(edited, run.model)
+    path.parent.mkdir(parents=True)
+    text = spec_path(settings, run.model).read_text()
+    path.write_text(re.sub(r"(?m)^recipients: .*$", "recipients: [new@example.com]", text))
+    fix_run_spec(run.model, dag_id=run.dag_id, dag_run_id=run.dag_run_id, settings=settings)
+    fail(edited, run)
+    (mail,) = read_mails(settings, run)
+    assert mail["To"] == ", ".join(SPEC.recipients)
 
 
 def test_a_failure_says_which_version_still_serves(settings, run):

@@ -241,6 +241,28 @@ def test_without_the_word_that_the_spec_asks_for_no_caller_is_led_to_a_challenge
         line.promote(2, spec=spec)
 
 
+def test_the_last_recorded_answer_decides_whatever_the_spec_says(line):
+    """Of two answers in one run the later counts, and a no is one also where the spec has stopped asking."""
+    spec, challenger = line.spec, line.versions[1]
+    assert spec.release.approval == "none"
+    package_and_check(line.settings, spec, challenger, dag_run_id="release 2")
+    said = {"dag_run_id": "release 2"}
+    with StateStore(line.settings.state_url) as state:
+        for action in ("approved", "declined"):
+            state.write_audit("ann", action, model=spec.model, subject="version 2", detail=said)
+    with pytest.raises(ReleaseError, match="version 2 was declined in release 2"):
+        canary.canary(with_canary(spec), challenger, dag_run_id="release 2", settings=line.settings)
+    with pytest.raises(ReleaseError, match="version 2 was declined in release 2"):
+        line.promote(2)
+    with StateStore(line.settings.state_url) as state:
+        state.write_audit("bob", "approved", model=spec.model, subject="version 2", detail=said)
+    line.promote(2)
+
+
+def with_canary(spec: ModelSpec) -> ModelSpec:
+    return spec.model_copy(update={"release": spec.release.model_copy(update={"canary": short_canary(60, steps=[50])})})
+
+
 def test_a_promotion_starts_the_bento_that_is_gone_and_needs_no_registry(line, monkeypatch):
     package_and_check(line.settings, line.spec, line.versions[1], dag_run_id="release 2")
     supervisor.remove_program(line.settings, serving.program_name(line.spec.model, 2))

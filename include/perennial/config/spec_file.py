@@ -66,7 +66,17 @@ def load_spec(path: Path) -> ModelSpec:
     ConfigurationError
         With one line per fault: file, line, key, what was found and what is allowed.
     """
-    text = _read(path)
+    return parse_spec(read_spec(path), path)
+
+
+def parse_spec(text: str, path: Path) -> ModelSpec:
+    """Validate the text of one spec; `path` names the file that it stood in, which need not exist any more.
+
+    Raises
+    ------
+    ConfigurationError
+        As `load_spec`.
+    """
     try:
         spec = ModelSpec.model_validate(yaml.load(text, Loader=_StrictLoader))
     except (yaml.YAMLError, ValidationError, _RepeatedKey) as error:
@@ -94,7 +104,14 @@ def load_specs(folder: Path) -> tuple[dict[str, ModelSpec], dict[str, Configurat
     return specs, faults
 
 
-def _read(path: Path) -> str:
+def read_spec(path: Path) -> str:
+    """Text of one spec's file.
+
+    Raises
+    ------
+    ConfigurationError
+        When it cannot be read.
+    """
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:

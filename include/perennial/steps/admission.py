@@ -12,6 +12,10 @@ from perennial.errors import ReleaseError
 
 _logger = logging.getLogger(__name__)
 
+# How a person's answer is recorded in the audit trail. `declined` is the answer; `rejected`, a row of its own, is what becomes of
+# the release then.
+ANSWERS = {"approve": "approved", "reject": "declined"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prospect:
@@ -111,21 +115,25 @@ def require_under_way(row: ReleaseRow) -> None:
 
 
 def check_approved(spec: ModelSpec, state: StateStore, model_version: int, *, dag_run_id: str) -> None:
-    """Where the spec asks for a person's word, it must have been given in this Dag run: Airflow's graph can be gone round.
+    """The last answer recorded in this Dag run decides; where the run's spec asks for one, none is a no.
+
+    Airflow's graph can be gone round: tasks are marked as done, Dags are edited under their runs.
 
     Raises
     ------
     ReleaseError
-        When no approval is recorded.
+        When the answer was a no, or is missing.
     """
-    if spec.release.approval != "required":
+    answer = state.read_last_action(
+        ANSWERS.values(), model=spec.model, subject=f"version {model_version}", detail={"dag_run_id": dag_run_id}
+    )
+    if answer == ANSWERS["approve"] or (answer is None and spec.release.approval != "required"):
         return
-    detail = {"dag_run_id": dag_run_id}
-    if not state.has_audit("approved", model=spec.model, subject=f"version {model_version}", detail=detail):
-        raise ReleaseError(
-            f"nobody approved {spec.model} version {model_version} in {dag_run_id}, and spec.release.approval is `required`",
-            f"start release__{spec.model} by hand with version {model_version}, and answer its task `approve`",
-        )
+    name = f"{spec.model} version {model_version}"
+    raise ReleaseError(
+        f"{name} was {answer} in {dag_run_id}" if answer else f"nobody approved {name} in {dag_run_id}, which asks for it",
+        f"start release__{spec.model} by hand with version {model_version}, and answer its task `approve`",
+    )
 
 
 def check_may_serve(state: StateStore, model: str, model_version: int, *, champion: Champion | None) -> None:

@@ -12,6 +12,7 @@ from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import LIVE, RegisteredVersion
 from perennial.errors import ConfigurationError
+from perennial.steps.admission import ANSWERS
 from perennial.steps.release import reject
 from perennial.steps.release_report import read_release_evidence
 from perennial.steps.release_view import build_release_values, describe_deadline, describe_request
@@ -19,8 +20,6 @@ from perennial.steps.release_view import build_release_values, describe_deadline
 _logger = logging.getLogger(__name__)
 
 Word = Literal["approve", "reject"]
-# `declined` is the person's word; `rejected` is what becomes of the release then, in a row of its own.
-_ACTIONS: dict[Word, str] = {"approve": "approved", "reject": "declined"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +61,7 @@ def find_unrecorded_answer(
         return None
     subject, detail = f"version {version.model_version}", {"answered_at": answer.answered_at.isoformat()}
     with StateStore(settings.state_url) as state:
-        used = any(state.has_audit(action, model=model, subject=subject, detail=detail) for action in _ACTIONS.values())
+        used = any(state.has_audit(action, model=model, subject=subject, detail=detail) for action in ANSWERS.values())
     return None if used else answer
 
 
@@ -94,7 +93,7 @@ def record_answer(spec: ModelSpec, version: RegisteredVersion, answer: Answer, *
     }
     with StateStore(settings.state_url) as state:
         row = state.read_release(model, number)
-        state.write_audit_once(answer.actor, _ACTIONS[answer.word], model=model, subject=f"version {number}", detail=detail)
+        state.write_audit_once(answer.actor, ANSWERS[answer.word], model=model, subject=f"version {number}", detail=detail)
     why = describe_answer(spec, answer)
     _logger.info("%s version %d: %s", model, number, why)
     if answer.word == "reject":
@@ -112,7 +111,7 @@ def describe_answer(spec: ModelSpec, answer: Answer) -> str:
     if answer.by_default:
         said = "approved" if answer.word == "approve" else "rejected"
         return f"{said}, as {_say_why(spec, answer)}"
-    return f"{_ACTIONS[answer.word]} by {answer.actor}: {_say_why(spec, answer)}"
+    return f"{ANSWERS[answer.word]} by {answer.actor}: {_say_why(spec, answer)}"
 
 
 def _say_why(spec: ModelSpec, answer: Answer) -> str:

@@ -28,6 +28,7 @@ from perennial.steps.failure_view import FailedTask, build_failure_subject, buil
 from perennial.steps.model_card import MODEL_CARD_FILE, build_model_card
 from perennial.steps.report_evidence import Evidence, read_evaluation
 from perennial.steps.report_view import build_decision_values, build_subject
+from perennial.steps.run_spec import load_run_spec
 from perennial.steps.workspace import run_folder
 
 log = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ def report_failure(
     task = FailedTask(model=model, dag_id=dag_id, dag_run_id=dag_run_id, task_id=task_id, map_index=map_index, error=error)
     _record_failure(task, settings=settings)
     try:
-        spec = load_spec(spec_path(settings, model))
+        spec = _load_spec(model, dag_id=dag_id, dag_run_id=dag_run_id, settings=settings)
     except ConfigurationError as fault:
         log.warning("nobody can be told by mail: the spec, which names the recipients, cannot be read: %s", fault)
         return
@@ -159,6 +160,14 @@ def _record_failure(task: FailedTask, *, settings: Settings) -> None:
             state.write_audit(task.dag_id, TASK_FAILED, model=task.model, subject=task.dag_run_id, detail=detail)
     except UnavailableError as fault:
         log.warning("the failure is not recorded: %s", fault.what)
+
+
+def _load_spec(model: str, *, dag_id: str, dag_run_id: str, settings: Settings) -> ModelSpec:
+    """The spec that the run began under, which names who is told; the file's where the state database is away."""
+    try:
+        return load_run_spec(model, dag_id=dag_id, dag_run_id=dag_run_id, settings=settings)
+    except UnavailableError:
+        return load_spec(spec_path(settings, model))
 
 
 def _read_champion(model: str, *, settings: Settings) -> Champion | str | None:

@@ -10,6 +10,7 @@ from perennial.adapters.state.releases import ReleaseTable
 from perennial.adapters.state.replays import ReplayTable
 from perennial.adapters.state.requests import RequestTable
 from perennial.adapters.state.retention import RetentionTable
+from perennial.adapters.state.run_specs import RunSpecTable
 from perennial.adapters.state.stages import StageTable
 from perennial.adapters.state.training import TrainingTables
 from perennial.adapters.state.verdicts import VerdictTable
@@ -30,6 +31,7 @@ class StateStore(
     HistoryTable,
     BackfillTable,
     KeyTable,
+    RunSpecTable,
     AuditTable,
 ):
     """Reads and writes of the business state; every method is one transaction. Use as a context manager."""

@@ -1,6 +1,6 @@
 """The audit trail: who or what did what. It can be appended to, never changed."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from psycopg2.extras import Json, RealDictCursor
 
@@ -14,6 +14,13 @@ class AuditTable(Connection):
         """Whether the audit trail holds this action on this subject, with at least this detail."""
         sql = "SELECT 1 FROM audit WHERE model = %s AND action = %s AND subject = %s AND detail @> %s LIMIT 1"
         return bool(self._fetch(sql, (model, action, subject, Json(dict(detail or {})))))
+
+    def read_last_action(self, actions: Collection[str], *, model: str, subject: str, detail: Mapping[str, object]) -> str | None:
+        """Which of these actions the audit trail holds last on this subject, with at least this detail; None where none."""
+        sql = """SELECT action FROM audit WHERE model = %s AND action = ANY(%s) AND subject = %s AND detail @> %s
+                 ORDER BY audit_id DESC LIMIT 1"""
+        rows = self._fetch(sql, (model, list(actions), subject, Json(dict(detail))))
+        return str(rows[0]["action"]) if rows else None
 
     def write_audit(self, actor: str, action: str, *, model: str, subject: str, detail: Mapping[str, object]) -> None:
         """Append to the audit trail."""
