@@ -1,5 +1,5 @@
-"""Reports behind Airflow's login, and who comes first in its pools. Airflow scans this file in each of its processes, so it
-imports next to nothing.
+"""Reports behind Airflow's login, who comes first in its pools, and schedules that end. Airflow scans this file in each of its
+processes, so it imports next to nothing.
 """
 
 from functools import cache
@@ -10,6 +10,7 @@ from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
 from perennial_airflow.priority import LiveFirst
+from perennial_airflow.timetables import TIMETABLES
 
 
 @cache
@@ -27,11 +28,12 @@ class WebApp:
 
 
 class PerennialPlugin(AirflowPlugin):
-    """Serves `/perennial`, puts Reports into the navigation, and weighs tasks."""
+    """Serves `/perennial`, puts Reports into the navigation, weighs tasks, and knows schedules with a first and a last day."""
 
     name = "perennial"
     fastapi_apps = [{"app": WebApp(), "url_prefix": "/perennial", "name": "Perennial"}]  # noqa: RUF012 - as Airflow reads it
     priority_weight_strategies = [LiveFirst]  # noqa: RUF012
+    timetables = list(TIMETABLES.values())  # noqa: RUF012
     external_views = [  # noqa: RUF012
         {
             "name": "Reports",

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 from airflow.sdk import (
     DAG,
-    CronDataIntervalTimetable,
     CronTriggerTimetable,
     ExceptionRetryPolicy,
     Param,
@@ -26,6 +25,7 @@ from perennial.config.spec_file import load_spec, load_specs, spec_folder, spec_
 from perennial.config.spec_schedule import Schedule
 from perennial.errors import ConfigurationError
 from perennial_airflow.callbacks import mail_failure
+from perennial_airflow.timetables import ALWAYS, TIMETABLES
 
 __all__ = [
     "ModelSpec",
@@ -150,13 +150,17 @@ def nightly_dag(dag_id: str, *, cron: str, doc: str, params: dict[str, Param]) -
 
 
 def schedule_options(schedule: Schedule) -> Mapping[str, Any]:
-    """A schedule of a spec as options of a Dag: its timetable, first and last instant, and whether missed intervals run."""
-    timetable = CronDataIntervalTimetable if schedule.timetable == "interval" else CronTriggerTimetable
+    """A schedule of a spec as options of a Dag: its timetable, which knows its days, and whether missed intervals run."""
     zone = ZoneInfo(schedule.timezone)
+    timetable = TIMETABLES[schedule.timetable].between(
+        schedule.cron,
+        timezone=schedule.timezone,
+        start=datetime.combine(schedule.start, time.min, tzinfo=zone),
+        end=datetime.combine(schedule.end, time.max, tzinfo=zone) if schedule.end else None,
+    )
     return {
-        "schedule": timetable(schedule.cron, timezone=schedule.timezone),
-        "start_date": datetime.combine(schedule.start, time.min, tzinfo=zone),
-        "end_date": datetime.combine(schedule.end, time.max, tzinfo=zone) if schedule.end else None,
+        "schedule": timetable,
+        "start_date": ALWAYS,
         "catchup": schedule.catchup,
         "is_paused_upon_creation": schedule.paused,
     }
