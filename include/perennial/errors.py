@@ -37,6 +37,10 @@ class ConfigurationError(PermanentError):
     """A setting, a model spec, a suite or a SQL file is wrong."""
 
 
+class InputError(ConfigurationError):
+    """What was asked of one run cannot be: a param is wrong. Who asked is told; spec and data may be right."""
+
+
 class StackError(PermanentError):
     """A service of the embedded stack cannot start or is in the way: a busy port, a full disk, a stale file."""
 
@@ -77,6 +81,10 @@ class PackagingError(PermanentError):
 
 class ReleaseError(PermanentError):
     """A release was stopped: the challenger did not get ready, or its answers differ from the offline predictions."""
+
+
+class UnknownVersion(ReleaseError, InputError):
+    """A version was named that was never registered, or never served and is to come back."""
 
 
 class Breach(ReleaseError):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Context, Param
-from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk.timezone import utcnow
 
 from perennial.config.settings import Settings
@@ -16,6 +15,7 @@ from perennial.contracts import RegisteredVersion
 from perennial.errors import ReleaseError
 from perennial_airflow.factory import load_run
 from perennial_airflow.mails import mail_patiently
+from perennial_airflow.outcomes import skip
 from perennial_airflow.xcom import pull, pull_optional
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Approval(HITLOperator):
         version, dag_run_id = pull(RegisteredVersion, "choose_version"), context["dag_run"].run_id
         spec, settings = load_run(version.model)
         if spec.release.approval != "required":
-            raise AirflowSkipException("the spec that this run began under asks for no approval")
+            skip("the spec that this run began under asks for no approval")
         if context["ti"].try_number > 1 and (event := _find_event(version, dag_run_id, settings)):
             self.log.info("The answer came before this task was interrupted: it counts")
             return self.execute_complete(context, event)

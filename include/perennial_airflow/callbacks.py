@@ -3,6 +3,9 @@
 import logging
 from typing import TYPE_CHECKING, Any
 
+from perennial.config.settings import Settings
+from perennial.errors import InputError
+
 if TYPE_CHECKING:
     from perennial.contracts import Run
 
@@ -11,15 +14,14 @@ log = logging.getLogger(__name__)
 
 def mail_failure(context: Any) -> None:
     """Mail the model's recipients which task failed, why, and what to do; a backfill mails nobody."""
-    from perennial.config.settings import Settings
     from perennial.steps.report import report_failure
 
-    dag_run, task_instance = context["dag_run"], context["ti"]
-    if dag_run.run_type == "backfill":
+    dag_run, task_instance, error = context["dag_run"], context["ti"], context.get("exception")
+    if dag_run.run_type == "backfill" or _is_told(dag_run, error):
         return
     report_failure(
         dag_run.dag_id.partition("__")[2],
-        context.get("exception"),
+        error,
         dag_id=dag_run.dag_id,
         dag_run_id=dag_run.run_id,
         task_id=task_instance.task_id,
@@ -27,6 +29,19 @@ def mail_failure(context: Any) -> None:
         run=_read_run(task_instance),
         settings=Settings.load(),
     )
+
+
+def _is_told(dag_run: Any, error: BaseException | None) -> bool:
+    """Whether somebody has asked, by hand, for what cannot be: who did so is told in the run's note, and nobody else."""
+    person = dag_run.triggering_user_name
+    if not (isinstance(error, InputError) and person and dag_run.run_type == "manual"):
+        return False
+    from perennial.steps.run_note import leave_note
+
+    log.info("nobody is mailed: %s asked for this run, and finds in its note what was wrong", person)
+    text = f"Nothing was done: {error.what}. {error.next_step}".strip()
+    leave_note(text, dag_id=dag_run.dag_id, dag_run_id=dag_run.run_id, settings=Settings.load())
+    return True
 
 
 def _read_run(task_instance: Any) -> "Run | None":

@@ -23,6 +23,7 @@ from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_file import load_spec, load_specs, spec_folder, spec_path
 from perennial.config.spec_schedule import Schedule
+from perennial.config.spec_values import DURATION_PATTERN
 from perennial.errors import ConfigurationError
 from perennial_airflow.callbacks import mail_failure
 from perennial_airflow.timetables import ALWAYS, TIMETABLES
@@ -48,6 +49,9 @@ __all__ = [
 
 # By name, so that parsing a Dag loads nothing of Airflow's scheduler; the plugin registers it.
 WEIGHT_RULE = "perennial_airflow.priority.LiveFirst"
+
+# A date, or a date and time, with or without an offset: what `read_instant` reads.
+_INSTANT = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?)?$"
 
 
 def specs_to_parse(kind: str) -> Iterator[ModelSpec]:
@@ -181,20 +185,22 @@ def retrain_params(spec: ModelSpec) -> dict[str, Param]:
     """What a person may say when starting a retraining by hand."""
     window = f"How far back to learn from, e.g. 60 days; default: {spec.training.window.days} days."
     return {
-        "as_of": _optional("string", "See nothing later than this date or time; UTC unless it says otherwise."),
-        "window": _optional("string", window),
+        "as_of": _instant("See nothing later than this; default: the end of the schedule's last interval before now."),
+        "window": _optional("string", window, pattern=DURATION_PATTERN, examples=["60 days", "8 weeks"]),
         "force": _optional("string", "Your reason to accept the challenger against the gate; it is recorded."),
         "candidates": _optional("array", "Train these only.", items={"enum": list(spec.candidates)}),
-        "request_id": _optional("string", "Set by who triggers a retraining that was granted: see perennial requests."),
+        "request_id": _optional(
+            "string", "Set by who triggers a retraining that was granted: see perennial requests.", pattern=r"^\d+$"
+        ),
     }
 
 
 def window_params() -> dict[str, Param]:
     """What a person may say when having a window looked at, or scored, by hand."""
     return {
-        "start": _optional("string", "Begin of the window, a date or time; UTC unless it says otherwise."),
-        "end": _optional("string", "End of the window; it is not part of it."),
-        "as_of": _optional("string", "See nothing later than this; default: the window's end."),
+        "start": _instant("Begin of the window; give its end too. Default: the schedule's last interval before now."),
+        "end": _instant("End of the window, which is not part of it; give its begin too."),
+        "as_of": _instant("See nothing later than this; default: the window's end."),
     }
 
 
@@ -217,7 +223,12 @@ def rollback_params() -> dict[str, Param]:
 
 def housekeeping_params() -> dict[str, Param]:
     """What a person may say when starting housekeeping by hand."""
-    return {"as_of": _optional("string", "Remove what had outlived its time by this date or time; not in the future.")}
+    return {"as_of": _instant("Remove what had outlived its time by then; not in the future.")}
+
+
+def _instant(description: str) -> Param:
+    """A date or a time. The form shows a calendar; Airflow itself holds nobody to the format, so the pattern does."""
+    return _optional("string", f"{description} UTC unless it says otherwise.", format="date-time", pattern=_INSTANT)
 
 
 def _optional(json_type: str, description: str, **schema: Any) -> Param:

@@ -4,12 +4,12 @@ from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import get_current_context, task
-from airflow.sdk.exceptions import AirflowSkipException
 
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts.monitoring import Window
 from perennial_airflow.factory import begin_run, load_run
+from perennial_airflow.outcomes import note, skip
 from perennial_airflow.windows import resolve_window
 from perennial_airflow.xcom import pack, pull
 
@@ -39,6 +39,7 @@ def measure() -> Packed:
 
     spec, window, settings = _open_window()
     verdict = step(spec, window, settings=settings)
+    note(f"{verdict.outcome.replace('_', ' ').capitalize()}: {'; '.join(verdict.reasons)}")
     return {"outcome": verdict.outcome, "is_persistent": verdict.is_persistent, "n_rows": verdict.n_rows}
 
 
@@ -49,12 +50,15 @@ def ask_gatekeeper() -> Packed:
 
     spec, window, settings = _open_window()
     if window.mode == "backfill":
-        raise AirflowSkipException("a backfill asks for nothing")
+        skip("a backfill asks for nothing")
     request = request_for_window(spec, window, settings=settings)
     if request is None:
-        raise AirflowSkipException("the verdict asks for no retraining")
+        skip("the verdict asks for no retraining")
     if request.outcome != "granted":
-        raise AirflowSkipException(f"declined: {'; '.join(check.reason for check in request.checks if not check.passed)}")
+        why = "; ".join(check.reason for check in request.checks if not check.passed)
+        note(f"Retraining declined: {why}")
+        skip(f"declined: {why}")
+    note(f"Retraining granted: {request.dag_run_id}")
     return {"dag_run_id": request.dag_run_id, "request_id": str(request.request_id), "as_of": request.as_of.isoformat()}
 
 
@@ -79,6 +83,6 @@ def report() -> None:
     from perennial.steps.report_window import report_window
 
     if get_current_context()["ti"].xcom_pull(task_ids="measure") is None:
-        raise AirflowSkipException("there is no verdict to mail, as `measure` did not succeed")
+        skip("there is no verdict to mail, as `measure` did not succeed")
     spec, window, settings = _open_window()
     report_window(spec, window, settings=settings)

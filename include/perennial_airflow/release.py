@@ -11,11 +11,12 @@ from airflow.sdk.exceptions import DownstreamTasksSkipped
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import Bento, Force, RegisteredVersion, ServingCheck
-from perennial.errors import ConfigurationError
+from perennial.errors import InputError
 from perennial_airflow.approval import pull_answer
 from perennial_airflow.assets import challenger_asset
 from perennial_airflow.factory import begin_run, load_run
 from perennial_airflow.mails import mail_patiently
+from perennial_airflow.outcomes import note
 from perennial_airflow.runs import name_person
 from perennial_airflow.xcom import pack, pull, pull_optional, unpack
 
@@ -107,15 +108,17 @@ def choose_version(model: str) -> Packed:
     from perennial.steps.register import read_registered
 
     context = get_current_context()
-    settings, params = begin_run(model)[1], context["params"]
+    (spec, settings), params = begin_run(model), context["params"]
     if number := params.get("version"):
         version = read_registered(model, number, settings=settings)
     else:
         version = _read_newest(context["triggering_asset_events"].get(challenger_asset(model)) or [])
     reason = (params.get("force") or "").strip()
     force = Force(by=name_person(context["dag_run"]), reason=reason) if reason else None
-    if why := why_not_release(version, force=force, settings=settings):
-        _logger.info("nothing is to be done: %s", why)
+    waits = "" if number or spec.release.automatic else "spec.release.automatic is false, so a person starts it"
+    if why := waits or why_not_release(version, force=force, settings=settings):
+        _logger.warning("nothing is to be done: %s", why)
+        note(f"Not released: {why}")
         _skip(context["task"].get_flat_relative_ids(upstream=False), pack(version))
     return pack(version)
 
@@ -123,7 +126,7 @@ def choose_version(model: str) -> Packed:
 def _read_newest(events: list[Any]) -> RegisteredVersion:
     """Several challengers may have come while a release was running, in any order: the newest is the one to release."""
     if not events:
-        raise ConfigurationError("this run was started by hand without a version", "trigger it again with the param `version`")
+        raise InputError("this run was started by hand without a version", "trigger it again with the param `version`")
     versions: list[Packed] = [event.extra["version"] for event in events]
     return unpack(RegisteredVersion, max(versions, key=lambda version: version["model_version"]))
 
@@ -172,6 +175,7 @@ def record_approval() -> None:
     goes_on = record_answer(spec, version, answer, dag_run_id=dag_run_id, settings=settings)
     if answer.word == "reject":
         why = describe_answer(spec, answer)
+        note(f"Version {version.model_version} was not approved: {why}")
         mail_patiently(report_rejection, spec, version, why=why, dag_run_id=dag_run_id, settings=settings)
     if not goes_on:
         _skip(get_current_context()["task"].get_flat_relative_ids(upstream=False))
@@ -198,6 +202,7 @@ def promote() -> Packed:
 
     spec, version, dag_run_id, settings = _open_release()
     champion = step(spec, version, pull(ServingCheck, "check_serving"), dag_run_id=dag_run_id, settings=settings)
+    note(f"Version {version.model_version} is the champion")
     mail_patiently(report_release, spec, version, champion, dag_run_id=dag_run_id, settings=settings)
     return pack(champion)
 
@@ -218,4 +223,6 @@ def withdraw(model: str) -> None:
 
     version = pull_optional(RegisteredVersion, "choose_version")
     spec, settings = load_run(model)
-    step(spec, version.model_version if version else None, why=_describe_failure(), settings=settings)
+    why = _describe_failure()
+    step(spec, version.model_version if version else None, why=why, settings=settings)
+    note(f"Not released: {why or 'a step failed, and its log says why'}")

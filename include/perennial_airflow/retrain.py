@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context, task
-from airflow.sdk.exceptions import AirflowSkipException
 
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
@@ -23,6 +22,7 @@ from perennial.contracts import (
 )
 from perennial_airflow.assets import challenger_asset
 from perennial_airflow.factory import begin_run, load_run
+from perennial_airflow.outcomes import note, skip
 from perennial_airflow.runs import resolve_run
 from perennial_airflow.xcom import pack, pull, pull_optional, unpack
 
@@ -66,6 +66,7 @@ def plan(model: str) -> Packed | None:
     run = resolve_run(spec, dag_run, context["params"])
     if why := why_not_retrain(spec, run, _read_starter(context), settings=settings):
         _logger.warning("this run is skipped: %s", why)
+        note(f"Not retrained: {why}")
         return None
     if run.mode == "backfill":
         run = replace(run, backfill_id=read_backfill_id(run.dag_id, dag_run.logical_date, settings=settings))
@@ -200,6 +201,8 @@ def evaluate(trained: Iterable[Packed]) -> Packed:
         parent_run_id=_pull_parent_run_id(),
         settings=settings,
     )
+    if decision.outcome == "rejected":
+        note(f"Challenger rejected ({decision.candidate}): {'; '.join(decision.reasons)}")
     return pack(decision)
 
 
@@ -212,8 +215,10 @@ def register() -> Packed:
     decision = pull(Decision, "evaluate")
     spec, run, settings = _open_run()
     if not is_registered(run, decision):
-        raise AirflowSkipException("the gates rejected the challenger, so there is nothing to register")
-    return pack(step(spec, run, pull(Snapshot, "prepare.take_snapshot"), decision, settings=settings))
+        skip("the gates rejected the challenger, so there is nothing to register")
+    version = step(spec, run, pull(Snapshot, "prepare.take_snapshot"), decision, settings=settings)
+    note(f"Challenger accepted ({decision.candidate}): version {version.model_version}")
+    return pack(version)
 
 
 def announce_challenger(model: str) -> Any:
@@ -223,7 +228,7 @@ def announce_challenger(model: str) -> Any:
     def announce() -> None:
         run, version = pull(Run, "plan"), pull(RegisteredVersion, "register")
         if run.mode == "backfill":
-            raise AirflowSkipException("a backfill registers and never releases")
+            skip("a backfill registers and never releases")
         event = get_current_context()["outlet_events"][challenger_asset(model)]
         event.extra = {"version": pack(version), "as_of": run.as_of.isoformat()}
 

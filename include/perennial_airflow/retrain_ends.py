@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context, task
-from airflow.sdk.exceptions import AirflowSkipException
 
 from perennial.config.settings import Settings
 from perennial.contracts import Decision, RegisteredVersion, Run, Snapshot
 from perennial_airflow.factory import load_run
+from perennial_airflow.outcomes import skip
 from perennial_airflow.retrain import PREPARING
 from perennial_airflow.xcom import pull, pull_optional
 
@@ -26,7 +26,7 @@ def end_request(model: str) -> Any:
         from perennial.steps.retrain_admission import end_retraining
 
         if not end_retraining(model, get_current_context()["dag_run"].run_id, settings=Settings.load()):
-            raise AirflowSkipException("this run holds no open request")
+            skip("this run holds no open request")
 
     return end().as_teardown()
 
@@ -41,7 +41,7 @@ def summarize_backfill(model: str) -> Any:
 
         dag_run: Any = get_current_context()["dag_run"]
         if dag_run.run_type != "backfill":
-            raise AirflowSkipException("this run belongs to no backfill")
+            skip("this run belongs to no backfill")
         own = BackfillRun(
             dag_id=dag_run.dag_id,
             dag_run_id=dag_run.run_id,

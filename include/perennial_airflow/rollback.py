@@ -5,6 +5,7 @@ from typing import Any
 from airflow.sdk import get_current_context, task
 
 from perennial_airflow.factory import load_model
+from perennial_airflow.outcomes import note
 from perennial_airflow.xcom import pack
 
 Packed = dict[str, Any]
@@ -25,4 +26,5 @@ def roll_back(model: str) -> Packed:
         dag_run_id=dag_run.run_id,
         settings=settings,
     )
+    note(f"Version {done.model_version} answers all callers, by {done.actor}: {done.reason}")
     return pack(done)

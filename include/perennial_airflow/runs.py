@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_values import Duration
 from perennial.contracts import Run
-from perennial.errors import ConfigurationError
+from perennial.errors import InputError
 from perennial_airflow.factory import retrain_params
 
 # The id of a run that a granted request started: `request__<request_id>`.
@@ -33,17 +33,17 @@ def resolve_run(spec: ModelSpec, dag_run: Any, params: Any) -> Run:
 
     Raises
     ------
-    ConfigurationError
+    InputError
         When there is no `as_of`, a param is wrong, or `force` is no person's.
     """
     triggered = dag_run.run_type not in ("scheduled", "backfill")
     known = retrain_params(spec)
     if triggered and (unknown := sorted(set(params) - set(known))):
-        raise ConfigurationError(f"there is no param {unknown[0]!r}", f"params: {', '.join(known)}")
+        raise InputError(f"there is no param {unknown[0]!r}", f"params: {', '.join(known)}")
     start, end = spec.window_at(resolve_as_of(dag_run, params), _read_window(params.get("window")) if triggered else None)
     if end - start < 2 * spec.training.holdout:
         least = 2 * spec.training.holdout.days
-        raise ConfigurationError(
+        raise InputError(
             f"a window of {(end - start).days} days is too short: twice the holdout is {least}",
             f"set window to {least} days or more",
         )
@@ -67,14 +67,14 @@ def resolve_as_of(dag_run: Any, params: Any) -> datetime:
 
     Raises
     ------
-    ConfigurationError
+    InputError
         When there is neither: the clock is never asked.
     """
     triggered = dag_run.run_type not in ("scheduled", "backfill")
     as_of = read_instant("as_of", params.get("as_of")) if triggered else None
     as_of = as_of or dag_run.data_interval_end
     if as_of is None:
-        raise ConfigurationError(
+        raise InputError(
             "this run has neither an as_of param nor a data interval", "trigger it again with as_of, e.g. 2013-04-01"
         )
     return as_of.astimezone(UTC)
@@ -107,12 +107,12 @@ def name_person(dag_run: Any) -> str:
 
     Raises
     ------
-    ConfigurationError
+    InputError
         When it was no person.
     """
     if name := (dag_run.triggering_user_name or "").strip():
         return str(name)
-    raise ConfigurationError(
+    raise InputError(
         "param force is a person's word, and nobody is named as who started this run",
         "start it in Airflow's UI, or through its API with a login",
     )
@@ -123,7 +123,7 @@ def read_instant(name: str, value: str | None) -> datetime | None:
 
     Raises
     ------
-    ConfigurationError
+    InputError
         When it is no date or time.
     """
     if not value:
@@ -131,7 +131,7 @@ def read_instant(name: str, value: str | None) -> datetime | None:
     try:
         instant = datetime.fromisoformat(value)
     except ValueError:
-        raise ConfigurationError(f"param {name}={value!r} is no date or time", "use e.g. 2013-04-01T06:00:00Z") from None
+        raise InputError(f"param {name}={value!r} is no date or time", "use e.g. 2013-04-01T06:00:00Z") from None
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
@@ -139,12 +139,12 @@ def _read_window(value: str | None) -> timedelta | None:
     try:
         return _DURATION.validate_python(value) if value else None
     except ValidationError:
-        raise ConfigurationError(f"param window={value!r} is no duration", "use e.g. 90 days") from None
+        raise InputError(f"param window={value!r} is no duration", "use e.g. 90 days") from None
 
 
 def _read_candidates(spec: ModelSpec, names: list[str] | None) -> tuple[str, ...]:
     if names == []:
-        raise ConfigurationError("param candidates is empty", "leave it out to train all of them")
+        raise InputError("param candidates is empty", "leave it out to train all of them")
     if unknown := sorted(set(names or ()) - set(spec.candidates)):
-        raise ConfigurationError(f"param candidates: {unknown[0]!r} is not in the spec", f"known: {', '.join(spec.candidates)}")
+        raise InputError(f"param candidates: {unknown[0]!r} is not in the spec", f"known: {', '.join(spec.candidates)}")
     return tuple(names or spec.candidates)

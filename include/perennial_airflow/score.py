@@ -3,9 +3,9 @@
 from typing import Any
 
 from airflow.sdk import get_current_context, task
-from airflow.sdk.exceptions import AirflowSkipException
 
 from perennial_airflow.factory import load_model
+from perennial_airflow.outcomes import note, skip
 from perennial_airflow.windows import resolve_window
 from perennial_airflow.xcom import pack
 
@@ -22,5 +22,6 @@ def score(model: str) -> Packed:
     spec, settings = load_model(model)
     window = resolve_window(spec, context["dag_run"], context["params"])
     if (scored := step(spec, window, settings=settings)) is None:
-        raise AirflowSkipException(f"nobody serves {model} yet, so nobody can score")
+        note(why := f"Nothing was scored: nobody serves {model} yet")
+        skip(why)
     return pack(scored)

@@ -5,7 +5,7 @@ from typing import Any
 
 from perennial.config.spec import ModelSpec
 from perennial.contracts.monitoring import Window
-from perennial.errors import ConfigurationError
+from perennial.errors import InputError
 from perennial_airflow.factory import window_params
 from perennial_airflow.runs import read_instant
 
@@ -24,25 +24,23 @@ def resolve_window(spec: ModelSpec, dag_run: Any, params: Any) -> Window:
 
     Raises
     ------
-    ConfigurationError
+    InputError
         When there is no window, it has no width, or a param is wrong.
     """
     given = params if dag_run.run_type not in ("scheduled", "backfill") else {}
     if unknown := sorted(set(given) - set(window_params())):
-        raise ConfigurationError(f"there is no param {unknown[0]!r}", f"params: {', '.join(window_params())}")
+        raise InputError(f"there is no param {unknown[0]!r}", f"params: {', '.join(window_params())}")
     start, end = _read_interval(given) or (dag_run.data_interval_start, dag_run.data_interval_end)
     if start is None or end is None:
-        raise ConfigurationError(
+        raise InputError(
             "this run has neither a window nor a data interval",
             "trigger it again with start and end, e.g. 2013-04-01 and 2013-05-01",
         )
     if start >= end:
-        raise ConfigurationError(
-            f"the window from {start.isoformat()} to {end.isoformat()} has no width", "give a start before the end"
-        )
+        raise InputError(f"the window from {start.isoformat()} to {end.isoformat()} has no width", "give a start before the end")
     as_of = read_instant("as_of", given.get("as_of")) or end
     if as_of < end:
-        raise ConfigurationError(f"as_of {as_of.isoformat()} lies before the window's end, {end.isoformat()}", "leave as_of out")
+        raise InputError(f"as_of {as_of.isoformat()} lies before the window's end, {end.isoformat()}", "leave as_of out")
     return Window(
         model=spec.model,
         start=start.astimezone(UTC),
@@ -59,5 +57,5 @@ def _read_interval(params: Any) -> tuple[datetime, datetime] | None:
     if start is None and end is None:
         return None
     if start is None or end is None:
-        raise ConfigurationError("a window needs a start and an end, and one of them is missing", "give both or none")
+        raise InputError("a window needs a start and an end, and one of them is missing", "give both or none")
     return start, end

@@ -115,13 +115,16 @@ def test_rows_that_were_sent_twice_are_a_data_fault(model: Monitored) -> None:
     assert blocking(model.monitor(start, end)) == {("duplicates", "")}
 
 
-def test_a_new_carrier_is_drift(model: Monitored) -> None:
+def test_a_new_carrier_is_drift(model: Monitored, caplog: pytest.LogCaptureFixture) -> None:
     start, end = ordinary(model, 7)
     model.happen(start, end, seed=15, rows=with_new_carrier)
     verdict = model.monitor(start, end)
     assert (verdict.outcome, verdict.is_persistent) == ("drift", True)
     assert {("drift", "unseen", "carrier"), ("drift", "psi", "carrier")} <= breached(verdict)
     assert blocking(verdict) == set()
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [each for each in warnings if ": drift, " in each]
+    assert [each for each in warnings if each.startswith(("unseen: ", "unseen carrier: "))]
 
 
 def test_labels_that_follow_other_laws_are_a_fall_of_performance_by_concept_drift(model: Monitored) -> None:

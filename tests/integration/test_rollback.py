@@ -17,7 +17,7 @@ from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import Champion, RegisteredVersion
-from perennial.errors import ReleaseError
+from perennial.errors import InputError, ReleaseError
 from perennial.steps import release, rollback, shadow
 from perennial.steps.serving import program_name
 from support.serving.served_models import (
@@ -103,7 +103,7 @@ def test_the_version_before_is_warm_and_back_within_five_seconds(line):
     ],
 )
 def test_what_cannot_be_rolled_back_to_is_refused_by_name(line, to, reason, message):
-    with pytest.raises(ReleaseError, match=message):
+    with pytest.raises(InputError, match=message):
         line.roll_back(to, reason=reason)
     line.assert_serves(1)
 

@@ -313,11 +313,13 @@ def test_the_report_finds_curves_and_tables(loop: Loop) -> None:
     assert report.n_train_rows == int((rows["at"] + timedelta(days=1) <= HOLDOUT_START).sum())
 
 
-def test_a_floor_not_reached_rejects_and_a_force_is_recorded(make_loop: MakeLoop) -> None:
+def test_a_floor_not_reached_rejects_and_a_force_is_recorded(make_loop: MakeLoop, caplog: pytest.LogCaptureFixture) -> None:
     loop = make_loop(gates={"floors": {"roc_auc": 0.99}})
     snapshot = loop.snapshot()
     decision = loop.decide(loop.run("r1"), snapshot)
     assert (decision.outcome, failed(decision), decision.forced_reason) == ("rejected", ["floor_roc_auc"], "")
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [each for each in warnings if each.startswith("gate floor_roc_auc FAILED: ")]
     with pytest.raises(ReleaseError, match="rejected"):
         register(loop.spec, loop.run("r1"), snapshot, decision, settings=loop.settings)
     forced = loop.decide(loop.run("r2", force_reason="the floor was a typo"), snapshot)

@@ -146,6 +146,14 @@ class AirflowApi:
         """State of one Dag run."""
         return _dag_run(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}"))
 
+    def read_note(self, dag_id: str, dag_run_id: str) -> str:
+        """The note beside a Dag run; empty where it has none."""
+        return self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}")["note"] or ""
+
+    def write_note(self, dag_id: str, dag_run_id: str, note: str) -> None:
+        """Put a note of up to 1,000 characters beside a Dag run, in place of what stood there."""
+        self._call("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}", params={"update_mask": "note"}, json={"note": note})
+
     def read_backfills(self, dag_id: str) -> list[Backfill]:
         """Backfills of a Dag, the newest first; Airflow lets one at a time run."""
         query = {"dag_id": dag_id, "order_by": "-id", "limit": _PAGE}

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-_DURATION = re.compile(r"^(\d+)\s*(seconds?|minutes?|hours?|days?|weeks?)$")
+DURATION_PATTERN = r"^(\d+)\s*(seconds?|minutes?|hours?|days?|weeks?)$"
+_DURATION = re.compile(DURATION_PATTERN)
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
 _CRON = re.compile(r"^([\w*/,-]+ +){4}[\w*/,#-]+$")
@@ -80,7 +81,7 @@ Column = Annotated[str, Field(min_length=1, max_length=63)]
 Duration = Annotated[
     timedelta,
     BeforeValidator(_parse_duration),
-    Field(json_schema_extra={"type": "string", "pattern": _DURATION.pattern, "examples": ["90 days", "6 hours"]}),
+    Field(json_schema_extra={"type": "string", "pattern": DURATION_PATTERN, "examples": ["90 days", "6 hours"]}),
 ]
 Email = Annotated[str, AfterValidator(_check_email), Field(json_schema_extra={"pattern": _EMAIL.pattern})]
 Ratio = Annotated[float, Field(ge=0, le=1)]

@@ -55,7 +55,11 @@ def monitor(spec: ModelSpec, window: Window, *, settings: Settings) -> Verdict:
     verdict = _judge(spec, window, seen, measured, settings=settings)
     with StateStore(settings.state_url) as state:
         state.write_verdict(verdict)
-    log.info("%s from %s to %s: %s, %s", spec.model, window.start, window.end, verdict.outcome, "; ".join(verdict.reasons))
+    for finding in verdict.findings:
+        if finding.breached or finding.blocks:
+            log.warning("%s: %s", f"{finding.measure} {finding.subject}".rstrip(), finding.reason)
+    level = logging.INFO if verdict.outcome == "healthy" else logging.WARNING
+    log.log(level, "%s from %s to %s: %s, %s", spec.model, window.start, window.end, verdict.outcome, "; ".join(verdict.reasons))
     return verdict
 
 

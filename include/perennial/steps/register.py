@@ -14,7 +14,7 @@ from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import Decision, Force, RegisteredVersion, Run, Snapshot
-from perennial.errors import ReleaseError
+from perennial.errors import ReleaseError, UnknownVersion
 from perennial.steps.modelling import Rows, feature_types, read_rows
 from perennial.steps.provenance import run_tags
 from perennial.steps.train import load_pipeline, read_trained
@@ -93,12 +93,12 @@ def read_registered(model: str, model_version: int, *, settings: Settings) -> Re
 
     Raises
     ------
-    ReleaseError
+    UnknownVersion
         When the registry has no such version, or it was registered by other means.
     """
     version = Registry(settings.mlflow_tracking_url).read_version(model, model_version)
     if version is None or not {"snapshot_id", "training_end"} <= version.tags.keys():
-        raise ReleaseError(f"the model registry has no version {model_version} of {model} that was made by retrain__{model}")
+        raise UnknownVersion(f"the model registry has no version {model_version} of {model} that was made by retrain__{model}")
     return _to_registered(version)
 
 

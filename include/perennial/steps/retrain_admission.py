@@ -8,7 +8,7 @@ from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import Run
 from perennial.contracts.monitoring import RequestSource, RetrainRequest
-from perennial.errors import ConfigurationError
+from perennial.errors import InputError
 from perennial.steps.request_retraining import describe_refusal, request_retraining
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def why_not_retrain(spec: ModelSpec, run: Run, starter: Starter, *, settings: Se
 
     Raises
     ------
-    ConfigurationError
+    InputError
         When the request that the run names is not this run's.
 
     Notes
@@ -56,7 +56,7 @@ def _read_granted(run: Run, request_id: int, *, settings: Settings) -> RetrainRe
     with StateStore(settings.state_url) as state:
         request = state.read_request(request_id)
     if request is None or (request.model, request.dag_run_id) != (run.model, run.dag_run_id):
-        raise ConfigurationError(
+        raise InputError(
             f"request {request_id} is not that of run {run.dag_run_id} of {run.model}",
             f"leave the param request_id out, or: perennial requests {run.model}",
         )

@@ -9,7 +9,7 @@ from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import Champion, ReleaseRow, Rollback
-from perennial.errors import ReleaseError
+from perennial.errors import InputError, ReleaseError, UnknownVersion
 from perennial.steps.admission import read_release
 from perennial.steps.readiness import make_ready
 from perennial.steps.serving import write_gateway
@@ -39,14 +39,14 @@ def roll_back(
 
     Raises
     ------
-    ReleaseError
+    InputError
         When there is no reason, nothing to roll back to, or the version never served.
     UnavailableError
         When Postgres, supervisord or the gateway does not answer. Before the switch nothing has changed for callers; after it,
         the same call again completes it.
     """
     if not reason.strip():
-        raise ReleaseError("a rollback needs a reason", "say why, for whoever reads the audit trail later")
+        raise InputError("a rollback needs a reason", "say why, for whoever reads the audit trail later")
     from perennial.steps.reconcile import move_champion_alias
 
     model, began = spec.model, time.monotonic()
@@ -93,14 +93,14 @@ def _log(champion: Champion, done: Rollback, *, reason: str, actor: str) -> None
 def _find_target(state: StateStore, model: str, *, to: int | None, dag_run_id: str) -> ReleaseRow:
     champion = state.read_champion(model)
     if champion is None:
-        raise ReleaseError(f"{model} has no champion, so there is nothing to roll back", "release a version first")
+        raise UnknownVersion(f"{model} has no champion, so there is nothing to roll back", "release a version first")
     if to is None:
         to = champion.model_version if _is_done(state, model, dag_run_id) else state.read_predecessor(model)
     served = sorted({each.model_version for each in state.read_champions(model)} - {champion.model_version})
     others = f"versions that served before: {', '.join(map(str, served))}" if served else "no other version has served"
     if to is None:
         advice = f"name one with --to; {others}" if served else others
-        raise ReleaseError(f"{model} version {champion.model_version} replaced nothing to roll back to", advice)
+        raise UnknownVersion(f"{model} version {champion.model_version} replaced nothing to roll back to", advice)
     if to not in (*served, champion.model_version):
-        raise ReleaseError(f"{model} version {to} never served, so it cannot be brought back", others)
+        raise UnknownVersion(f"{model} version {to} never served, so it cannot be brought back", others)
     return read_release(state, model, to)

@@ -180,7 +180,8 @@ class _Watch:
     def _end(self, outcome: StageOutcome, reason: str, seen: Seen | None, measures: Sequence[Measure] = ()) -> Stage:
         """Record the end. Only a stage that passed returns."""
         for each in measures:
-            _logger.info("%s %s: %s", "ok  " if each.passed else "OVER", each.measure, each.reason)
+            level = logging.INFO if each.passed else logging.WARNING
+            _logger.log(level, "%s %s: %s", "ok  " if each.passed else "OVER", each.measure, each.reason)
         return end_stage(
             self._spec,
             self._state,

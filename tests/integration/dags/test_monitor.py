@@ -91,6 +91,10 @@ def test_a_window_that_drifted_is_mailed_and_retrained_on_once(stack, watch: Wat
     with StateStore(stack.settings.state_url) as state:
         assert state.read_decision(model, request.dag_run_id) is not None
 
+    said = watch.loop.api.read_note(run.dag_id, run.dag_run_id)
+    assert (said[:7], said.rpartition("\n\n")[2]) == ("Drift: ", f"Retraining granted: {request.dag_run_id}")
+    assert watch.loop.api.read_note(retraining.dag_id, retraining.dag_run_id).startswith("Challenger ")
+
     [mail] = [each for each in watch.loop.mails("drifted") if model in each["Subject"]]
     assert "drift" in mail["Subject"]
     assert request.dag_run_id in text_of(mail)
@@ -155,6 +159,9 @@ def test_what_was_not_measured_is_not_mailed_as_a_verdict(watch: Watch) -> None:
     assert watch.loop.finish(run) == "failed"
     not_reached = dict.fromkeys(("measure", "ask_gatekeeper", "trigger_retraining"), "upstream_failed")
     assert watch.loop.task_states(run) == not_reached | {"plan": "failed", "report": "skipped"}
+    # Who asked for a window that ends before it begins is told, and nobody else.
+    assert "has no width. give a start before the end" in watch.loop.api.read_note(run.dag_id, run.dag_run_id)
+    assert watch.loop.mails("backwards") == []
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,9 @@ class Airflow:
     def tasks(self, run: str) -> dict[str, str]:
         return {task["task_id"]: task["state"] for task in self.call("GET", f"{run}/taskInstances")["task_instances"]}
 
+    def note(self, run: str) -> str:
+        return str(self.call("GET", run)["note"])
+
     def question(self, run: str) -> dict[str, Any]:
         """What a person is asked, once the run waits for it."""
 
@@ -171,7 +174,7 @@ def test_what_is_approved_goes_on_and_what_is_rejected_ends_there(airflow, regis
         {"skipped"},
         "success",
     )
-    assert serving_version(settings, "asked") == "1"
+    assert (serving_version(settings, "asked"), airflow.note(run)) == ("1", "Version 1 is the champion")
 
     second = register("asked", champion=1)
     airflow.edit("asked", approval="required")
@@ -183,6 +186,7 @@ def test_what_is_approved_goes_on_and_what_is_rejected_ends_there(airflow, regis
     airflow.answer(run, "Reject", "not before the holidays")
     state, tasks = airflow.finish(run)
     assert (state, tasks["record_approval"]) == ("success", "success")
+    assert airflow.note(run) == "Version 2 was not approved: declined by admin: not before the holidays"
     assert {tasks[task] for task in ("promote", "drain", "withdraw")} == {"skipped"}
     assert (release_state(settings, second), serving_version(settings, "asked")) == ("rejected", "1")
 
@@ -226,7 +230,7 @@ def test_after_the_deadline_the_spec_decides(airflow, register, model: str, acti
     """The spec as it was when the run began."""
     version = register(model)
     run = airflow.start(f"release__{model}", version=version.model_version)
-    wait_for(lambda: airflow.tasks(run)["choose_version"] == "success", what="the run begins", seconds=60, pause_seconds=0.2)
+    wait_for(lambda: airflow.tasks(run)["choose_version"] == "success", what="the run begins", seconds=60)
     other = {"rejected": "approve", "champion": "reject"}[state]
     airflow.edit(model, approval="none", approval_policy={"within": "1 hour", "otherwise": other})
     ended, _ = airflow.finish(run)
@@ -239,7 +243,9 @@ def test_after_the_deadline_the_spec_decides(airflow, register, model: str, acti
 def test_a_release_that_failed_says_why(airflow, register):
     settings, version = airflow.settings, register("spare")
     next(settings.paths.mlflow_artifacts.rglob(f"{version.mlflow_run_id}/artifacts/golden.json")).unlink()
-    ended, tasks = airflow.finish(airflow.start("release__spare", version=version.model_version))
+    run = airflow.start("release__spare", version=version.model_version)
+    ended, tasks = airflow.finish(run)
+    assert airflow.note(run).startswith("Not released: build_bento failed: ")
     assert (ended, tasks["build_bento"], tasks["withdraw"]) == ("failed", "failed", "success"), tasks
     with StateStore(settings.state_url) as state:
         row = state.read_release("spare", version.model_version)
@@ -258,7 +264,9 @@ def two_champions(airflow, register) -> tuple[RegisteredVersion, RegisteredVersi
 
 
 def test_the_champion_is_not_released_again(airflow, two_champions):
-    ended, tasks = airflow.finish(airflow.start("release__back", version=2))
+    run = airflow.start("release__back", version=2)
+    ended, tasks = airflow.finish(run)
+    assert airflow.note(run) == "Not released: back version 2 serves already"
     assert (ended, tasks.pop("choose_version"), set(tasks.values())) == ("success", "success", {"skipped"})
 
 
