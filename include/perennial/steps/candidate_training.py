@@ -80,8 +80,9 @@ class CandidateTraining:
             )
         fold_score = SIGN[self._spec.metric] * result.score
         _logger.info(
-            "%s: best of %d trials has %s %.4f over %d folds, after %.1f s: %s",
-            self._name, len(result.trials), self._spec.metric, fold_score, len(folds), search_seconds, dict(result.params),
+            "%s: best of %d trials (%d failed) has %s %.4f over %d folds, after %.1f s: %s",
+            self._name, len(result.trials), result.n_failed, self._spec.metric, fold_score, len(folds), search_seconds,
+            dict(result.params),
         )  # fmt: skip
         started = time.perf_counter()
         pipeline = self._fit(result.params, self._rows.training)
@@ -188,6 +189,7 @@ def _logged_metrics(trained: Trained, out_of_fold: Mapping[str, float]) -> dict[
     return {
         "fold_score": trained.fold_score,
         "n_trials": len(trained.search.trials),
+        "n_failed_trials": trained.search.n_failed,
         "search_seconds": trained.search_seconds,
         "fit_seconds": trained.fit_seconds,
         **{f"out_of_fold_{name}": value for name, value in out_of_fold.items()},
@@ -195,7 +197,7 @@ def _logged_metrics(trained: Trained, out_of_fold: Mapping[str, float]) -> dict[
 
 
 def describe_trials(result: SearchResult, metric: str) -> list[dict[str, Any]]:
-    """What was tried, in order, with the metric's own value as score; None for a trial given up."""
+    """What was tried, in order, with the metric's own value as score; None for a trial given up or failed, which has an error."""
     from perennial.core.metrics import SIGN
 
     # The search maximizes, so it has seen losses with their sign turned.
@@ -204,6 +206,7 @@ def describe_trials(result: SearchResult, metric: str) -> list[dict[str, Any]]:
             "params": dict(trial.params),
             "score": None if trial.score is None else SIGN[metric] * trial.score,
             "seconds": trial.seconds,
+            **({"error": trial.error} if trial.error else {}),
         }
         for trial in result.trials
     ]

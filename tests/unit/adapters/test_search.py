@@ -1,10 +1,12 @@
 import itertools
 from collections.abc import Callable
+from math import nan
 
 import pytest
 
 from perennial.adapters.search import IsHopeless, Params, search
 from perennial.config.spec import Budget, Choices, FloatRange, IntRange
+from perennial.errors import TrainingError
 
 SPACE = {
     "x": FloatRange(low=-1.0, high=1.0),
@@ -77,9 +79,34 @@ def test_a_hopeless_trial_is_given_up_and_has_no_score() -> None:
     assert result.score == 0.0
 
 
-def test_a_fault_of_the_objective_comes_through() -> None:
+def test_a_failed_trial_is_a_failed_trial(caplog: pytest.LogCaptureFixture) -> None:
+    def picky(params: Params, is_hopeless: IsHopeless) -> float:
+        if params["kind"] == "b":
+            raise ValueError("b needs bagging")
+        return nan if params["n"] == 1 else score(params, is_hopeless)
+
+    result = search(picky, SPACE, budget=Budget(trials=12), seed=1)
+    failed = [trial for trial in result.trials if trial.error]
+    assert (len(result.trials), result.n_failed) == (12, len(failed))
+    assert 0 < len(failed) < 12
+    errors = {"ValueError: b needs bagging" if trial.params["kind"] == "b" else "its score is not a number" for trial in failed}
+    assert {trial.error for trial in failed} == errors
+    assert {trial.score for trial in failed} == {None}
+    assert (result.params["kind"], result.score) == ("a", max(each.score for each in result.trials if each.score is not None))
+    assert "ValueError: b needs bagging" in caplog.text
+
+
+def test_where_all_trials_fail_the_fault_says_so() -> None:
     def broken(params: Params, is_hopeless: IsHopeless) -> float:
         raise ZeroDivisionError("no rows")
 
-    with pytest.raises(ZeroDivisionError, match="no rows"):
+    with pytest.raises(TrainingError, match="none of 3 trials came to a score; the last one: ZeroDivisionError: no rows"):
         search(broken, SPACE, budget=Budget(trials=3), seed=1)
+
+
+def test_what_no_parameters_change_ends_the_search() -> None:
+    def undefined(params: Params, is_hopeless: IsHopeless) -> float:
+        raise TrainingError("roc_auc is undefined on fold 1")
+
+    with pytest.raises(TrainingError, match="fold 1"):
+        search(undefined, SPACE, budget=Budget(trials=3), seed=1)
