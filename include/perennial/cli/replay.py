@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from perennial.config.settings import Settings
+    from perennial.config.spec import ModelSpec
     from perennial.contracts.replay import Replay, ReplayStep
     from perennial.steps.replay_period import PeriodReplay, Plan, Progress
 
@@ -29,8 +30,10 @@ _HEADINGS = {
 
 def run(
     model: Annotated[str, typer.Argument(help="Model whose champion answers.")],
-    start: Annotated[datetime, typer.Option("--from", formats=_DATES, help="First day, UTC.")],
-    end: Annotated[datetime, typer.Option("--to", formats=_DATES, help="Day after the last one, UTC.")],
+    start: Annotated[
+        datetime, typer.Option("--from", formats=_DATES, help="First day, in the spec's time zone.")
+    ],
+    end: Annotated[datetime, typer.Option("--to", formats=_DATES, help="Day after the last one.")],
     every: Annotated[Literal["day", "week", "month"], typer.Option("--every", help="How much a step covers.")] = "month",
     rate: Annotated[
         float | None, typer.Option("--rate", min=0.1, help="Rows a second; by default as fast as they are answered.")
@@ -44,6 +47,7 @@ def run(
     from rich.console import Console
 
     from perennial.config.settings import Settings
+    from perennial.config.spec_file import load_spec, spec_path
     from perennial.contracts.replay import Interval
     from perennial.steps.replay_period import Plan
     from perennial.steps.replay_report import to_json
@@ -51,25 +55,26 @@ def run(
     if start >= end:
         raise typer.BadParameter(f"{end:%Y-%m-%d} is not after {start:%Y-%m-%d}", param_hint="--to")
     settings, console = Settings.load(), Console(highlight=False, stderr=as_json)
-    interval = Interval(start=start.replace(tzinfo=UTC), end=end.replace(tzinfo=UTC))
-    replay = _replay(model, Plan(interval=interval, every=every, rate=rate), settings, console)
+    spec = load_spec(spec_path(settings, model))
+    first, last = (day.replace(tzinfo=spec.zone).astimezone(UTC) for day in (start, end))
+    interval = Interval(start=first, end=last)
+    replay = _replay(spec, Plan(interval=interval, every=every, rate=rate), settings, console)
     if as_json:
         typer.echo(to_json(replay))
 
 
-def _replay(model: str, plan: "Plan", settings: "Settings", console: "Console") -> "Replay":
+def _replay(spec: "ModelSpec", plan: "Plan", settings: "Settings", console: "Console") -> "Replay":
     from perennial.adapters.airflow_api import AirflowApi
-    from perennial.config.spec_file import load_spec, spec_path
     from perennial.stack.running import require_up
     from perennial.steps.replay_period import PeriodReplay
     from perennial.steps.replay_report import write_report
 
-    spec = load_spec(spec_path(settings, model))
     require_up(settings)
     api = AirflowApi(settings.airflow_api_url, user="admin", password=settings.secret("admin_password"))
     try:
         with _bar(console) as progress:
-            replay = _follow(PeriodReplay(spec, plan, settings=settings, api=api, progress=progress), console)
+            period = PeriodReplay(spec, plan, settings=settings, api=api, progress=progress)
+            replay = _follow(period, console, timezone=spec.schedule.timezone)
     finally:
         api.close()
     _print(replay, console)
@@ -77,23 +82,23 @@ def _replay(model: str, plan: "Plan", settings: "Settings", console: "Console") 
     return replay
 
 
-def _follow(period: "PeriodReplay", console: "Console") -> "Replay":
+def _follow(period: "PeriodReplay", console: "Console", *, timezone: str) -> "Replay":
     console.print(f"version {period.frozen_version} is the first champion")
     steps = []
     for step in period.run_steps():
         steps.append(step)
-        _print_step(step, console)
+        _print_step(step, console, timezone=timezone)
     return period.finish(steps)
 
 
-def _print_step(step: "ReplayStep", console: "Console") -> None:
+def _print_step(step: "ReplayStep", console: "Console", *, timezone: str) -> None:
     from rich.markup import escape
 
     from perennial.contracts.monitoring import BREACHES, UNJUDGED
     from perennial.steps.replay_report import describe_interval, describe_step
 
     sign = "[red]![/]" if step.verdict in BREACHES else "[dim]–[/]" if step.verdict in UNJUDGED else "[green]✓[/]"
-    head = f"{sign} {describe_interval(step.interval)}  {step.sent.n_rows:,} rows"
+    head = f"{sign} {describe_interval(step.interval, timezone)}  {step.sent.n_rows:,} rows"
     failed = f", [red]{step.sent.n_failed} requests failed[/]" if step.sent.n_failed else ""
     console.print(f"{head}{failed}  {step.verdict.replace('_', ' ')}: {escape(describe_step(step))}", soft_wrap=True)
 

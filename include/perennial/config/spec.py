@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import Discriminator, Field, JsonValue, Tag, field_validator, model_validator
 
@@ -259,6 +260,11 @@ class ModelSpec(Strict):
                 f"key {taken_names[0]!r} has the name of a column that each table of scores has", "source", "entity_key"
             )
         return self
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone that the model's days and months are those of."""
+        return ZoneInfo(self.schedule.timezone)
 
     def budget_of(self, candidate: str) -> Budget:
         """Budget of one candidate: its own, else the model's."""

@@ -85,7 +85,7 @@ class ReplayMonth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """A replayed period as a whole. `metric` is what the spec judges the model by."""
+    """A replayed period as a whole. `metric` is what the spec judges the model by, `timezone` whose days and months it has."""
 
     model: str
     interval: Interval
@@ -94,3 +94,4 @@ class Replay:
     frozen_version: int
     steps: tuple[ReplayStep, ...]
     months: tuple[ReplayMonth, ...]
+    timezone: str = "UTC"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import groupby
 from typing import Literal
 
@@ -30,10 +30,11 @@ class Slice:
         return self.stop - self.start
 
 
-def cut_period(start: datetime, end: datetime, every: Every) -> tuple[Interval, ...]:
-    """Cut `[start, end)` into steps: days and weeks count from `start`, months are those of the calendar in UTC.
+def cut_period(start: datetime, end: datetime, every: Every, *, zone: tzinfo = UTC) -> tuple[Interval, ...]:
+    """Cut `[start, end)` into steps by the clocks of a time zone: days and weeks count from `start`, months are the calendar's.
 
-    The first month and the last step may be shorter than the others. An empty period has no steps.
+    The first month and the last step may be shorter than the others, and a day has 23 or 25 hours where the clocks change. An
+    empty period has no steps.
 
     Examples
     --------
@@ -42,11 +43,14 @@ def cut_period(start: datetime, end: datetime, every: Every) -> tuple[Interval, 
     >>> [f"{each.start:%m-%d}/{each.end:%m-%d}" for each in months]
     ['11-20/12-01', '12-01/01-01']
     """
-    steps = []
-    while start < end:
-        stop = min(_next_month(start) if every == "month" else start + _LENGTHS[every], end)
-        steps.append(Interval(start=start, end=stop))
-        start = stop
+    first = start.astimezone(zone)
+    steps: list[Interval] = []
+    at = start.astimezone(UTC)
+    while at < end:
+        local = _month_after(first, len(steps)) if every == "month" else first + (len(steps) + 1) * _LENGTHS[every]
+        stop = min(local.astimezone(UTC), end.astimezone(UTC))
+        steps.append(Interval(start=at, end=stop))
+        at = stop
     return tuple(steps)
 
 
@@ -72,6 +76,7 @@ def cut_requests(hours: Sequence[str], *, max_rows: int = MAX_ROWS) -> tuple[Sli
     return tuple(slices)
 
 
-def _next_month(instant: datetime) -> datetime:
-    first = instant.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return (first + timedelta(days=32)).replace(day=1)
+def _month_after(local: datetime, n: int) -> datetime:
+    """Begin of the `n`-th calendar month after that of an instant; 0 is the next one."""
+    years, month = divmod(local.month + n, 12)
+    return local.replace(year=local.year + years, month=month + 1, day=1, hour=0, minute=0, second=0, microsecond=0, fold=0)

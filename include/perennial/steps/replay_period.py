@@ -63,7 +63,7 @@ class PeriodReplay:
         interval = self._plan.interval
         with _caller_headers(self._settings) as headers:
             sender = Sender(self._spec.model, settings=self._settings, headers=headers, rate=self._plan.rate)
-            for step in cut_period(interval.start, interval.end, self._plan.every):
+            for step in cut_period(interval.start, interval.end, self._plan.every, zone=self._spec.zone):
                 yield self._run_step(step, sender)
 
     def finish(self, steps: Sequence[ReplayStep]) -> Replay:
@@ -74,7 +74,7 @@ class PeriodReplay:
         months = score_months(
             self._spec,
             self._replayed(interval),
-            cut_period(interval.start, interval.end, "month"),
+            cut_period(interval.start, interval.end, "month", zone=self._spec.zone),
             steps,
             frozen_version=self._frozen_version,
             settings=self._settings,
@@ -86,6 +86,7 @@ class PeriodReplay:
             interval=interval,
             every=self._plan.every,
             metric=self._spec.metric,
+            timezone=self._spec.schedule.timezone,
             frozen_version=self._frozen_version,
             steps=tuple(steps),
             months=scored,

@@ -6,8 +6,9 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from perennial.adapters.replay_plot import draw_replay
 from perennial.adapters.templates import escape_cell, format_count, render
@@ -35,7 +36,9 @@ VERSION_NOTE = (
 
 def write_report(replay: Replay, *, settings: Settings) -> Path:
     """Write the files of a replay into the folder of its model and period, over those of an earlier one; returns the page."""
-    folder = settings.paths.reports / "replays" / replay.model / describe_interval(replay.interval, separator="__")
+    folder = (
+        settings.paths.reports / "replays" / replay.model / describe_interval(replay.interval, replay.timezone, separator="__")
+    )
     folder.mkdir(parents=True, exist_ok=True)
     picture = _draw(replay)
     (folder / "replay.png").write_bytes(picture)
@@ -62,7 +65,7 @@ def to_csv(replay: Replay) -> str:
         figures = [figure if (figure := _figure(month, who, metric)) is not None else "" for metric in _METRICS for who in _WHO]
         writer.writerow(
             [
-                _name(month.interval),
+                _name(month, replay),
                 month.n_rows,
                 *figures,
                 month.n_alarms,
@@ -95,7 +98,7 @@ def to_version_csv(replay: Replay) -> str:
     for month in replay.months:
         for each in month.by_version:
             figures = [side.get(metric, "") for metric in _METRICS for side in (each.live, each.frozen)]
-            writer.writerow([_name(month.interval), each.model_version, each.n_labelled, *figures])
+            writer.writerow([_name(month, replay), each.model_version, each.n_labelled, *figures])
     return text.getvalue()
 
 
@@ -103,7 +106,7 @@ def version_cells(replay: Replay) -> list[list[str]]:
     """A row of `VERSION_COLUMNS` for each version of the months that several answered, as text."""
     return [
         [
-            _name(month.interval),
+            _name(month, replay),
             f"v{each.model_version}",
             format_count(each.n_labelled),
             *(_four_digits(side.get(metric)) for metric in _METRICS for side in (each.live, each.frozen)),
@@ -118,7 +121,7 @@ def month_cells(replay: Replay) -> list[list[str]]:
     """A row of `COLUMNS` for each month, as text."""
     return [
         [
-            _name(month.interval),
+            _name(month, replay),
             format_count(month.n_rows),
             *(_four_digits(_figure(month, who, metric)) for metric in _METRICS for who in _WHO),
             str(month.n_alarms),
@@ -167,9 +170,10 @@ def summarize(replay: Replay) -> list[str]:
     return sentences
 
 
-def describe_interval(interval: Interval, *, separator: str = " to ") -> str:
-    """Both ends of a period as dates."""
-    return f"{interval.start:%Y-%m-%d}{separator}{interval.end:%Y-%m-%d}"
+def describe_interval(interval: Interval, timezone: str, *, separator: str = " to ") -> str:
+    """Both ends of a period as dates of a time zone."""
+    start, end = _to_local(interval, timezone)
+    return f"{start:%Y-%m-%d}{separator}{end:%Y-%m-%d}"
 
 
 def _view(replay: Replay, picture: bytes) -> Mapping[str, object]:
@@ -179,7 +183,7 @@ def _view(replay: Replay, picture: bytes) -> Mapping[str, object]:
     standing = count_standing(replay)
     return {
         "replay": replay,
-        "title": describe_interval(replay.interval),
+        "title": describe_interval(replay.interval, replay.timezone),
         "headline": headline,
         "is_better": standing.n_better >= standing.n_worse,
         "summary": summary,
@@ -189,15 +193,15 @@ def _view(replay: Replay, picture: bytes) -> Mapping[str, object]:
         "version_note": VERSION_NOTE,
         "version_columns": VERSION_COLUMNS,
         "versions": version_cells(replay),
-        "steps": [_step_view(step) for step in replay.steps],
+        "steps": [_step_view(step, replay.timezone) for step in replay.steps],
         "picture": base64.b64encode(picture).decode(),
         "alt": f"{' and '.join(_METRICS.values())} of the live, the frozen and the retrained model by month",
     }
 
 
-def _step_view(step: ReplayStep) -> Mapping[str, object]:
+def _step_view(step: ReplayStep, timezone: str) -> Mapping[str, object]:
     return {
-        "name": _step_name(step.interval),
+        "name": _step_name(step.interval, timezone),
         "n_rows": step.sent.n_rows,
         "verdict": step.verdict.replace("_", " "),
         "is_alarm": step.verdict in BREACHES,
@@ -207,9 +211,10 @@ def _step_view(step: ReplayStep) -> Mapping[str, object]:
     }
 
 
-def _step_name(interval: Interval) -> str:
-    last = interval.end - timedelta(days=1)
-    return f"{interval.start:%Y-%m-%d}" if last <= interval.start else f"{interval.start:%Y-%m-%d} … {last:%m-%d}"
+def _step_name(interval: Interval, timezone: str) -> str:
+    start, end = _to_local(interval, timezone)
+    last = end - timedelta(days=1)
+    return f"{start:%Y-%m-%d}" if last <= start else f"{start:%Y-%m-%d} … {last:%m-%d}"
 
 
 def _draw(replay: Replay) -> bytes:
@@ -218,7 +223,7 @@ def _draw(replay: Replay) -> bytes:
         for metric, title in (("roc_auc", "ROC AUC: more is better"), ("brier", "Brier score: less is better"))
     }
     promoted = [", ".join(f"v{version}" for version in month.promoted) for month in replay.months]
-    return draw_replay([_name(month.interval) for month in replay.months], panels, promoted=promoted)
+    return draw_replay([_name(month, replay) for month in replay.months], panels, promoted=promoted)
 
 
 def _figure(month: ReplayMonth, who: str, metric: str) -> float | None:
@@ -230,8 +235,13 @@ def _four_digits(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def _name(interval: Interval) -> str:
-    return f"{interval.start:%Y-%m}"
+def _name(month: ReplayMonth, replay: Replay) -> str:
+    return f"{_to_local(month.interval, replay.timezone)[0]:%Y-%m}"
+
+
+def _to_local(interval: Interval, timezone: str) -> tuple[datetime, datetime]:
+    zone = ZoneInfo(timezone)
+    return interval.start.astimezone(zone), interval.end.astimezone(zone)
 
 
 def _versions(month: ReplayMonth) -> str:

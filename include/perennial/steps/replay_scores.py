@@ -97,7 +97,7 @@ def _score_retrained(
     scores = np.full(len(scored.frame), np.nan)
     times, is_labelled = scored.frame[spec.source.event_time], scored.frame[spec.label.column].notna()
     for interval in intervals:
-        tell(f"a model retrained for {interval.start:%Y-%m-%d}")
+        tell(f"a model retrained for {interval.start.astimezone(spec.zone):%Y-%m-%d}")
         is_own = ((times >= interval.start) & (times < interval.end) & is_labelled).to_numpy(dtype=bool)
         pipeline = _fit_anew(spec, scored, as_of=interval.start, settings=settings) if is_own.any() else None
         if pipeline is not None:

@@ -1,4 +1,6 @@
 from datetime import UTC, datetime
+from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -23,6 +25,25 @@ def day(text: str) -> datetime:
 def test_a_period_is_cut_without_gap_or_overlap(start: str, end: str, every: Every, steps: list[str]) -> None:
     cut = cut_period(day(start), day(end), every)
     assert [f"{each.start:%m-%d}/{each.end:%m-%d}" for each in cut] == steps
+
+
+@pytest.mark.parametrize(
+    ("zone", "start", "end", "every", "cuts"),
+    [
+        # Until 31 March London has UTC's time, and then it is an hour ahead.
+        ("Europe/London", "2013-03-01T00", "2013-05-31T23", "month", "03-01T00 03-31T23 04-30T23 05-31T23"),
+        ("Europe/London", "2013-03-30T00", "2013-04-01T23", "day", "03-30T00 03-31T00 03-31T23 04-01T23"),
+        ("America/New_York", "2013-10-28T04", "2013-11-04T05", "week", "10-28T04 11-04T05"),
+        # There is no midnight on the day that begins summer time.
+        ("America/Havana", "2013-03-09T05", "2013-03-12T04", "day", "03-09T05 03-10T05 03-11T04 03-12T04"),
+        ("Asia/Kolkata", "2013-12-31T18", "2014-02-01T00", "month", "12-31T18 12-31T18 01-31T18 02-01T00"),
+    ],
+)
+def test_days_and_months_are_those_of_the_time_zone(zone: str, start: str, end: str, every: Every, cuts: str) -> None:
+    cut = cut_period(day(start), day(end), every, zone=ZoneInfo(zone))
+    assert " ".join(f"{at:%m-%dT%H}" for at in [cut[0].start, *(each.end for each in cut)]) == cuts
+    assert all(one.end == other.start for one, other in pairwise(cut))
+    assert {each.start.tzinfo for each in cut} == {UTC}
 
 
 def test_requests_keep_to_an_hour_and_to_their_size() -> None:

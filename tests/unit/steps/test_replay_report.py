@@ -2,13 +2,23 @@ import csv
 import io
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from perennial.config.settings import Settings
-from perennial.contracts.replay import ReplayStep
-from perennial.steps.replay_report import describe_step, summarize, to_csv, to_json, to_markdown, to_version_csv, write_report
+from perennial.contracts.replay import Interval, ReplayStep
+from perennial.steps.replay_report import (
+    describe_interval,
+    describe_step,
+    summarize,
+    to_csv,
+    to_json,
+    to_markdown,
+    to_version_csv,
+    write_report,
+)
 from support.monitoring.replays import QUIET, REPLAY, RETRAINED
 from support.pages.html_checks import check_html
 
@@ -62,6 +72,14 @@ def test_months_of_several_versions_are_shown_by_version_too() -> None:
     assert [line.split(",")[:3] for line in to_version_csv(REPLAY).splitlines()[1:]] == [
         ["2013-04", "1", "880"], ["2013-05", "1", "500"], ["2013-05", "2", "490"],
     ]  # fmt: skip
+
+
+def test_days_and_months_are_named_in_the_time_zone() -> None:
+    """Berlin's May begins on the last evening of April in UTC."""
+    may = Interval(start=datetime(2013, 4, 30, 22, tzinfo=UTC), end=datetime(2013, 5, 31, 22, tzinfo=UTC))
+    berlin = replace(REPLAY, timezone="Europe/Berlin", interval=may, months=(replace(REPLAY.months[1], interval=may),))
+    assert to_csv(berlin).splitlines()[1].startswith("2013-05,")
+    assert describe_interval(may, "Europe/Berlin") == "2013-05-01 to 2013-06-01"
 
 
 def test_json_has_everything() -> None:
