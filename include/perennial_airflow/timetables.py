@@ -4,7 +4,7 @@ Airflow makes no tasks for a run whose logical date lies outside the dates of it
 *Trigger* fills in the time of now, so that a run by hand did nothing, in green, before a schedule's first day and after its last.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow.sdk.timezone import coerce_datetime
@@ -69,6 +69,21 @@ class _Bounds:
 
 class IntervalsWithin(_Bounds, CronDataIntervalTimetable):
     """Runs that cover the time from one tick to the next, the first of which lies within the bounds."""
+
+    def infer_manual_data_interval(self, *, run_after: "DateTime") -> DataInterval:
+        """As for every schedule, and never without width.
+
+        Airflow steps backwards. On a day that leaves a tick's local time out, that ends where it began (apache/airflow issue
+        70089); forwards, as runs by themselves step, it does not.
+        """
+        found = super().infer_manual_data_interval(run_after=run_after)
+        if found.start < found.end:
+            return found
+        start = self._get_prev(self._get_prev(found.end - timedelta(days=1)))
+        end = self._get_next(start)
+        while (following := self._get_next(end)) <= found.end:
+            start, end = end, following
+        return DataInterval(start, end)
 
     def _end_last(self, end: "DateTime") -> "DateTime":
         return self._get_next(self._align_to_prev(end))
