@@ -264,7 +264,7 @@ def test_a_role_that_may_only_read_is_refused(settings, spec):
 def test_a_wrong_password_needs_a_person(settings, spec):
     url = settings.warehouse_scorer_url.replace(settings.secret("scorer_password"), "wrong")
     wrong = settings.model_copy(update={"warehouse_url": settings.warehouse_reader_url, "warehouse_writer_url": url})
-    with pytest.raises(ConfigurationError, match="lets nobody in"):
+    with pytest.raises(ConfigurationError, match="refuses the login"):
         score(wrong, spec, window_of(spec))
 
 

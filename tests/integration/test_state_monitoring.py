@@ -11,7 +11,7 @@ from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.contracts import GateResult
 from perennial.contracts.monitoring import Finding, RetrainRequest, Verdict
-from perennial.errors import PermanentError
+from perennial.errors import PermanentError, QueryError
 
 pytestmark = pytest.mark.integration
 
@@ -100,7 +100,7 @@ def test_of_windows_that_end_together_the_shortest_counts(state, model):
 
 def test_the_database_refuses_a_window_without_width_or_from_the_future(state, model):
     for changes in ({"window_end": APRIL}, {"as_of": APRIL}):
-        with pytest.raises(psycopg2.errors.CheckViolation):
+        with pytest.raises(QueryError, match="violates check constraint"):
             state.write_verdict(verdict_of(model, 0, **changes))
 
 

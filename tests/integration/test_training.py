@@ -245,7 +245,7 @@ def test_a_failing_candidate_does_not_sink_the_others(make_loop: MakeLoop) -> No
 def test_no_candidate_at_all_is_an_error_that_names_each(make_loop: MakeLoop) -> None:
     loop = make_loop(candidates={"broken": {"algorithm": "logistic_regression", "params": {"C": -1.0}}})
     run, snapshot = loop.run(), loop.snapshot()
-    with pytest.raises(TrainingError, match="broken: .*the last one: InvalidParameterError"):
+    with pytest.raises(TrainingError, match=r"broken: .*the last one: InvalidParameterError"):
         loop.decide(run, snapshot)
     told = loop.client.get_run(open_parent_run(loop.spec, run, snapshot, settings=loop.settings))
     assert told.info.status == "FAILED" and "broken" in told.data.tags["perennial.error"]

@@ -102,7 +102,7 @@ class AirflowApi:
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         try:
             response = self._client.request(method, path, **options)
-        except httpx.TransportError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UnavailableError(
                 f"Airflow does not answer at {self._client.base_url}: {error}", "see: perennial status"
             ) from error
@@ -110,7 +110,12 @@ class AirflowApi:
             raise UnavailableError(f"Airflow answered {response.status_code} to {method} {path}", "see: perennial status")
         if response.is_error:
             raise ConfigurationError(f"Airflow refused {method} {path}: {response.status_code} {response.text[:500]}")
-        body: dict[str, Any] = response.json()
+        try:
+            body: dict[str, Any] = response.json()
+        except ValueError as error:  # whoever answers there is not Airflow
+            raise ConfigurationError(
+                f"{self._client.base_url} does not answer as Airflow does", "see: perennial status"
+            ) from error
         return body
 
     def has_dag(self, dag_id: str) -> bool:

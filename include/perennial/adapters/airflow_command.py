@@ -8,11 +8,11 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
-import psycopg2
 from psycopg2 import sql
 
 from perennial.config.settings import Settings
-from perennial.errors import StackError, UnavailableError
+from perennial.errors import StackError
+from perennial.postgres import AIRFLOW_METADATA, connect, translated
 
 _LINES_OF_ERROR = 15
 # What grows with every run. The Dags themselves and their versions in use are never old.
@@ -79,12 +79,10 @@ def _drop_archives(settings: Settings) -> None:
 
 
 def _fetch(settings: Settings, statement: str | sql.Composable, *values: object) -> list[tuple[object, ...]]:
-    try:
-        with closing(psycopg2.connect(_url(settings), connect_timeout=10)) as opened, opened, opened.cursor() as cursor:
+    with translated(AIRFLOW_METADATA), closing(connect(_url(settings), AIRFLOW_METADATA)) as opened:
+        with opened, opened.cursor() as cursor:
             cursor.execute(statement, values)
             return cursor.fetchall() if cursor.description else []
-    except psycopg2.OperationalError as error:
-        raise UnavailableError(f"Airflow's database does not answer: {error}".strip(), "see: perennial status") from error
 
 
 def _url(settings: Settings) -> str:

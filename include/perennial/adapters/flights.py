@@ -13,9 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-import psycopg2
-
-from perennial.errors import ConfigurationError, QueryError, UnavailableError
+from perennial.errors import ConfigurationError
+from perennial.postgres import Database, connect, translated
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
@@ -34,6 +33,11 @@ _TARGETS = {
     "flights": "csv_flights",
 }
 _CHUNK = 1 << 18
+_EXAMPLE = Database(
+    title="the warehouse",
+    setting="PERENNIAL_POSTGRES_HOST, PERENNIAL_POSTGRES_PORT and the secret warehouse_password",
+    refused_step="see what depends on the flights' tables",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,19 +108,12 @@ def _count(cursor: "Cursor", table: str) -> int:
 
 @contextmanager
 def _transaction(url: str) -> Iterator["Cursor"]:
-    try:
-        with closing(psycopg2.connect(url, connect_timeout=10, application_name="perennial load-flights")) as connection:
-            with connection, connection.cursor() as cursor:
-                # Without it a forgotten open transaction of somebody's would make the load wait for ever.
-                cursor.execute("SET LOCAL lock_timeout = '30s'")
-                cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('perennial/load-flights', 0))")
-                yield cursor
-    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        raise UnavailableError(
-            f"the warehouse does not take the flights: {str(error).strip()}", "see: perennial status"
-        ) from error
-    except psycopg2.Error as error:
-        raise QueryError(f"the warehouse refuses the flights: {str(error).strip()}", error.diag.message_hint or "") from error
+    with translated(_EXAMPLE, about="the flights"), closing(connect(url, _EXAMPLE, about="the flights")) as connection:
+        with connection, connection.cursor() as cursor:
+            # Without it a forgotten open transaction of somebody's would make the load wait for ever.
+            cursor.execute("SET LOCAL lock_timeout = '30s'")
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('perennial/load-flights', 0))")
+            yield cursor
 
 
 def _find_data() -> Path:

@@ -13,17 +13,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perennial.errors import ConfigurationError, PerennialError, QueryError, UnavailableError
+from perennial.errors import ConfigurationError, PerennialError, QueryError
+from perennial.postgres import WAREHOUSE, Fault, build_dsn, connect, read_adbc, read_psycopg, to_error
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-    from adbc_driver_manager.dbapi import Cursor
 
 Parameters = Mapping[str, datetime]
 
-# A query that cuts days or hours off an instant must not depend on the server's own time zone.
-_CONNECTION = {"connect_timeout": 10, "application_name": "perennial", "options": "-c timezone=UTC"}
 # What is not a parameter comes first: comments, then strings, quoted names, dollar quotes and casts, kept as they are.
 _TOKEN = re.compile(
     r"""(?P<comment>--[^\n]*|/\*.*?\*/)
@@ -31,9 +29,6 @@ _TOKEN = re.compile(
       | (?<![\w:]):(?P<name>[A-Za-z_]\w*)""",
     re.DOTALL | re.VERBOSE,
 )
-# Classes of SQLSTATE that pass: connection, transaction conflict, resources, an operator's stop, the system.
-_PASSING = ("08", "40", "53", "57", "58")
-_REFUSED = ("authentication failed", "does not exist", "pg_hba.conf", "permission denied")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,10 +113,9 @@ def stream_to_parquet(url: str, query: Query, path: Path, *, parameters: Paramet
     part = path.with_name(f".{path.name}.part")
     n_rows = 0
     try:
-        with _reading(url, query, parameters, columns) as cursor:
-            reader = cursor.fetch_record_batch()
+        with _reading(url, query, parameters, columns) as reader:
             with pq.ParquetWriter(part, reader.schema) as writer:
-                for batch in _batches(reader, query):
+                for batch in reader:
                     writer.write_batch(batch)
                     n_rows += batch.num_rows
         part.replace(path)
@@ -132,11 +126,8 @@ def stream_to_parquet(url: str, query: Query, path: Path, *, parameters: Paramet
 
 def read_frame(url: str, query: Query, *, parameters: Parameters) -> "pd.DataFrame":
     """Rows of a small result; instants are UTC. Raises as `stream_to_parquet` does."""
-    import pyarrow as pa
-
-    with _reading(url, query, parameters) as cursor:
-        reader = cursor.fetch_record_batch()
-        frame: pd.DataFrame = pa.Table.from_batches(_batches(reader, query), schema=reader.schema).to_pandas()
+    with _reading(url, query, parameters) as reader:
+        frame: pd.DataFrame = reader.read_all().to_pandas()
     return frame
 
 
@@ -152,36 +143,39 @@ def describe_columns(url: str, query: Query, *, parameters: Parameters) -> dict[
 
     sql = f"SELECT * FROM ({render_query(query, parameters)}\n) AS described LIMIT 0"
     try:
-        with closing(psycopg2.connect(_conninfo(url))) as connection, connection.cursor() as cursor:
+        with closing(connect(url, WAREHOUSE, about=query.name)) as connection, connection.cursor() as cursor:
             cursor.execute(sql)
             columns = [(column.name, column.type_code) for column in cursor.description or ()]
             cursor.execute("SELECT oid, format_type(oid, NULL) FROM pg_type WHERE oid = ANY (%s)", ([oid for _, oid in columns],))
             types = dict(cursor.fetchall())
     except psycopg2.Error as error:
-        line = _line(sql, int(error.diag.statement_position or 0))
-        message = error.diag.message_primary or str(error)
-        raise _fault(query, error.pgcode, message, hint=error.diag.message_hint or "", line=line) from error
+        raise _to_error(query, read_psycopg(error), sql) from error
     return {name: types[oid] for name, oid in columns}
 
 
 @contextmanager
-def _reading(url: str, query: Query, parameters: Parameters, columns: Sequence[str] | None = None) -> Iterator["Cursor"]:
+def _reading(
+    url: str, query: Query, parameters: Parameters, columns: Sequence[str] | None = None
+) -> Iterator["pa.RecordBatchReader"]:
+    """The rows of a query, and errors that are ours until the last one is read."""
     import adbc_driver_manager
+    from adbc_driver_manager._reader import AdbcRecordBatchReader
     from adbc_driver_postgresql import dbapi
 
     sql = render_query(query, parameters)
     if columns is not None:
         # On one line with the query's first: its lines keep their numbers.
         sql = f"SELECT {', '.join(map(_quote, columns))} FROM ({sql}\n) AS source"
+    dsn = build_dsn(url, WAREHOUSE)
     try:
-        with dbapi.connect(_conninfo(url)) as connection, connection.cursor() as cursor:
+        with dbapi.connect(dsn) as connection, connection.cursor() as cursor:
             cursor.execute(sql)
-            yield cursor
+            # `cursor.fetch_record_batch` would lose what an error is once rows flow, its SQLSTATE included.
+            handle = cursor.fetch_arrow()
+            with closing(AdbcRecordBatchReader._import_from_c(handle.address)) as reader:
+                yield reader
     except adbc_driver_manager.Error as error:
-        details = {_text(key): _text(value) for key, value in error.details or []}
-        line = _line(sql, int(details.get("PG_DIAG_STATEMENT_POSITION", 0)))
-        message = details.get("PG_DIAG_MESSAGE_PRIMARY") or str(error)
-        raise _fault(query, error.sqlstate, message, hint=details.get("PG_DIAG_MESSAGE_HINT", ""), line=line) from error
+        raise _to_error(query, read_adbc(error), sql) from error
 
 
 def _quote(name: str) -> str:
@@ -189,43 +183,13 @@ def _quote(name: str) -> str:
     return f'"{escaped}"'
 
 
-def _batches(reader: "pa.RecordBatchReader", query: Query) -> Iterator["pa.RecordBatch"]:
-    import pyarrow as pa
-
-    try:
-        yield from reader
-    except (OSError, pa.ArrowException) as error:
-        # Once rows flow, the driver gives Postgres's text only. An error of the query itself says ERROR.
-        _, refused, message = str(error).partition("ERROR:")
-        raise _fault(query, "XX000" if refused else None, (message or str(error)).strip()) from error
-
-
-def _fault(query: Query, sqlstate: str | None, message: str, *, hint: str = "", line: int = 0) -> PerennialError:
-    message = message.strip()
-    where = f"{query.name}:{line}" if line else query.name
-    if sqlstate is None and any(reason in message for reason in _REFUSED):
-        return ConfigurationError(
-            f"the warehouse lets nobody in for {query.name}: {message}", "see PERENNIAL_WAREHOUSE_URL in .env"
-        )
-    if sqlstate is None or sqlstate.startswith(_PASSING) or "terminating connection" in message:
-        return UnavailableError(f"the warehouse does not answer {where}: {message}", "see: perennial status")
-    return QueryError(
-        f"the warehouse refused {where}: {message}", hint or "compare the query with the tables, then: perennial check"
-    )
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+def _to_error(query: Query, fault: Fault, sql: str) -> PerennialError:
+    line = _line(sql, fault.position)
+    return to_error(fault, WAREHOUSE, about=f"{query.name}:{line}" if line else query.name)
 
 
 def _line(sql: str, position: int) -> int:
     return sql.count("\n", 0, position - 1) + 1 if position else 0
-
-
-def _conninfo(url: str) -> str:
-    from psycopg2.extensions import make_dsn
-
-    return str(make_dsn(url, **_CONNECTION))
 
 
 def _listed(names: Mapping[str, object]) -> str:

@@ -30,9 +30,7 @@ _HEADINGS = {
 
 def run(
     model: Annotated[str, typer.Argument(help="Model whose champion answers.")],
-    start: Annotated[
-        datetime, typer.Option("--from", formats=_DATES, help="First day, in the spec's time zone.")
-    ],
+    start: Annotated[datetime, typer.Option("--from", formats=_DATES, help="First day, in the spec's time zone.")],
     end: Annotated[datetime, typer.Option("--to", formats=_DATES, help="Day after the last one.")],
     every: Annotated[Literal["day", "week", "month"], typer.Option("--every", help="How much a step covers.")] = "month",
     rate: Annotated[

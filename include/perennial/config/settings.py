@@ -5,26 +5,34 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from perennial.errors import ConfigurationError
+from perennial.postgres import find_url_fault
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _PREFIX = "PERENNIAL_"
 # Where the project is, not how it behaves: read before any settings file can be found.
 _PROJECT_VARIABLE = f"{_PREFIX}PROJECT"
 # Kinds of storage that the data registry's remote can be, besides a folder.
 _REMOTES = ("s3", "gs", "azure", "ssh")
-_PASSWORD = re.compile(r"(?<=://)([^/@\s]*?):[^/\s]*@")
+# Also one with a / in it, which makes the rest of the URL look like a path.
+_PASSWORD = re.compile(r"(?<=://)([^/@\s]*?):(?:[^/\s]*|(?!\d+/)[^/@\s]*/\S*)@")
+# Settings whose values are never shown.
+_WITH_PASSWORD = ("warehouse_url", "warehouse_writer_url")
 _REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 class Settings(BaseModel):
     """All settings, read once and frozen. Use `Settings.load()`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A value may be a password, and what is raised is shown with its causes.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     project: Path
     var: Path
@@ -42,9 +50,9 @@ class Settings(BaseModel):
     inbox_port: int = Field(ge=1, le=65535)
     postgres_host: str
     postgres_port: int = Field(ge=1, le=65535)
-    warehouse_url: str
+    warehouse_url: str = Field(repr=False)
     data_remote: str
-    warehouse_writer_url: str
+    warehouse_writer_url: str = Field(repr=False)
     api_keys: Literal["off", "required"]
     serving_host: str
     bento_ports: str = Field(pattern=r"^\d{1,5}-\d{1,5}$")
@@ -68,6 +76,13 @@ class Settings(BaseModel):
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return value or None
+
+    @field_validator(*_WITH_PASSWORD)
+    @classmethod
+    def _url_is_one_of_postgres(cls, value: str) -> str:
+        if fault := find_url_fault(value):
+            raise ValueError(fault)
+        return value
 
     @field_validator("data_remote")
     @classmethod
@@ -107,15 +122,8 @@ class Settings(BaseModel):
         try:
             return cls.model_validate({"project": project, **values})
         except ValidationError as error:
-            fault = error.errors()[0]
-            name = _PREFIX + str(fault["loc"][0]).upper()
-            # What is missing has no value, and pydantic would show all settings in its place.
-            what = (
-                f"{name} is missing"
-                if fault["type"] == "missing"
-                else f"{name}={_hide_password(repr(fault['input']))}: {fault['msg']}"
-            )
-            raise ConfigurationError(f"setting {what}", f"see {project / '.env'}") from error
+            what = _describe_fault(error.errors()[0])
+            raise ConfigurationError(f"setting {what}", f"see {project / '.env'} and the environment") from error
 
     @cached_property
     def paths(self) -> "Paths":
@@ -230,9 +238,16 @@ class Paths:
         self.monitoring = var / "monitoring"
 
 
-def _hide_password(text: str) -> str:
-    """A text in which no URL says its password."""
-    return _PASSWORD.sub(r"\1:…@", text)
+def _describe_fault(fault: "ErrorDetails") -> str:
+    field, kind = str(fault["loc"][0]), fault["type"]
+    name, said = _PREFIX + field.upper(), fault["msg"].removeprefix("Value error, ")
+    # What is missing has no value, and pydantic would show all settings in its place.
+    if kind in ("missing", "extra_forbidden"):
+        return f"{name} is {'missing' if kind == 'missing' else 'unknown'}"
+    if field in _WITH_PASSWORD:
+        return f"{name}: {said}"
+    value = _PASSWORD.sub(r"\1:…@", repr(fault["input"]))
+    return f"{name}={value}: {said}"
 
 
 def read_env_file(path: Path) -> dict[str, str]:
@@ -253,6 +268,6 @@ def read_env_file(path: Path) -> dict[str, str]:
             continue
         name, equals, value = line.partition("=")
         if not equals:
-            raise ConfigurationError(f"{path}:{number}: expected NAME=value, found {line!r}")
+            raise ConfigurationError(f"{path}:{number}: expected NAME=value")
         values[name.strip()] = value.strip()
     return values

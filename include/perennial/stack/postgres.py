@@ -5,13 +5,15 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial.config.settings import Settings
-from perennial.errors import StackError, UnavailableError
+from perennial.errors import StackError
+from perennial.postgres import Database, translated
+from perennial.postgres import connect as open_connection
 from perennial.stack.privileges import is_root, own_by_unprivileged_user, unprivileged
 from perennial.stack.secrets import ROLES
 
@@ -114,28 +116,19 @@ def connect(settings: Settings, database: str, *, role: str = "postgres") -> Ite
     Raises
     ------
     UnavailableError
-        When the server does not answer, or does not let the role in.
+        When the server does not answer.
+    ConfigurationError
+        When it refuses the login of the role.
     """
-    import psycopg2
-
-    try:
-        opened = psycopg2.connect(
-            host=settings.postgres_host,
-            port=settings.postgres_port,
-            user=role,
-            password=settings.secret(f"{role}_password"),
-            dbname=database,
-            connect_timeout=5,
-        )
-    except psycopg2.OperationalError as error:
-        where = f"{settings.postgres_host}:{settings.postgres_port}"
-        next_step = f"see the stack's state: perennial status; its log: {settings.paths.logs / 'postgres.log'}"
-        raise UnavailableError(f"Postgres at {where} does not let {role} in: {str(error).strip()}", next_step) from error
-    opened.autocommit = True
-    try:
+    server = Database(
+        title=f"Postgres at {settings.postgres_host}:{settings.postgres_port}",
+        setting=f"PERENNIAL_POSTGRES_HOST, PERENNIAL_POSTGRES_PORT and the secret {role}_password",
+        refused_step=f"see what it says in {settings.paths.logs / 'postgres.log'}",
+    )
+    url = f"{settings.database_url(database, role=role)}?connect_timeout=5"
+    with translated(server), closing(open_connection(url, server)) as opened:
+        opened.autocommit = True
         yield opened
-    finally:
-        opened.close()
 
 
 def binary(name: str) -> Path:

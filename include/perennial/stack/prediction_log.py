@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from perennial.adapters import journal
 from perennial.config.settings import Settings
-from perennial.errors import UnavailableError
+from perennial.errors import PerennialError, UnavailableError
 
 if TYPE_CHECKING:
     from perennial.steps.ship_predictions import Shipped, Shipper
@@ -124,7 +124,7 @@ def serve(settings: Settings, stop: threading.Event) -> None:
     while not stop.is_set():
         try:
             _ship(settings, stop, progress)
-        except (UnavailableError, OSError) as error:
+        except (PerennialError, OSError) as error:  # a refused login too: somebody will mend it, and predictions can wait
             progress.fail(error)
             stop.wait(min(_MAX_BACKOFF_SECONDS, _POLL_SECONDS * progress.n_failures))
 

@@ -88,7 +88,11 @@ def _choose_form(
     """Which form of the model serves: what `model.json` says about it."""
     from perennial.core.parity import choose_form
 
-    pipeline = load_pipeline(folder / "model" / files.file, serialization=files.serialization, trusted_types=files.trusted_types)
+    path = folder / "model" / files.file
+    try:
+        pipeline = load_pipeline(path, serialization=files.serialization, trusted_types=files.trusted_types)
+    except Exception as error:  # skops and cloudpickle raise errors of every kind for a file that is none of theirs
+        raise PackagingError(f"cannot load the model {path.name}: {error}", "train and register again") from error
     golden = json.loads((folder / "golden.json").read_text())["rows"]
     choice = choose_form(pipeline, features, golden, tolerance=tolerance)
     serves = "the original pipeline" if choice.form == "original" else f"its fast form ({choice.form})"

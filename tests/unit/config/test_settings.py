@@ -10,6 +10,13 @@ from perennial.errors import ConfigurationError
 from support.stacks.projects import PROJECT
 
 
+def all_said(error: BaseException | None) -> str:
+    """What an error and those before it say, as a traceback would show them."""
+    if error is None:
+        return ""
+    return f"{error}\n{all_said(error.__cause__ or (None if error.__suppress_context__ else error.__context__))}"
+
+
 def test_the_env_file_is_the_only_source_of_defaults() -> None:
     names = {name.removeprefix("PERENNIAL_").lower() for name in read_env_file(PROJECT / ".env")}
     assert names == set(Settings.model_fields) - {"project"}
@@ -84,11 +91,28 @@ def test_scores_are_written_by_the_role_that_was_named(tmp_path: Path) -> None:
     assert url == "postgresql://scorer:secret@127.0.0.1:5433/warehouse"
 
 
-@pytest.mark.parametrize("url", ["ssh://ann:secret@there/data", "http://ann:secret@there/data"])
+@pytest.mark.parametrize("name", ["PERENNIAL_WAREHOUSE_URL", "PERENNIAL_WAREHOUSE_WRITER_URL"])
+def test_a_wrong_url_of_the_warehouse_is_named_and_its_value_nowhere(name: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        Settings.load({name: '"postgresql://r:S3cr3t@there/w"'})
+    assert refused.value.what == f"setting {name}: it is in quotes: write it without them, and a $ as %24"
+    assert "S3cr3t" not in all_said(refused.value)
+    assert "S3cr3t" not in repr(Settings.load({name: "postgresql://r:S3cr3t@there/w"}))
+
+
+def test_a_line_of_the_file_that_no_setting_is_shows_no_value(tmp_path: Path) -> None:
+    lines = (PROJECT / ".env").read_text()
+    (tmp_path / ".env").write_text(f"{lines}\nexport PERENNIAL_WAREHOUSE_URL=postgresql://r:S3c/r3t@there/w\n")
+    with pytest.raises(ConfigurationError, match="is unknown") as refused:
+        Settings.load({"PERENNIAL_PROJECT": str(tmp_path)})
+    assert "r3t" not in all_said(refused.value)
+
+
+@pytest.mark.parametrize("url", ["ssh://ann:secret@there/data", "ssh://ann:sec/ret@there/data", "http://ann:secret@there/data"])
 def test_a_password_in_a_remote_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"PERENNIAL_DATA_REMOTE='(ssh|http)://ann:…@there/data'") as refused:
         Settings.load({"PERENNIAL_DATA_REMOTE": url})
-    assert "secret" not in str(refused.value)
+    assert "ret@" not in str(refused.value)
 
 
 @pytest.mark.parametrize("url", ["ssh://ann@there:22/data", "ssh://there:22/data", "s3://bucket/a:b@c"])

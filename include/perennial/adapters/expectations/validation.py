@@ -5,7 +5,8 @@ question. So the usual case asks Postgres for aggregates alone.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING
 from perennial.adapters.expectations.wording import N_SAMPLES, OWN_SQL, describe, messages, short
 from perennial.config.suite_file import Expectation, Suite
 from perennial.contracts import FailedExpectation
-from perennial.errors import ConfigurationError, UnavailableError
+from perennial.errors import ConfigurationError, PerennialError, RetryableError
+from perennial.postgres import WAREHOUSE, connect, read_psycopg, to_error
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from great_expectations.data_context import EphemeralDataContext
     from great_expectations.datasource.fluent import PostgresDatasource
     from great_expectations.datasource.fluent.interfaces import Batch
-    from sqlalchemy.engine import Engine
+    from psycopg2.extensions import connection
+    from sqlalchemy.engine import Engine, ExceptionContext
 
 Parameters = Mapping[str, datetime]
 Numbered = Sequence[tuple[int, Expectation]]
@@ -32,14 +35,15 @@ Numbered = Sequence[tuple[int, Expectation]]
 # It tells of its inner life, from the import on; what matters comes back as a result.
 logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
 
+_STEP = "compare the suite with the query's columns and types; docs/validation.md says how suites are written"
 _POSITION = "position"
 _COUNTS = {"result_format": "BASIC", "partial_unexpected_count": 0}
 # Stands for the query in what Great Expectations writes.
 _ROWS = "perennial_rows_of_the_query"
 # The statistics of a table just filled are wrong, and by them a nested loop over a whole window may look quick.
-_SESSION = "-c timezone=UTC -c default_transaction_read_only=on -c enable_nestloop=off"
-_CONNECTION = {"connect_timeout": 10, "application_name": "perennial", "options": _SESSION}
-_AWAY = ("OperationalError", "InterfaceError")
+_SESSION = "-c default_transaction_read_only=on -c enable_nestloop=off"
+# It wants a URL, for the dialect, and would put variables in where one has a `$`: connections are made by ourselves.
+_DIALECT = "postgresql+psycopg2://reader@warehouse/warehouse"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,25 +84,81 @@ def validate_query(suite: Suite, sql: str, *, url: str, parameters: Parameters, 
     Raises
     ------
     ConfigurationError
-        When Great Expectations does not take the suite.
+        When Great Expectations does not take the suite or cannot ask one of its expectations, or the login is refused.
     UnavailableError
         When the warehouse goes away meanwhile; a retry may help.
     """
-    asset = _open_source(url).add_query_asset(suite.name, query=f"SELECT * FROM {_ROWS}")
-    batch = asset.add_batch_definition_whole_table("window").get_batch()
-    engine = batch.data.execution_engine
-    _put_in(sql, engine.engine)
-    try:
-        return _validate(suite, batch, parameters=parameters, key=key, page=page)
-    finally:
-        engine.close()
+    source = Source(url)
+    with _translated(suite.name, source):
+        asset = _open_source(source).add_query_asset(suite.name, query=f"SELECT * FROM {_ROWS}")
+        batch = asset.add_batch_definition_whole_table("window").get_batch()
+        engine = batch.data.execution_engine
+        _put_in(sql, engine.engine)
+        source.listen(engine.engine)
+        try:
+            return _validate(suite, batch, parameters=parameters, key=key, page=page, source=source)
+        finally:
+            engine.close()
 
 
 def validate_frame(suite: Suite, frame: "pd.DataFrame", *, parameters: Parameters, key: Sequence[str], page: Path) -> SuiteResult:
     """Check the rows of a frame; otherwise as `validate_query`."""
-    asset = _open_context().data_sources.add_pandas("memory").add_dataframe_asset(suite.name)
-    batch = asset.add_batch_definition_whole_dataframe("frame").get_batch({"dataframe": frame})
-    return replace(_validate(suite, batch, parameters=parameters, key=key, page=page), n_rows=len(frame))
+    with _translated(suite.name):
+        asset = _open_context().data_sources.add_pandas("memory").add_dataframe_asset(suite.name)
+        batch = asset.add_batch_definition_whole_dataframe("frame").get_batch({"dataframe": frame})
+        return replace(_validate(suite, batch, parameters=parameters, key=key, page=page), n_rows=len(frame))
+
+
+class Source:
+    """The warehouse for one validation, and what went wrong there: Great Expectations hands errors on as texts."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        # What Postgres said, and what it means.
+        self.errors: list[tuple[str, PerennialError]] = []
+
+    def connect(self) -> "connection":
+        try:
+            return connect(self._url, WAREHOUSE, session=_SESSION)
+        except PerennialError as error:
+            self.errors.append((error.what, error))
+            raise
+
+    def listen(self, engine: "Engine") -> None:
+        """Take down every error of a statement, before it becomes a text."""
+        from sqlalchemy import event
+
+        event.listen(engine, "handle_error", self._take_down)
+
+    def _take_down(self, context: "ExceptionContext") -> None:
+        import psycopg2
+
+        if isinstance(error := context.original_exception, psycopg2.Error):
+            fault = read_psycopg(error)
+            self.errors.append((fault.message, to_error(fault, WAREHOUSE, about="what a suite asks", refused_step=_STEP)))
+
+    def check_reached(self) -> None:
+        """Raise what has nothing to do with the suite: an error that passes before others, as these may follow from it."""
+        for kind in (RetryableError, ConfigurationError):
+            if known := next((error for _, error in self.errors if isinstance(error, kind)), None):
+                raise known from known.__cause__
+
+    def find(self, message: str) -> PerennialError | None:
+        """The error that a text of Great Expectations is made of."""
+        return next((error for said, error in self.errors if said in message), None)
+
+
+@contextmanager
+def _translated(name: str, source: Source | None = None) -> Iterator[None]:
+    """Nothing that Great Expectations or SQLAlchemy raises goes on as it is."""
+    try:
+        yield
+    except PerennialError:
+        raise
+    except Exception as error:
+        if source:
+            source.check_reached()
+        raise ConfigurationError(f"suite {name!r} cannot be run: {type(error).__name__}: {error}", _STEP) from error
 
 
 def _open_context() -> "EphemeralDataContext":
@@ -114,18 +174,10 @@ def _open_context() -> "EphemeralDataContext":
     return gx.get_context(mode="ephemeral", project_config=config)
 
 
-def _open_source(url: str) -> "PostgresDatasource":
-    from great_expectations.datasource.fluent.interfaces import TestConnectionError
-
-    try:
-        return _open_context().data_sources.add_postgres(
-            "warehouse",
-            connection_string="postgresql+psycopg2" + url[url.index("://") :],
-            kwargs={"connect_args": _CONNECTION},
-            create_temp_table=False,
-        )
-    except TestConnectionError as error:
-        raise UnavailableError(f"the warehouse does not answer: {error.__cause__ or error}", "see: perennial status") from error
+def _open_source(source: Source) -> "PostgresDatasource":
+    return _open_context().data_sources.add_postgres(
+        "warehouse", connection_string=_DIALECT, kwargs={"creator": source.connect}, create_temp_table=False
+    )
 
 
 def _put_in(sql: str, engine: "Engine") -> None:
@@ -147,13 +199,15 @@ def _put_in(sql: str, engine: "Engine") -> None:
     event.listen(engine, "before_cursor_execute", rewrite, retval=True)
 
 
-def _validate(suite: Suite, batch: "Batch", *, parameters: Parameters, key: Sequence[str], page: Path) -> SuiteResult:
+def _validate(
+    suite: Suite, batch: "Batch", *, parameters: Parameters, key: Sequence[str], page: Path, source: Source | None = None
+) -> SuiteResult:
     outcome = _run(suite.name, list(enumerate(suite.expectations)), batch, parameters=parameters, how=_COUNTS)
     outcome.results.sort(key=_position)
     if failed := [(_position(each), suite.expectations[_position(each)]) for each in outcome.results if not each.success]:
         found = _look_closer(suite.name, failed, batch, parameters=parameters, key=key)
         outcome.results = [found.get(_position(each), each) for each in outcome.results]
-    _check_reached(outcome.results)
+    _check_asked(suite, outcome.results, source)
     _write_page(outcome, page)
     described = [(suite.expectations[i], describe(suite.expectations[i], found[i], key=key)) for i, _ in failed]
     return SuiteResult(
@@ -219,12 +273,20 @@ def _count_rows(outcomes: "Sequence[Outcome]") -> int:
     return next((int(each.result["element_count"]) for each in outcomes if "element_count" in each.result), 0)
 
 
-def _check_reached(outcomes: "Sequence[Outcome]") -> None:
-    """An expectation that could not be asked because the warehouse was away says nothing about the data."""
-    for outcome in outcomes:
-        for message in messages(outcome):
-            if any(name in message for name in _AWAY):
-                raise UnavailableError(f"the warehouse went away during validation: {short(message)}", "see: perennial status")
+def _check_asked(suite: Suite, outcomes: "Sequence[Outcome]", source: Source | None) -> None:
+    """An expectation that could not be asked says nothing about the data."""
+    raised = [(suite.expectations[_position(each)], messages(each)[0]) for each in outcomes if messages(each)]
+    if not raised:
+        return
+    if source:
+        source.check_reached()
+    known = [source.find(message) if source else None for _, message in raised]
+    lines = [
+        f"{each.type}({', '.join(each.columns)}) cannot be asked: {error.what if error else short(message)}"
+        for (each, message), error in zip(raised, known, strict=True)
+    ]
+    step = next((error.next_step for error in known if error), _STEP)
+    raise ConfigurationError("\n".join(f"suite {suite.name!r}: {line}" for line in lines[:N_SAMPLES]), step)
 
 
 def _write_page(outcome: "SuiteOutcome", page: Path) -> None:

@@ -38,8 +38,6 @@ def _expected(outcome: "Outcome") -> str:
 
 def _observed(outcome: "Outcome") -> str:
     result = outcome.result
-    if raised := messages(outcome):
-        return f"cannot be asked: {short(raised[0])}"
     if mismatched := (result.get("details") or {}).get("mismatched"):
         return _mismatch(mismatched)
     if "unexpected_count" not in result:

@@ -238,7 +238,7 @@ class Registry:
 
         try:
             yield
-        except MlflowException as error:
+        except (MlflowException, OSError) as error:
             raise _translate(error) from error
 
 

@@ -82,7 +82,9 @@ def _mlflow(url: str, *, what: str) -> Iterator[None]:
     except MlflowException as error:
         raise find_outage(error) or PackagingError(f"MLflow has no {what}: {error}", "train and register again") from error
     except OSError as error:
-        raise PackagingError(f"cannot fetch {what}: {error}", "where it is gone, train and register again") from error
+        raise find_outage(error) or PackagingError(
+            f"cannot fetch {what}: {error}", "where it is gone, train and register again"
+        ) from error
 
 
 def read_model_files(folder: Path) -> ModelFiles:
@@ -96,7 +98,7 @@ def read_model_files(folder: Path) -> ModelFiles:
     description = folder / "MLmodel"
     try:
         flavor = yaml.safe_load(description.read_text())["flavors"]["sklearn"]
-    except (OSError, KeyError, TypeError) as error:
+    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
         raise PackagingError(f"{description} describes no scikit-learn model: {error!r}") from error
     if flavor["serialization_format"] not in _SERIALIZATIONS:
         known = ", ".join(_SERIALIZATIONS)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from perennial.errors import UnavailableError
 
 _PREFIX = "perennial."
+_SERVER_ERROR = 500
 _AWAY = frozenset({"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "IO_ERROR", "DEADLINE_EXCEEDED"})
 # Four retries last half a minute: long enough for a killed server to come back, short enough to fail in a task's time.
 _ENVIRONMENT = {
@@ -24,7 +25,11 @@ def set_defaults() -> None:
 
 
 def find_outage(error: Exception) -> UnavailableError | None:
-    """The outage that one of MLflow's exceptions stands for; None where MLflow answered and refused."""
+    """The outage that an exception of MLflow's, or of its HTTP client's, stands for; None where MLflow answered and refused."""
+    if isinstance(error, OSError):
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        is_away = type(error).__module__.startswith("requests") and (status is None or status >= _SERVER_ERROR)
+        return UnavailableError(f"MLflow does not answer: {error}", "see: perennial status") if is_away else None
     if getattr(error, "error_code", "INTERNAL_ERROR") in _AWAY:
         return UnavailableError(f"MLflow does not answer: {error}", "see: perennial status")
     return None

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from perennial.adapters.registry.service import find_outage, set_defaults, tag_name
-from perennial.errors import PermanentError
+from perennial.errors import PerennialError, PermanentError
+from perennial.postgres import MLFLOW_METADATA, read_psycopg, to_error
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -146,12 +147,24 @@ def _local_path(uri: str) -> Path | None:
     return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
 
 
+def _explain_database(error: Exception) -> PerennialError:
+    """What MLflow's own database says, asked without its server."""
+    import psycopg2
+
+    if isinstance(said := getattr(error, "orig", None), psycopg2.Error):
+        return to_error(read_psycopg(said), MLFLOW_METADATA)
+    return PermanentError(f"MLflow's database cannot be asked: {error}")
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     set_defaults()
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except MlflowException as error:
+    except (MlflowException, OSError) as error:
         raise find_outage(error) or PermanentError(f"MLflow refused: {error}") from error
+    except SQLAlchemyError as error:
+        raise _explain_database(error) from error

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import orjson
 from psycopg2 import sql
 
-from perennial.adapters.scores.connection import ROLE_STEP, connected, listed
+from perennial.adapters.scores.connection import connected, listed
 from perennial.errors import ConfigurationError
+from perennial.postgres import SCORES
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor
@@ -174,7 +175,8 @@ def _check(cursor: "cursor", table: ScoreTable) -> bool:
         what = f"{table.name} has other columns than the spec and its query: {_describe_difference(columns, table.columns)}"
         raise ConfigurationError(what, "rename or drop the table and backfill score__<model>, or name another one: scoring.table")
     if not may_write:
-        raise ConfigurationError(f"role {role} may not write {table.name} in the warehouse, or only read there", ROLE_STEP)
+        what = f"role {role} may not write {table.name} in the warehouse, or only read there"
+        raise ConfigurationError(what, SCORES.rights_step)
     return columns is not None
 
 

@@ -4,16 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-import psycopg2
 from psycopg2.extras import RealDictCursor
 
-from perennial.errors import PermanentError, UnavailableError
+from perennial.errors import PermanentError
+from perennial.postgres import STATE, connect, translated
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection
-
-# Instants come back in the session's time zone: whatever the server's is, they are to be UTC.
-_OPTIONS: dict[str, Any] = {"connect_timeout": 10, "application_name": "perennial", "options": "-c timezone=UTC"}
 
 
 class Connection:
@@ -23,6 +20,10 @@ class Connection:
     ------
     UnavailableError
         From any method, when Postgres does not answer.
+    ConfigurationError
+        When it refuses the login.
+    QueryError
+        When it refuses a statement: its tables are of another version.
     """
 
     def __init__(self, url: str) -> None:
@@ -30,10 +31,7 @@ class Connection:
         self._connection: connection | None = None
 
     def __enter__(self) -> Self:
-        try:
-            self._connection = psycopg2.connect(self._url, **_OPTIONS)
-        except psycopg2.OperationalError as error:
-            raise UnavailableError(f"the state database does not answer: {error}".strip(), "see: perennial status") from error
+        self._connection = connect(self._url, STATE)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,10 +59,8 @@ class Connection:
     def _opened(self) -> Iterator["connection"]:
         if self._connection is None:
             raise PermanentError("the state database is used outside its `with` block")
-        try:
+        with translated(STATE):
             yield self._connection
-        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-            raise UnavailableError(f"the state database went away: {describe(error)}", "see: perennial status") from error
 
     def _fetch(self, sql: str, values: tuple[object, ...] | Mapping[str, object]) -> Sequence[Mapping[str, Any]]:
         with self._transaction() as cursor:
@@ -81,8 +77,3 @@ class Connection:
         finally:
             with self._transaction() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (name,))
-
-
-def describe(error: psycopg2.Error) -> str:
-    """What Postgres says in one line, without its DETAIL and CONTEXT: these quote rows, and rows hold personal data."""
-    return error.diag.message_primary or str(error).strip().partition("\n")[0]

@@ -14,8 +14,9 @@ import psycopg2
 import psycopg2.errors
 from psycopg2.extras import execute_values
 
-from perennial.adapters.state.connection import Connection, describe
-from perennial.errors import PredictionRefused, UnavailableError
+from perennial.adapters.state.connection import Connection
+from perennial.errors import PredictionRefused, QueryError, UnavailableError
+from perennial.postgres import describe
 
 if TYPE_CHECKING:
     from psycopg2.extras import RealDictCursor
@@ -69,9 +70,9 @@ class PredictionStore(Connection):
         try:
             with super()._transaction() as cursor:
                 yield cursor
-        except psycopg2.Error as error:
+        except QueryError as error:
             # Tables that are not there yet, no right to them: somebody is about to mend it, and the predictions can wait.
-            raise UnavailableError(f"predictions cannot be written: {describe(error)}", "see: perennial status") from error
+            raise UnavailableError(f"predictions cannot be written: {error.what}", error.next_step) from error
 
     def take_over(self) -> bool:
         """Whether this connection is, or just became, the one that writes. It stays so until it ends."""

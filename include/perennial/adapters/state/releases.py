@@ -6,9 +6,10 @@ import psycopg2
 from psycopg2.extras import RealDictCursor
 
 from perennial.adapters.state.audit import insert_audit
-from perennial.adapters.state.connection import Connection, describe
+from perennial.adapters.state.connection import Connection
 from perennial.contracts import UNDER_WAY, Force, Mode, RegisteredVersion, ReleaseRow
 from perennial.errors import ReleaseError
+from perennial.postgres import describe
 
 _COLUMNS = ", ".join(ReleaseRow.__dataclass_fields__)
 _UNCHANGED = {"reason": "", "bento_tag": "", "program": "", "port": None, "traffic_percent": None}
