@@ -1,13 +1,14 @@
 """`retrain__<model>`: from rows in the warehouse to a registered challenger, or a recorded rejection."""
 
-from airflow.sdk import DAG, TaskGroup
+from airflow.sdk import DAG, TaskGroup, chain
 
 from perennial_airflow import retrain as tasks
 from perennial_airflow import retrain_ends
 from perennial_airflow.factory import ModelSpec, loop_dag, retrain_params, schedule_options, specs_to_parse
 
 DOC = """Ingests the window before `as_of`, validates it at three points, snapshots the training set, trains the
-candidates, judges the best of them against the champion on a holdout neither saw, and registers it if the gates agree.
+candidates, judges the best of them against the champion on a holdout neither saw, and registers it if the gates agree; where the
+spec asks for it, fitted again on the whole window.
 Every outcome is mailed. A registered challenger starts `release__<model>`; a backfill never does, and mails nobody: it leaves
 one summary of its intervals among the reports. A run needs a granted request, of which a model has one at a time:
 `perennial requests` shows them."""
@@ -31,7 +32,8 @@ def build_dag(spec: ModelSpec) -> DAG:
         plan >> ingest >> prepare >> train
         told = [tasks.announce_challenger(spec.model), tasks.report()]
         ends = [retrain_ends.end_request(spec.model), retrain_ends.summarize_backfill(spec.model)]
-        tasks.evaluate(trained) >> tasks.register() >> told
+        fits = [tasks.refit()] if spec.training.refit else []
+        chain(tasks.evaluate(trained), *fits, tasks.register(), told)
         for end in ends:
             told >> end
     return dag

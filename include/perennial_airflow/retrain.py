@@ -13,6 +13,7 @@ from perennial.contracts import (
     Cleaned,
     Decision,
     Extract,
+    Refit,
     RegisteredVersion,
     Run,
     Snapshot,
@@ -206,6 +207,18 @@ def evaluate(trained: Iterable[Packed]) -> Packed:
     return pack(decision)
 
 
+@task(pool="training")
+def refit() -> Packed | None:
+    """Fit an accepted candidate again on the whole window; where it says something else than the judged one, that one serves."""
+    from perennial.steps.window_fit import fit_window
+
+    spec, run, settings = _open_run()
+    if not spec.training.refit:  # the spec of now, which the graph is of, asks for it, and this run began under another
+        return None
+    refit = fit_window(spec, run, pull(Snapshot, "prepare.take_snapshot"), pull(Decision, "evaluate"), settings=settings)
+    return pack(refit) if refit else None
+
+
 @task(pool=PREPARING)
 def register() -> Packed:
     """Register the accepted challenger in MLflow; a rejected one skips this, but not in a backfill."""
@@ -216,7 +229,8 @@ def register() -> Packed:
     spec, run, settings = _open_run()
     if not is_registered(run, decision):
         skip("the gates rejected the challenger, so there is nothing to register")
-    version = step(spec, run, pull(Snapshot, "prepare.take_snapshot"), decision, settings=settings)
+    snapshot, refit = pull(Snapshot, "prepare.take_snapshot"), pull_optional(Refit, "refit")
+    version = step(spec, run, snapshot, decision, refit=refit, settings=settings)
     note(f"Challenger accepted ({decision.candidate}): version {version.model_version}")
     return pack(version)
 
@@ -252,6 +266,7 @@ def report() -> None:
         validations=_pull_validations(),
         decision=pull(Decision, "evaluate"),
         version=pull_optional(RegisteredVersion, "register"),
+        refit=pull_optional(Refit, "refit"),
         parent_run_id=_pull_parent_run_id(),
         settings=settings,
     )

@@ -32,6 +32,7 @@ from perennial.steps.reproduce import Reproduction, reproduce
 from perennial.steps.snapshot import registry_name, take_snapshot
 from perennial.steps.start import record_start
 from perennial.steps.train import open_parent_run, train_candidate
+from perennial.steps.window_fit import fit_window
 from perennial.steps.workspace import run_folder
 from support.stacks.git_projects import commit, copy_project, git
 
@@ -113,7 +114,9 @@ def build_run(spec: ModelSpec, dag_run_id: str) -> Run:
     return Run(model=spec.model, dag_id=f"retrain__{spec.model}", dag_run_id=dag_run_id, as_of=AS_OF, start=START)
 
 
-def make_version(spec: ModelSpec, run: Run, name: str, *, holdout_start: datetime, settings: Settings) -> RegisteredVersion:
+def make_version(
+    spec: ModelSpec, run: Run, name: str, *, holdout_start: datetime, settings: Settings, refit: bool = False
+) -> RegisteredVersion:
     """What the tasks of a retraining do from the snapshot on, with one candidate."""
     record_start(run, settings=settings)
     snapshot = make_snapshot(spec, run, holdout_start=holdout_start, settings=settings)
@@ -121,7 +124,8 @@ def make_version(spec: ModelSpec, run: Run, name: str, *, holdout_start: datetim
     trained = train_candidate(spec, run, snapshot, name, parent_run_id=parent, settings=settings)
     assert trained.error == ""
     decision = evaluate(spec, run, snapshot, [trained], parent_run_id=parent, settings=settings)
-    return register(spec, run, snapshot, decision, settings=settings)
+    again = fit_window(spec, run, snapshot, decision, settings=settings) if refit else None
+    return register(spec, run, snapshot, decision, refit=again, settings=settings)
 
 
 def make_snapshot(spec: ModelSpec, run: Run, *, holdout_start: datetime, settings: Settings) -> Snapshot:
@@ -172,6 +176,31 @@ def test_the_same_comes_out_to_the_last_bit(settings, versions, algorithm, tmp_p
     if algorithm != "logistic_regression":  # it has no champion, whose own rows are left out as they were then
         by_name = {each.metric: each.recorded for each in done.metrics}
         assert by_name["roc_auc"] != by_name["holdout_roc_auc"]
+
+
+@pytest.fixture(scope="module")
+def refitted(settings, versions) -> RegisteredVersion:
+    """A version that was fitted again on the whole window."""
+    spec = load_spec(spec_path(settings, MODEL))
+    run = replace(build_run(spec, "refitted"), force_reason="to compare", forced_by="ann")
+    holdout_start = AS_OF - spec.training.holdout - timedelta(days=2)
+    return make_version(spec, run, "hist_gradient_boosting", holdout_start=holdout_start, settings=settings, refit=True)
+
+
+def test_what_was_fitted_again_comes_out_the_same_and_so_do_the_figures_of_the_judged_model(settings, refitted):
+    done = again(refitted, settings)
+    assert (done.outcome, done.largest_difference, done.n_training_rows) == ("identical", 0.0, N_ROWS), done
+    assert {each.metric for each in done.metrics} >= {"roc_auc", "brier", "holdout_roc_auc"}
+
+
+def test_lineage_says_which_model_serves_and_which_was_judged(settings, refitted):
+    sections = read_lineage(MODEL, refitted.model_version, settings=settings)
+    facts = {fact.name: fact.value for section in sections for fact in section.facts}
+    assert facts["learned_until"] == AS_OF.isoformat()
+    assert str(facts["refit"]).startswith("on the whole window, served: its predictions lie")
+    assert refitted.judged_from is not None
+    assert str(facts["judged_model"]).endswith(f", which learned until {refitted.judged_from.isoformat()}")
+    assert facts["holdout_start"] == refitted.judged_from.isoformat()
 
 
 def test_the_command_says_what_it_compared(settings, versions, monkeypatch):

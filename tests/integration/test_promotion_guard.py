@@ -1,6 +1,7 @@
 """The promotion guard in a real Postgres: what plain SQL and the loop itself are refused, and what a force lets through."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import psycopg2
@@ -8,8 +9,8 @@ import pytest
 
 from perennial.contracts import Force
 from perennial.errors import ReleaseError
-from perennial.steps.admission import why_not_release
-from support.data.state_tables import APRIL, made, promote, register
+from perennial.steps.admission import find_objection, why_not_release
+from support.data.state_tables import APRIL, made, promote, register, take_snapshot
 
 pytestmark = pytest.mark.integration
 
@@ -52,6 +53,21 @@ def test_plain_sql_is_refused_with_the_next_step(cursor, state, model, champion,
         for statement in statements:
             cursor.execute(statement, (model, 2))
     assert refused.value.diag.message_hint.startswith("a person may force it, with a reason: perennial release")
+
+
+def test_which_is_older_goes_by_the_judged_models(state, model):
+    """A champion that was fitted again has learned more than its successor, as that was judged, ever can have."""
+    take_snapshot(state, model)
+    state.write_release(replace(made(model, 1, until=MAY), judged_from=MARCH), "retrain1")
+    promote(state, model, 1)
+    register(state, model, 2, until=MARCH - timedelta(days=1))
+    decided = state.read_release(model, 2)
+    assert "the champion (version 1) until 2013-03-01" in str(find_objection(state, decided, champion=state.read_champion(model)))
+    state.move_release(model, 2, state="checked")
+    with pytest.raises(ReleaseError, match="learned from data until 2013-02-28"):
+        state.promote(model, 2, dag_run_id="run2", reason="better", actor="test")
+    register(state, model, 3, until=APRIL)
+    assert find_objection(state, state.read_release(model, 3), champion=state.read_champion(model)) is None
 
 
 def test_a_rollback_that_is_none_is_refused(cursor, state, model, champion):

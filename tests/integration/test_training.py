@@ -18,16 +18,18 @@ from perennial.adapters.registry import Registry
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Decision, GateResult, Mode, RegisteredVersion, Run, Snapshot, TrainedCandidate
+from perennial.contracts import Decision, GateResult, Mode, Refit, RegisteredVersion, Run, Snapshot, TrainedCandidate
 from perennial.core.candidates import predict
 from perennial.core.frames import features_frame
 from perennial.errors import ConfigurationError, ReleaseError, TrainingError, UnavailableError
+from perennial.steps.champion_model import read_version_model
 from perennial.steps.evaluate import evaluate
 from perennial.steps.modelling import feature_types
 from perennial.steps.reconcile import reconcile_champion_alias
 from perennial.steps.register import read_registered, register
 from perennial.steps.report_evidence import read_evaluation
-from perennial.steps.train import open_parent_run, train_candidate
+from perennial.steps.train import load_pipeline, open_parent_run, read_trained, train_candidate
+from perennial.steps.window_fit import fit_window
 from perennial.steps.workspace import run_folder
 from support.stacks.stack import Stack
 
@@ -506,3 +508,80 @@ def test_a_stale_alias_is_removed_where_nobody_serves(loop: Loop) -> None:
     loop.registry.set_alias(version.model, "champion", version.model_version)
     assert reconcile_champion_alias(version.model, settings=loop.settings) is None
     assert loop.registry.read_alias(version.model, "champion") is None
+
+
+# fitting again on the whole window
+
+
+REFIT = {"window": "40 days", "holdout": "10 days", "refit": True}
+
+
+def refit_and_register(loop: Loop, run: Run, snapshot: Snapshot) -> tuple[Decision, Refit, RegisteredVersion]:
+    decision = loop.decide(run, snapshot)
+    refit = fit_window(loop.spec, run, snapshot, decision, settings=loop.settings)
+    assert refit is not None
+    return decision, refit, register(loop.spec, run, snapshot, decision, refit=refit, settings=loop.settings)
+
+
+def test_what_was_fitted_again_serves_and_the_judged_model_is_kept(make_loop: MakeLoop) -> None:
+    loop = make_loop(training=REFIT)
+    run, snapshot = loop.run(), loop.snapshot()
+    decision, refit, version = refit_and_register(loop, run, snapshot)
+    assert (refit.is_served, refit.n_rows, refit.training_end) == (True, N_ROWS, AS_OF)
+    assert (version.training_end, version.judged_from, version.mlflow_run_id) == (AS_OF, HOLDOUT_START, decision.mlflow_run_id)
+    assert read_registered(loop.spec.model, version.model_version, settings=loop.settings) == version
+
+    rows = features_frame(make_rows(), feature_types(loop.spec))
+    judged = predict(load_pipeline(read_trained(run, decision.candidate, settings=loop.settings)), rows)
+    again = predict(load_pipeline(refit), rows)
+    with loop.state() as state:
+        release = state.read_release(loop.spec.model, version.model_version)
+    assert release is not None
+    model = read_version_model(release, registry=loop.registry)
+    assert not np.allclose(judged, again, atol=1e-6)
+    assert predict(model.load(registry=loop.registry), rows).tolist() == again.tolist()
+    assert predict(model.load_judged(registry=loop.registry), rows).tolist() == judged.tolist()
+    golden = json.loads(Path(loop.client.download_artifacts(version.mlflow_run_id, "golden.json", str(loop.folder))).read_text())
+    served = predict(load_pipeline(refit), features_frame(golden["rows"], feature_types(loop.spec)))
+    assert golden["probabilities"] == pytest.approx(served.tolist(), abs=1e-12)
+    assert loop.client.get_run(version.mlflow_run_id).data.tags["perennial.refit"].startswith("served: ")
+
+
+def test_a_champion_that_was_fitted_again_is_met_on_rows_after_its_data(make_loop: MakeLoop) -> None:
+    loop = make_loop(training=REFIT)
+    run, snapshot = loop.run(), loop.snapshot()
+    *_, version = refit_and_register(loop, run, snapshot)
+    with loop.state() as state:
+        state.move_release(loop.spec.model, version.model_version, state="checked")
+        state.promote(loop.spec.model, version.model_version, dag_run_id="r1", reason="test", actor="test")
+    decision = loop.decide(loop.run("r2"), snapshot)
+    assert failed(decision) == ["unseen_rows"]
+    assert gate(decision, "not_older").value == 0.0
+
+    later = make_rows().assign(at=lambda rows: rows["at"] + pd.Timedelta(days=4))
+    decision = loop.decide(loop.run("r3"), loop.snapshot(later, holdout_start=HOLDOUT_START + timedelta(days=4)))
+    assert gate(decision, "unseen_rows").value == float((later["at"] >= AS_OF).sum())
+    assert gate(decision, "not_older").value == 4.0
+
+
+def test_where_the_guard_objects_the_judged_model_serves(make_loop: MakeLoop) -> None:
+    loop = make_loop(training={**REFIT, "refit_guard": {"max_shift": 1e-9}})
+    _, refit, version = refit_and_register(loop, loop.run(), loop.snapshot())
+    assert (refit.is_served, [check.gate for check in refit.checks if not check.passed]) == (False, ["refit_shift"])
+    assert (version.training_end, version.judged_from) == (HOLDOUT_START, None)
+    found = loop.registry.read_version(loop.spec.model, version.model_version)
+    assert found is not None
+    assert found.tags["refit"].startswith("not served: its predictions lie")
+    assert "judged_model" not in found.tags
+
+
+def test_a_fit_that_fails_leaves_the_judged_model_and_a_rejection_nothing_to_fit(loop: Loop) -> None:
+    run, snapshot = loop.run(), loop.snapshot()
+    decision = loop.decide(run, snapshot)
+    record = run_folder(loop.settings, run) / "candidates" / f"{decision.candidate}.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"params": {"leaves": 3}}))
+    refit = fit_window(loop.spec, run, snapshot, decision, settings=loop.settings)
+    assert refit is not None
+    assert (refit.is_served, refit.model_path) == (False, "")
+    assert "has no parameter 'leaves'" in refit.reason
+    assert fit_window(loop.spec, run, snapshot, replace(decision, outcome="rejected"), settings=loop.settings) is None

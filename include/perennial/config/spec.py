@@ -41,12 +41,21 @@ class Label(Strict):
     min_mature_ratio: Ratio = Field(0.5, description="Smallest share of the window's rows whose label is mature.")
 
 
+class RefitGuard(Strict):
+    """How far a model that was fitted again may be from the judged one, on the holdout's rows, and still be served."""
+
+    max_shift: float = Field(0.5, gt=0, description="Most the mean log-odds of its predictions may differ.")
+    min_agreement: Annotated[float, Field(ge=-1, le=1)] = Field(0.8, description="Least Spearman rank correlation.")
+
+
 class Training(Strict):
     """Which slice of time is learned from, and which is held out."""
 
     window: Duration
-    holdout: Duration = Field(description="The latest slice of the window, trained on by nobody.")
+    holdout: Duration = Field(description="The latest slice of the window; candidates are judged on it, and do not see it.")
     min_rows: int = Field(1000, ge=2, description="Fewest labelled rows worth training on.")
+    refit: bool = Field(False, description="Whether an accepted candidate is fitted again on the whole window, holdout included.")
+    refit_guard: RefitGuard = RefitGuard()
 
     @model_validator(mode="after")
     def _holdout_fits(self) -> Self:

@@ -215,8 +215,44 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refit:
+    """The accepted candidate, fitted again on the whole window, holdout included.
+
+    It is served where all `checks` passed; else the judged model is. `mlflow_run_id` is the judged training's; `model_path` is
+    empty where the fit failed.
+    """
+
+    candidate: str
+    mlflow_run_id: str
+    model_path: str
+    n_rows: int
+    fit_seconds: float
+    training_end: datetime
+    checks: tuple[GateResult, ...]
+
+    @property
+    def is_served(self) -> bool:
+        """Whether it takes the judged model's place."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def reason(self) -> str:
+        """Why it is served, or why not."""
+        failed = [check.reason for check in self.checks if not check.passed]
+        return "; ".join(failed or [check.reason for check in self.checks])
+
+    @property
+    def outcome(self) -> str:
+        """Whether it is served and why, as a tag holds it."""
+        return f"{'served' if self.is_served else 'not served'}: {self.reason}"[:500]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredVersion:
-    """A version in the model registry. `training_end` is the end of the data it learned from."""
+    """A version in the model registry. `training_end` is the end of the data that the served model learned from.
+
+    `judged_from` is there where that model was fitted again on the whole window: the judged one learned until then.
+    """
 
     model: str
     model_version: int
@@ -224,6 +260,7 @@ class RegisteredVersion:
     model_uri: str
     snapshot_id: str
     training_end: datetime
+    judged_from: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +303,8 @@ class Champion:
 class ReleaseRow:
     """One row of the table `release`: how far a version is on its way to callers. What its bento brings is empty before.
 
+    `training_end` and `judged_from` are as in `RegisteredVersion`.
+
     A version that a backfill registered, or that learned from older data than the champion, serves only where `forced_by` names
     who wanted it. `superseded_by` is the version that the same Dag run registered later.
     """
@@ -286,6 +325,12 @@ class ReleaseRow:
     forced_by: str = ""
     forced_reason: str = ""
     superseded_by: int | None = None
+    judged_from: datetime | None = None
+
+    @property
+    def judged_training_end(self) -> datetime:
+        """The end of the data that the judged model learned from; by it versions are older or newer than each other."""
+        return self.judged_from or self.training_end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,6 +92,7 @@ def to_version(row: ReleaseRow) -> RegisteredVersion:
         model_uri=f"models:/{row.model}/{row.model_version}",
         snapshot_id=row.snapshot_id,
         training_end=row.training_end,
+        judged_from=row.judged_from,
     )
 
 
@@ -165,10 +166,10 @@ def find_objection(state: StateStore, row: ReleaseRow, *, champion: Champion | N
         return None
     serving = read_release(state, champion.model, champion.model_version)
     decision = state.read_decision(row.model, row.dag_run_id)
-    if row.training_end < serving.training_end:
+    if row.judged_training_end < serving.judged_training_end:
         return ReleaseError(
-            f"{name} learned from data until {row.training_end:%Y-%m-%d}, "
-            f"the champion (version {serving.model_version}) until {serving.training_end:%Y-%m-%d}",
+            f"{name} learned from data until {row.judged_training_end:%Y-%m-%d}, "
+            f"the champion (version {serving.model_version}) until {serving.judged_training_end:%Y-%m-%d}",
             _name_way(state, row, otherwise=f"to serve it all the same: {force}"),
         )
     if decision and decision.champion_version != serving.model_version:

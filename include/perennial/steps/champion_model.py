@@ -24,12 +24,18 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChampionModel:
-    """Who serves, and the end of the data it learned from."""
+    """Who serves, and the end of the data it learned from.
+
+    Where it was fitted again on the whole window, `judged_training_end` is that of the model that was judged, which is kept at
+    `judged_uri`; else both are the same model's, and the address is empty.
+    """
 
     model: str
     model_version: int
     training_end: datetime
+    judged_training_end: datetime
     features: Mapping[str, tuple[str, bool]]
+    judged_uri: str = ""
 
     @property
     def name(self) -> str:
@@ -56,13 +62,21 @@ class ChampionModel:
             raise TrainingError(f"{type(error).__name__}: {error}") from error
 
     def load(self, *, registry: Registry) -> "Pipeline":
-        """The fitted pipeline. Raises as `score` does."""
-        try:
-            return cast("Pipeline", registry.load_model(self.model, self.model_version))
-        except RetryableError:
-            raise
-        except Exception as error:
-            raise TrainingError(f"{type(error).__name__}: {error}") from error
+        """The pipeline that serves. Raises as `score` does."""
+        return _load(registry, f"models:/{self.model}/{self.model_version}")
+
+    def load_judged(self, *, registry: Registry) -> "Pipeline":
+        """The pipeline that was judged on the holdout, and did not learn from it. Raises as `score` does."""
+        return _load(registry, self.judged_uri) if self.judged_uri else self.load(registry=registry)
+
+
+def _load(registry: Registry, uri: str) -> "Pipeline":
+    try:
+        return cast("Pipeline", registry.load_logged(uri))
+    except RetryableError:
+        raise
+    except Exception as error:
+        raise TrainingError(f"{type(error).__name__}: {error}") from error
 
 
 def read_champion_model(model: str, *, registry: Registry, settings: Settings) -> ChampionModel | None:
@@ -95,5 +109,10 @@ def read_version_model(release: ReleaseRow, *, registry: Registry) -> ChampionMo
         )
     features = {name: (each["type"], each["nullable"]) for name, each in json.loads(version.tags["features"]).items()}
     return ChampionModel(
-        model=release.model, model_version=release.model_version, training_end=release.training_end, features=features
+        model=release.model,
+        model_version=release.model_version,
+        training_end=release.training_end,
+        judged_training_end=release.judged_training_end,
+        features=features,
+        judged_uri=version.tags.get("judged_model", ""),
     )

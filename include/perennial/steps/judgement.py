@@ -107,7 +107,7 @@ def find_opponent(rows: Rows, champion: ChampionModel | None, *, training_end: d
     Parameters
     ----------
     training_end
-        Of the challenger.
+        Of the challenger, as it is judged.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def find_opponent(rows: Rows, champion: ChampionModel | None, *, training_end: d
         return Opponent(name=BASELINE, judged=rows.holdout, scores=baseline_scores(rows, rows.holdout))
     unseen = rows.holdout[rows.times[rows.holdout] >= to_utc(champion.training_end)]
     gates: tuple[GateResult, ...] = (
-        age_gate(training_end, champion.training_end, champion=champion.name),
+        age_gate(training_end, champion.judged_training_end, champion=champion.name),
         unseen_gate(len(unseen), len(rows.holdout), champion=champion.name),
     )
     if not len(unseen):

@@ -93,7 +93,7 @@ def _tell_data(recorded: Recorded, settings: Settings) -> Iterator[Fact]:
     yield Fact(name="sql_digest", value=snapshot.sql_digest)
     yield Fact(name="interval", value=[snapshot.start, snapshot.as_of])
     yield Fact(name="as_of", value=snapshot.as_of)
-    yield Fact(name="holdout_start", value=tags.get("training_end", snapshot.holdout_start.isoformat()))
+    yield Fact(name="holdout_start", value=recorded.holdout_start or snapshot.holdout_start.isoformat())
     described = snapshots.read_description(registry, name, snapshot.dvc_revision)
     show = f"git -C {shlex.quote(str(registry))} show {snapshot.dvc_revision}:{name}.json"
     counts: dict[str, int] = {each.point: each.n_rows for each in recorded.snapshot.validations}
@@ -131,6 +131,12 @@ def _tell_training(recorded: Recorded, settings: Settings) -> Iterator[Fact]:
     yield Fact(name="params", value=_from_json(tags.get("params")))
     yield Fact(name="seed", value=tags.get("seed", logged.get("seed")))
     yield Fact(name="metrics", value=dict(run.metrics) if run else None)
+    version = recorded.version.tags
+    yield Fact(name="learned_until", value=version.get("training_end"))
+    if refit := version.get("refit"):
+        yield Fact(name="refit", value=f"on the whole window, {refit}")
+    if judged := version.get("judged_model"):
+        yield Fact(name="judged_model", value=f"{judged}, which learned until {version['judged_from']}")
 
 
 def _tell_decision(recorded: Recorded, settings: Settings) -> Iterator[Fact]:

@@ -48,7 +48,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdout:
-    """How a version did on rows that it did not learn from, and what it leans on there.
+    """How a version, as it was judged, did on rows that it did not learn from, and what it leans on there.
 
     `reference_scores` are what it gives the rows that stand for its whole training set.
     """
@@ -143,7 +143,8 @@ def _score_holdout(
     frame = whole.iloc[positions].reset_index(drop=True)
     labels = frame[spec.label.column].to_numpy(dtype="int8")
     with limited_threads(settings):
-        pipeline = version.model.load(registry=Registry(settings.mlflow_tracking_url))
+        # The judged model: one that was fitted again has learned from these rows.
+        pipeline = version.model.load_judged(registry=Registry(settings.mlflow_tracking_url))
         inputs = features_frame(frame, version.model.features)
         scores = predict(pipeline, inputs)
         reference_scores = predict(pipeline, features_frame(_drawn(whole, spec), version.model.features))

@@ -130,6 +130,8 @@ def _describe(spec: ModelSpec, version: RegisteredVersion, *, settings: Settings
         "snapshot_id": version.snapshot_id,
         "training_start": snapshot.start.isoformat(),
         "training_end": version.training_end.isoformat(),
+        # The metrics are of a model that learned until then; the served one may have learned more since.
+        "judged_training_end": (version.judged_from or version.training_end).isoformat(),
         "metrics": dict(facts.metrics),
         "git_commit": facts.tags.get("git_commit", ""),
         "mlflow_run_id": version.mlflow_run_id,

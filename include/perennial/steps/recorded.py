@@ -30,6 +30,11 @@ class Recorded:
         """What the training was tagged with, over what the version was: code and environment may have changed in between."""
         return {**self.version.tags, **(self.training.tags if self.training else {})}
 
+    @property
+    def holdout_start(self) -> str:
+        """Where the rows begin that it was judged on, as text; empty where it is not recorded."""
+        return self.version.tags.get("judged_from") or self.tags.get("training_end", "")
+
 
 def read_recorded(model: str, model_version: int, *, settings: Settings) -> Recorded:
     """Read all that is recorded of a version.

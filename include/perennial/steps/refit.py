@@ -10,6 +10,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from perennial.core.metrics import Labels, Scores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +23,7 @@ class Request:
     """What is to be fitted. Paths and instants are text, as JSON has them.
 
     `rows` is the snapshot's Parquet file. Holdout rows from `judged_from` on were judged at the decision. `answer` is where the
-    answer goes.
+    answer goes. Where the model that serves was fitted `on_all_rows`, the judged one is fitted beside it.
     """
 
     spec: str
@@ -29,11 +35,15 @@ class Request:
     holdout_start: str
     judged_from: str
     answer: str
+    on_all_rows: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came of it: the file whose code did it, scores by position among the snapshot's rows, and metrics."""
+    """What came of it: the file whose code did it, and metrics of the judged model.
+
+    `scores` are what the served model says of the holdout's rows, `positions` where those stand among the snapshot's.
+    """
 
     code: str
     n_training_rows: int
@@ -59,16 +69,21 @@ def refit(request: Request) -> Answer:
     spec = load_spec(Path(request.spec))
     rows = read_rows_at(spec, Path(request.rows), holdout_start=datetime.fromisoformat(request.holdout_start))
     algorithm, types = spec.candidates[request.candidate].algorithm, feature_types(spec)
-    pipeline = build_pipeline(algorithm, features=types, params=request.params, seed=request.seed, n_jobs=request.threads)
+    holdout, labels = rows.inputs.iloc[rows.holdout], rows.labels[rows.holdout]
+
+    def score(inputs: "pd.DataFrame", known: "Labels") -> "Scores":
+        pipeline = build_pipeline(algorithm, features=types, params=request.params, seed=request.seed, n_jobs=request.threads)
+        return predict(fit(pipeline, inputs, known), holdout)
+
     with threadpool_limits(limits=request.threads):
-        fit(pipeline, rows.inputs.iloc[rows.training], rows.labels[rows.training])
-        scores, labels = predict(pipeline, rows.inputs.iloc[rows.holdout]), rows.labels[rows.holdout]
+        scores = score(rows.inputs.iloc[rows.training], rows.labels[rows.training])
+        served = score(rows.inputs, rows.labels) if request.on_all_rows else scores
     is_judged = rows.times[rows.holdout] >= to_utc(datetime.fromisoformat(request.judged_from))
     return Answer(
         code=__file__,
-        n_training_rows=len(rows.training),
+        n_training_rows=len(rows.labels if request.on_all_rows else rows.training),
         positions=tuple(rows.holdout.tolist()),
-        scores=tuple(scores.tolist()),
+        scores=tuple(served.tolist()),
         holdout_metrics=compute_metrics(labels, scores),
         judged_metrics=compute_metrics(labels[is_judged], scores[is_judged]),
     )

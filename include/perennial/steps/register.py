@@ -10,10 +10,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from perennial.adapters.registry import ModelVersion, Registry
+from perennial.adapters.registry.pipelines import LoggedModel
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Decision, Force, RegisteredVersion, Run, Snapshot
+from perennial.contracts import Decision, Force, Refit, RegisteredVersion, Run, Snapshot
 from perennial.errors import ReleaseError, UnknownVersion
 from perennial.steps.modelling import Rows, feature_types, read_rows
 from perennial.steps.provenance import run_tags
@@ -29,14 +30,19 @@ _N_EXAMPLES = 3
 _PACKAGES = ("scikit-learn", "pandas", "numpy")
 
 
-def register(spec: ModelSpec, run: Run, snapshot: Snapshot, decision: Decision, *, settings: Settings) -> RegisteredVersion:
+def register(
+    spec: ModelSpec, run: Run, snapshot: Snapshot, decision: Decision, *, refit: Refit | None = None, settings: Settings
+) -> RegisteredVersion:
     """Register the challenger of an accepted decision; of any decision in a backfill.
+
+    Where it was fitted again and may serve so, that model is the version, and the judged one is kept beside it.
 
     Raises
     ------
     ReleaseError
         When the decision was a rejection, this Dag run registered another challenger before, or what was judged is not what
-        was trained last. In a backfill, what was trained anew takes the place of the version before, which stays on record.
+        was trained last, or not what was fitted again. In a backfill, what was trained anew takes the place of the version
+        before, which stays on record.
     UnavailableError
         When the registry or the state database does not answer.
 
@@ -50,7 +56,7 @@ def register(spec: ModelSpec, run: Run, snapshot: Snapshot, decision: Decision, 
     registry = Registry(settings.mlflow_tracking_url)
     version = _find_version(run, decision, registry=registry)
     if version is None:
-        version = _create_version(spec, run, snapshot, decision, registry=registry, settings=settings)
+        version = _create_version(spec, run, snapshot, decision, refit, registry=registry, settings=settings)
     registered = _to_registered(version)
     if run.mode == "live":
         registry.set_alias(spec.model, "challenger", registered.model_version)
@@ -103,7 +109,14 @@ def read_registered(model: str, model_version: int, *, settings: Settings) -> Re
 
 
 def _create_version(
-    spec: ModelSpec, run: Run, snapshot: Snapshot, decision: Decision, *, registry: Registry, settings: Settings
+    spec: ModelSpec,
+    run: Run,
+    snapshot: Snapshot,
+    decision: Decision,
+    refit: Refit | None,
+    *,
+    registry: Registry,
+    settings: Settings,
 ) -> ModelVersion:
     trained = read_trained(run, decision.candidate, settings=settings)
     if trained.mlflow_run_id != decision.mlflow_run_id:
@@ -112,15 +125,29 @@ def _create_version(
             f"({decision.mlflow_run_id})",
             "clear the task `evaluate`, so that what is registered is what was judged",
         )
-    rows, types, pipeline = read_rows(spec, snapshot), feature_types(spec), load_pipeline(trained)
-    registry.log_text(trained.mlflow_run_id, json.dumps(_golden(spec, rows, pipeline)), GOLDEN_FILE)
-    logged = registry.log_model(
-        trained.mlflow_run_id,
-        pipeline,
-        features=types,
-        example=rows.inputs.iloc[rows.holdout[:_N_EXAMPLES]],
-        packages=[*_PACKAGES, *(["lightgbm"] if trained.algorithm == "lightgbm" else [])],
-    )
+    if refit is not None and refit.mlflow_run_id != decision.mlflow_run_id:
+        raise ReleaseError(f"what was fitted again is not what was judged ({decision.mlflow_run_id})", "clear the task `refit`")
+    rows, types = read_rows(spec, snapshot), feature_types(spec)
+
+    def log(pipeline: "Pipeline") -> LoggedModel:
+        return registry.log_model(
+            trained.mlflow_run_id,
+            pipeline,
+            features=types,
+            example=rows.inputs.iloc[rows.holdout[:_N_EXAMPLES]],
+            packages=[*_PACKAGES, *(["lightgbm"] if trained.algorithm == "lightgbm" else [])],
+        )
+
+    served, refit_tags = load_pipeline(trained), {}
+    if refit is not None and refit.is_served:
+        refit_tags = {
+            "training_end": refit.training_end.isoformat(),
+            "judged_from": snapshot.holdout_start.isoformat(),
+            "judged_model": log(served).uri,
+        }
+        served = load_pipeline(refit)
+    registry.log_text(trained.mlflow_run_id, json.dumps(_golden(spec, rows, served)), GOLDEN_FILE)
+    logged = log(served)
     tags = {
         # Of the training: commit and environment may be others by now.
         **_read_training_tags(registry, trained.mlflow_run_id),
@@ -130,6 +157,8 @@ def _create_version(
         "decision": decision.outcome,
         "forced_reason": decision.forced_reason,
         "forced_by": decision.forced_by,
+        **({"refit": refit.outcome} if refit else {}),
+        **refit_tags,
     }
     return registry.create_version(spec.model, logged, run_id=trained.mlflow_run_id, tags=tags)
 
@@ -160,4 +189,5 @@ def _to_registered(version: ModelVersion) -> RegisteredVersion:
         model_uri=version.model_uri,
         snapshot_id=version.tags["snapshot_id"],
         training_end=datetime.fromisoformat(version.tags["training_end"]),
+        judged_from=datetime.fromisoformat(version.tags["judged_from"]) if "judged_from" in version.tags else None,
     )

@@ -17,6 +17,7 @@ from perennial.contracts import (
     Cleaned,
     Decision,
     Extract,
+    Refit,
     RegisteredVersion,
     Run,
     Snapshot,
@@ -60,6 +61,7 @@ def report_decision(  # noqa: PLR0913 - a report is where everything that a run 
     validations: tuple[Validation, ...],
     decision: Decision,
     version: RegisteredVersion | None,
+    refit: Refit | None = None,
     parent_run_id: str,
     settings: Settings,
 ) -> None:
@@ -78,6 +80,7 @@ def report_decision(  # noqa: PLR0913 - a report is where everything that a run 
         decision=decision,
         version=version,
         parent_run_id=parent_run_id,
+        refit=refit,
         evaluation=read_evaluation(run_folder(settings, run)),
     )
     _log_model_card(spec, run, evidence, settings=settings)

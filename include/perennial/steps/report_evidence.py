@@ -10,6 +10,7 @@ from perennial.contracts import (
     Cleaned,
     Decision,
     Extract,
+    Refit,
     RegisteredVersion,
     Snapshot,
     TrainedCandidate,
@@ -52,6 +53,7 @@ class Evidence:
     version: RegisteredVersion | None
     parent_run_id: str
     evaluation: Evaluation
+    refit: Refit | None = None
 
 
 def read_evaluation(folder: Path) -> Evaluation:

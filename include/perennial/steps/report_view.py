@@ -67,6 +67,7 @@ def build_decision_values(spec: ModelSpec, run: Run, evidence: Evidence, *, sett
         "headline": f"Challenger {decision.outcome}{' by force' if decision.forced_reason else ''}",
         "lead": build_lead(spec, evidence),
         "next_step": describe_next_step(spec, run, evidence),
+        "served_note": describe_served(run, evidence),
         "holdout_note": build_holdout_note(run, evidence),
         "gates": [gate_in_words(gate) for gate in decision.gates],
         "comparisons": compare_metrics(decision, evaluation.baseline_metrics),
@@ -132,6 +133,19 @@ def describe_next_step(spec: ModelSpec, run: Run, evidence: Evidence) -> str:
     if spec.release.automatic:
         return f"release__{spec.model} now checks {named} and, where it holds, makes it the champion."
     return f"{named.capitalize()} waits until a person starts release__{spec.model}."
+
+
+def describe_served(run: Run, evidence: Evidence) -> str:
+    """Which of the two fits serves, where the candidate was fitted again; empty where it was not."""
+    refit, judged = evidence.refit, format_instant(evidence.snapshot.holdout_start)
+    if refit is None:
+        return ""
+    if refit.is_served:
+        rows = f"{refit.n_rows:,} rows until {format_instant(run.as_of)}"
+        figures = f"All figures are of the judged model, which learned until {judged}."
+        return f"What is to serve was fitted again on the whole window, {rows}: {refit.reason}. {figures}"
+    instead = f"What is to serve is the judged model, which learned until {judged}"
+    return f"{instead}; as it was fitted again it is not: {refit.reason}."
 
 
 def compare_metrics(decision: Decision, baseline: Mapping[str, float]) -> list[Comparison]:

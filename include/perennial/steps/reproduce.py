@@ -96,7 +96,8 @@ def _fit_again(recorded: Recorded, folder: Path, *, settings: Settings) -> Answe
     clean.mkdir()
     code.export(settings.project, recorded.tags["git_commit"], clean)
     request = _write_request(recorded, clean, rows=folder / ROWS_FILE, answer=answered, settings=settings)
-    asked.write_text(json.dumps(asdict(request)))
+    # Earlier commits know nothing of fits on all rows, and made none.
+    asked.write_text(json.dumps({name: value for name, value in asdict(request).items() if value is not False}))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PERENNIAL_", "PYTHON"))}
     done = subprocess.run(
         [sys.executable, "-m", "perennial.steps.refit", str(asked)],
@@ -124,15 +125,16 @@ def _write_request(recorded: Recorded, clean: Path, *, rows: Path, answer: Path,
         seed=int(tags["seed"]),
         threads=int(tags["threads"]),
         rows=str(rows),
-        holdout_start=tags["training_end"],
+        holdout_start=recorded.holdout_start,
         judged_from=_find_judged_from(recorded, settings),
         answer=str(answer),
+        on_all_rows="judged_from" in recorded.version.tags,
     )
 
 
 def _find_judged_from(recorded: Recorded, settings: Settings) -> str:
     """From where on the holdout was judged: a champion's own rows were left out, where it could be compared with."""
-    decision, begins = recorded.decision, recorded.tags["training_end"]
+    decision, begins = recorded.decision, recorded.holdout_start
     if decision is None or decision.decision.champion_version is None or not decision.decision.champion_metrics:
         return begins
     with StateStore(settings.state_url) as state:

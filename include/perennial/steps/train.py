@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from perennial.adapters.registry import Registry
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Run, Snapshot, TrainedCandidate
+from perennial.contracts import Refit, Run, Snapshot, TrainedCandidate
 from perennial.errors import ConfigurationError, RetryableError, TrainingError
 from perennial.steps.candidate_training import CandidateTraining, log_training
 from perennial.steps.modelling import feature_types, limited_threads, read_rows, write_json
@@ -105,8 +105,8 @@ def read_trained(run: Run, name: str, *, settings: Settings) -> TrainedCandidate
         ) from error
 
 
-def load_pipeline(candidate: TrainedCandidate) -> "Pipeline":
-    """The fitted pipeline that this run saved for a candidate.
+def load_pipeline(candidate: TrainedCandidate | Refit) -> "Pipeline":
+    """The fitted pipeline that this run saved for a candidate, as it was judged or fitted again.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def load_pipeline(candidate: TrainedCandidate) -> "Pipeline":
     try:
         return joblib.load(candidate.model_path)
     except (OSError, EOFError) as error:
-        raise TrainingError(f"cannot read the model of {candidate.name}: {error}", "clear its training task") from error
+        raise TrainingError(f"cannot read the model {candidate.model_path}: {error}", "clear its training task") from error
 
 
 def _record(run: Run, name: str, *, settings: Settings) -> Path:

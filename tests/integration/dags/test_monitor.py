@@ -87,7 +87,9 @@ def test_a_window_that_drifted_is_mailed_and_retrained_on_once(stack, watch: Wat
     assert watch.loop.finish(retraining) == "success", watch.loop.task_states(retraining)
     [request] = watch.requests(model)
     assert request.ended_at is not None
-    assert {"evaluate": "success", "end_request": "success"}.items() <= watch.loop.task_states(retraining).items()
+    assert {"evaluate": "success", "refit": "success", "end_request": "success"}.items() <= watch.loop.task_states(
+        retraining
+    ).items()
     with StateStore(stack.settings.state_url) as state:
         assert state.read_decision(model, request.dag_run_id) is not None
 

@@ -29,6 +29,8 @@ RELEASED = {
     "spare": QUICK,
 }
 MONITORED = tuple(f"parcels{number}" for number in range(1, 8))
+# Of these, the one whose accepted candidate is fitted again.
+REFITTED = MONITORED[0]
 _SUITE = {
     "name": "parcels",
     "expectations": [
@@ -64,6 +66,7 @@ def make_dags_project(folder: Path) -> Path:
     specs = {MODEL: {**example, **SMALL}}
     specs |= {model: {**example, "model": model, "release": release} for model, release in RELEASED.items()}
     specs |= {model: parcels_values(model) for model in MONITORED}
+    specs[REFITTED]["training"] |= {"refit": True}
     for model, spec in specs.items():
         (project / "include" / "models" / f"{model}.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     (project / "include" / "expectations" / "parcels.yaml").write_text(yaml.safe_dump(_SUITE))

@@ -4,7 +4,7 @@ import pytest
 
 from perennial.config.settings import Settings
 from perennial.config.spec import Metric
-from perennial.contracts import Finalist, GateResult, RegisteredVersion
+from perennial.contracts import Finalist, GateResult, Refit, RegisteredVersion
 from perennial.core.gates import latency_gate
 from perennial.core.metrics import SIGN
 from perennial.steps.report_links import dag_run_link, data_docs_link, mlflow_run_link, task_log_link
@@ -18,6 +18,7 @@ from perennial.steps.report_view import (
     compare_metrics,
     describe_finalists,
     describe_next_step,
+    describe_served,
     pick_slices,
     sort_candidates,
 )
@@ -88,6 +89,21 @@ def test_who_else_met_the_champion_is_told():
         "2 candidates within the folds' error met the champion. trees fails: ROC AUC loses 0.01. "
         "lightgbm passes: ROC AUC gains 0.011."
     )
+
+
+def test_the_mail_says_which_fit_serves():
+    evidence = build_evidence(champion=True)
+    assert describe_served(RUN, evidence) == ""
+    check = GateResult(gate="refit_shift", passed=True, reason="its predictions lie +0.010")
+    refit = Refit(
+        candidate="lightgbm", mlflow_run_id="a" * 32, model_path="p", n_rows=75_283, fit_seconds=1.0, training_end=RUN.as_of,
+        checks=(check,),
+    )  # fmt: skip
+    served = describe_served(RUN, replace(evidence, refit=refit))
+    assert served.startswith("What is to serve was fitted again on the whole window, 75,283 rows until ")
+    assert "All figures are of the judged model, which learned until" in served
+    kept = describe_served(RUN, replace(evidence, refit=replace(refit, checks=(replace(check, passed=False),))))
+    assert kept.startswith("What is to serve is the judged model") and kept.endswith("it is not: its predictions lie +0.010.")
 
 
 def test_a_rejected_lead_gives_the_reasons_in_words():

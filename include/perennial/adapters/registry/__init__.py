@@ -145,7 +145,7 @@ class Registry:
 
     def create_version(self, model: str, logged: LoggedModel, *, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
         """Register a logged model as the next version."""
-        source, tags = f"models:/{logged.model_id}", to_prefixed({**tags, "serialization": logged.serialization})
+        source, tags = logged.uri, to_prefixed({**tags, "serialization": logged.serialization})
         with self._translated():
             self._ensure_model(model)
             made = self._client.create_model_version(
@@ -193,11 +193,15 @@ class Registry:
 
     def load_model(self, model: str, model_version: int) -> object:
         """The fitted pipeline of a version."""
+        return self.load_logged(f"models:/{model}/{model_version}")
+
+    def load_logged(self, uri: str) -> object:
+        """The fitted pipeline at an address of MLflow's, such as `LoggedModel.uri`."""
         with self._translated():
             self._lead_models_here()
             import mlflow.sklearn
 
-            return mlflow.sklearn.load_model(f"models:/{model}/{model_version}")
+            return mlflow.sklearn.load_model(uri)
 
     def _experiment_id(self, name: str) -> str:
         from mlflow.exceptions import MlflowException

@@ -31,6 +31,11 @@ class LoggedModel:
     model_id: str
     serialization: str
 
+    @property
+    def uri(self) -> str:
+        """Address that loads it."""
+        return f"models:/{self.model_id}"
+
 
 def log_pipeline(
     run_id: str, pipeline: object, *, features: FeatureTypes, example: "pd.DataFrame", packages: Sequence[str]

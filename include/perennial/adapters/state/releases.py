@@ -36,15 +36,15 @@ class ReleaseTable(Connection):
         """
         values = (
             version.model, version.model_version, dag_run_id, version.snapshot_id, version.mlflow_run_id, version.training_end,
-            mode, force.by if force else "", force.reason if force else "",
+            version.judged_from, mode, force.by if force else "", force.reason if force else "",
         )  # fmt: skip
         with self._transaction() as cursor:
             if mode == "backfill":
                 _supersede(cursor, version, dag_run_id)
             cursor.execute(
                 """INSERT INTO release (model, model_version, dag_run_id, snapshot_id, mlflow_run_id, training_end,
-                                        mode, forced_by, forced_reason)
-                   VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
+                                        judged_from, mode, forced_by, forced_reason)
+                   VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
                 values,
             )
             cursor.execute(
