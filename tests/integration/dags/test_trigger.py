@@ -7,9 +7,21 @@ import pytest
 
 from perennial.adapters.airflow_api import TaskState
 from support.dags.loop import Loop
+from support.pages.browser import CHROMIUM, Browser, open_browser
 from support.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("dags")]
+
+# The example's spec, whose schedule ended with its data; no other test trains it.
+MODEL = "spare"
+
+
+@pytest.fixture
+def browser(tmp_path):
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed, so nobody can press the button: apt-get install chromium")
+    with open_browser(tmp_path) as browser:
+        yield browser
 
 
 def runs_of(loop: Loop, dag_id: str) -> list[dict[str, Any]]:
@@ -18,6 +30,35 @@ def runs_of(loop: Loop, dag_id: str) -> list[dict[str, Any]]:
 
 def task(loop: Loop, dag_id: str, dag_run_id: str, task_id: str) -> TaskState | None:
     return next((each for each in loop.api.read_tasks(dag_id, dag_run_id) if each.task_id == task_id), None)
+
+
+def test_the_forms_own_values_start_a_run_with_tasks_after_the_schedule_has_ended(loop: Loop, browser: Browser):
+    dag_id = f"retrain__{MODEL}"
+    token = loop.pages.headers["Authorization"].removeprefix("Bearer ")
+    browser.open(f"{loop.settings.airflow_api_url}/dags/{dag_id}", cookies={"_token": token})
+    browser.click('[data-testid="trigger-dag-button"]')
+    browser.click('[data-testid="trigger-dag-submit"]')
+    try:
+        [run] = wait_for(lambda: runs_of(loop, dag_id), what="the run is there", seconds=60)
+    except AssertionError:
+        raise AssertionError(browser.run("document.body.innerText")) from None
+    path = f"/dags/{dag_id}/dagRuns/{run['dag_run_id']}"
+    try:
+        assert run["logical_date"] is not None, "the form has stopped to fill in a date"
+        ended = ("success", "failed", "skipped", "upstream_failed")
+        plan = wait_for(
+            lambda: (found := task(loop, dag_id, run["dag_run_id"], "plan")) and found.state in ended and found,
+            what="plan ends",
+            seconds=90,
+        )
+        assert plan.state == "success"
+        assert loop.call("GET", path)["state"] in ("queued", "running")
+        last = datetime(2014, 1, 1, 6, tzinfo=UTC)
+        assert datetime.fromisoformat(run["data_interval_end"]) == last
+        seen = loop.call("GET", f"{path}/taskInstances/plan/xcomEntries/return_value")["value"]["as_of"]
+        assert datetime.fromisoformat(seen) == last
+    finally:
+        loop.call("PATCH", path, json={"state": "failed"})
 
 
 @pytest.mark.parametrize(
