@@ -68,9 +68,14 @@ class Finding:
     importance: float | None = None
 
     @property
+    def is_of_predictions(self) -> bool:
+        """Whether it is drift of the model's predictions: the only `psi` without importance. A feature may have any name."""
+        return self.measure == "psi" and self.importance is None
+
+    @property
     def is_output(self) -> bool:
-        """Whether it is drift of what the model answers, or of what came true: of no feature, which has an importance."""
-        return self.aspect == "drift" and (self.measure == "target" or (self.measure == "psi" and self.importance is None))
+        """Whether it is drift of what the model answers, or of what came true."""
+        return self.aspect == "drift" and (self.measure == "target" or self.is_of_predictions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from perennial.contracts.monitoring import Diagnosis, Finding
-from perennial.core.drift import PREDICTION
 from perennial.core.metrics import SIGN
 from perennial.core.performance import find_standing
 
@@ -51,7 +50,7 @@ def diagnose(performance: Sequence[Finding], drift: Sequence[Finding], estimate:
 
 
 def _is_of_inputs(finding: Finding) -> bool:
-    return finding.measure in {"importance", "unseen"} or (finding.measure == "psi" and finding.subject == PREDICTION)
+    return finding.measure in {"importance", "unseen"} or finding.is_of_predictions
 
 
 def _explain(fall: Finding, estimate: float, *, is_moved: bool) -> Diagnosis:

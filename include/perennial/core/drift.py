@@ -15,8 +15,8 @@ from perennial.core.psi import Psi, adjust_p_values, compute_psi, usual_psi
 from perennial.core.samples import Sample
 from perennial.core.stage_statistics import bounds, least_difference
 
-PREDICTION = "prediction"
-"""Subject of the finding about what the model answered."""
+# What stands for a name where it is about the predictions; a feature has one of a letter or more.
+_PREDICTIONS = ""
 
 TARGET = "target"
 """Measure of the finding about the labels."""
@@ -77,10 +77,10 @@ def judge_drift(
     Findings of the aspect `drift`:
 
     - `importance`, subject empty: the share of the importance that drifted features have. Breached at the limit or over it.
-    - `psi` with the subject `prediction`, and per feature, the most important first. Its threshold is the limit, or what is usual
-      between windows of the reference's past where that is known and more. Breached at it or over it, where its p-value,
-      corrected for all of them, is under `significance`: a feature that is named as drifted. Whether the window is bad, the
-      first finding says.
+    - `psi` of the predictions, without subject and importance, and per feature, the most important first. Its threshold is the
+      limit, or what is usual between windows of the reference's past where that is known and more. Breached at it or over it,
+      where its p-value, corrected for all of them, is under `significance`: a feature that is named as drifted. Whether the
+      window is bad, the first finding says.
     - `unseen` per category feature: the share of the rows with a category that the reference does not have. Breached over the
       limit, and statistically significant. A limit that is not the feature's own rises as its importance falls under the mean;
       a feature without importance, or without a known one, has none.
@@ -88,8 +88,10 @@ def judge_drift(
     names = [str(name) for name in reference.features]
     # One column of which nothing is known is told, and makes no alarm by itself.
     shares = normalise(importances, names, most_unknown=limits.importance_ratio / 2)
-    columns = {PREDICTION: (reference.scores, current.scores)} | {
-        name: (reference.features[name], current.features[name]) for name in sorted(names, key=lambda name: -shares[name])
+    names.sort(key=lambda name: -shares[name])
+    # The empty name stands for the predictions: a feature may have any other.
+    columns = {_PREDICTIONS: (reference.scores, current.scores)} | {
+        name: (reference.features[name], current.features[name]) for name in names
     }
     distances = {name: compute_psi(*pair) for name, pair in columns.items()}
     p_values = _adjust(distances)
@@ -98,12 +100,13 @@ def judge_drift(
         limit = limits.psi_of.get(name, limits.psi)
         if past is None or psi.value is None or psi.value < limit:
             usual = 0.0
-        elif name == PREDICTION:
+        elif name == _PREDICTIONS:
             usual = usual_psi(past.scores, past.windows, n_rows=len(current.scores), n_reference=past.n_scored)
         else:
             usual = usual_psi(columns[name][0], past.windows, n_rows=len(current.scores))
         is_sure = p_values.get(name, 1.0) < limits.significance
-        psis.append(_judge_psi(name, psi, _Threshold(limit=limit, usual=usual), is_sure=is_sure, share=shares.get(name)))
+        share = shares.get(name)
+        psis.append(_judge_psi(name, psi, _Threshold(limit=limit, usual=usual), is_sure=is_sure, share=share))
     # What no importance is known of has none that could make a category matter.
     known = {
         name: share for name, share in shares.items() if not importances or name in importances or name in limits.unseen_ratio_of
@@ -189,7 +192,7 @@ def _adjust(distances: Mapping[str, Psi]) -> dict[str, float]:
 
 
 def _judge_psi(name: str, psi: Psi, threshold: _Threshold, *, is_sure: bool, share: float | None) -> Finding:
-    subject = "the prediction" if name == PREDICTION else name
+    subject = "the prediction" if name == _PREDICTIONS else name
     if psi.value is None:
         reason, is_breached = f"{subject} cannot be compared: {psi.undefined}", False
     else:

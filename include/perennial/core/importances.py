@@ -36,7 +36,9 @@ def compute_importances(
     importances = {}
     for name in [name for name in frame if not _is_constant(frame[name])]:
         column = pd.Series(frame[name].to_numpy()[order], dtype=frame[name].dtype)
-        value = compute_metric(metric, labels, predict(pipeline, frame.assign(**{str(name): column})))
+        shuffled = frame.copy(deep=False)
+        shuffled[name] = column
+        value = compute_metric(metric, labels, predict(pipeline, shuffled))
         importances[str(name)] = SIGN[metric] * (intact - (value or 0.0))
     return dict(sorted(importances.items(), key=lambda item: -item[1]))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from perennial.contracts.monitoring import BREACHES, CURABLE, UNJUDGED, Diagnosis, Finding, VerdictOutcome
-from perennial.core.drift import PREDICTION, TARGET
+from perennial.core.drift import TARGET
 from perennial.core.performance import find_standing
 
 _MEANINGS = {
@@ -90,7 +90,7 @@ def decides(finding: Finding) -> bool:
 
     One feature that drifted does not, the importance of all that did decides; nor does one slice that the model does worse on.
     """
-    is_part = (finding.measure == "psi" and finding.subject != PREDICTION) or (
+    is_part = (finding.measure == "psi" and not finding.is_of_predictions) or (
         finding.aspect == "performance" and finding.subject
     )
     return finding.breached and not is_part

@@ -43,7 +43,9 @@ def write_report(
     """
     folder = settings.paths.reports / report_folder(window)
     _write_distributions(compared, drift, folder)
-    thresholds = {each.subject: each.threshold for each in drift if each.measure == "psi" and each.threshold is not None}
+    shown = _name_predictions(version)
+    psis = {shown if each.is_of_predictions else each.subject: each.threshold for each in drift if each.measure == "psi"}
+    thresholds = {name: threshold for name, threshold in psis.items() if threshold is not None}
     try:
         _draw(spec, window, version, compared, thresholds, folder / REPORT_FILE)
     except PermanentError as error:
@@ -55,15 +57,13 @@ def write_report(
 def _draw(
     spec: ModelSpec, window: Window, version: Version, compared: Compared, thresholds: Mapping[str, float], path: Path
 ) -> None:
-    from perennial.core.drift import PREDICTION
-
-    reference, current = compared.reference.sample, compared.current
-    columns = {name: kind for name, (kind, _) in version.model.features.items()} | {PREDICTION: "float"}
+    reference, current, predictions = compared.reference.sample, compared.current, _name_predictions(version)
+    columns = {name: kind for name, (kind, _) in version.model.features.items()} | {predictions: "float"}
     run_drift_report(
-        _to_frame(reference, n_rows=len(reference.features)),
-        _to_frame(current, n_rows=len(current.features)),
+        _to_frame(reference, predictions, n_rows=len(reference.features)),
+        _to_frame(current, predictions, n_rows=len(current.features)),
         columns=columns,
-        measure=_measure(compared),
+        measure=_measure(compared, predictions),
         measure_name="population stability index",
         thresholds=thresholds,
         title=f"{spec.model}, {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M}, against {compared.reference.name}",
@@ -71,34 +71,40 @@ def _draw(
     )
 
 
-def _measure(compared: Compared) -> "Callable[[pd.Series[Any], pd.Series[Any]], float | None]":
+def _name_predictions(version: Version) -> str:
+    """What the page calls the predictions: a column that is no feature's."""
+    name = "prediction"
+    while name in version.model.features:
+        name += " of the model"
+    return name
+
+
+def _measure(compared: Compared, predictions: str) -> "Callable[[pd.Series[Any], pd.Series[Any]], float | None]":
     """The index of the verdict. The reference's scores are of other rows than its features: as many as fit are drawn."""
-    from perennial.core.drift import PREDICTION
     from perennial.core.psi import compute_psi
 
     def measure(reference: "pd.Series[Any]", current: "pd.Series[Any]") -> float | None:
-        before = compared.reference.sample.scores if reference.name == PREDICTION else reference
+        before = compared.reference.sample.scores if reference.name == predictions else reference
         return compute_psi(before, current).value
 
     return measure
 
 
-def _to_frame(sample: "Sample", *, n_rows: int) -> "pd.DataFrame":
+def _to_frame(sample: "Sample", predictions: str, *, n_rows: int) -> "pd.DataFrame":
     import numpy as np
 
-    from perennial.core.drift import PREDICTION
-
+    frame = sample.features.copy()
     # Over and over in their order: the shape is theirs, whatever their number.
-    return sample.features.assign(**{PREDICTION: np.resize(sample.scores, n_rows)})
+    frame[predictions] = np.resize(sample.scores, n_rows)
+    return frame
 
 
 def _write_distributions(compared: Compared, drift: Sequence[Finding], folder: Path) -> None:
     """Of the prediction and of the features that matter or moved most."""
     from perennial.core.distributions import compute_distribution
-    from perennial.core.drift import PREDICTION
 
     reference, current = compared.reference.sample, compared.current
-    pictured = [compute_distribution(PREDICTION, _series(reference), _series(current))]
+    pictured = [compute_distribution("", _series(reference), _series(current))]
     pictured += [compute_distribution(name, reference.features[name], current.features[name]) for name in _pictured(drift)]
     write_json(folder / DISTRIBUTIONS_FILE, {"distributions": [asdict(each) for each in pictured]})
 

@@ -143,7 +143,7 @@ def build_changes(drift: Sequence[Finding], distributions: Sequence[Distribution
     moved.sort(key=lambda each: (each.importance is not None, not each.breached, -(each.value or 0) * (each.importance or 0)))
     return [
         Change(
-            name=each.subject,
+            name="the prediction" if each.is_of_predictions else each.subject,
             psi=each.value,
             limit=each.threshold,
             importance=each.importance,

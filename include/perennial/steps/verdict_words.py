@@ -162,7 +162,7 @@ def _name_drift(verdict: Verdict) -> str:
             return f"{_percent(each.value)} of importance moved"
     for each in breached:
         match each.measure:
-            case "psi" if each.importance is None:
+            case _ if each.is_of_predictions:
                 return f"predictions moved, PSI {format_number(each.value)}"
             case "target":
                 return f"labels moved, PSI {format_number(each.value)}"

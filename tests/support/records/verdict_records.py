@@ -47,7 +47,7 @@ def build_drift() -> tuple[Finding, ...]:
     reason = "3 of 22 features drifted (temperature, carrier, plane_engine), with 41.3% of the importance, at least 20.0%"
     return (
         Finding(aspect="drift", measure="importance", value=0.413, threshold=0.2, breached=True, reason=reason),
-        psi("prediction", 0.083, None),
+        psi("", 0.083, None),
         psi("origin_late_ratio_3h", 0.041, 0.243),
         psi("temperature", 1.873, 0.212, breached=True),
         psi("carrier", 0.152, 0.151, breached=True),

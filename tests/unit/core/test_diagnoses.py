@@ -22,7 +22,7 @@ def estimate(value: float | None) -> Finding:
 MOVED = [Finding(aspect="drift", measure="importance", reason="", breached=True)]
 STILL = [
     Finding(aspect="drift", measure="importance", reason=""),
-    Finding(aspect="drift", measure="psi", subject="wind", reason="", breached=True),
+    Finding(aspect="drift", measure="psi", subject="wind", reason="", breached=True, importance=0.1),
     Finding(aspect="drift", measure="target", reason="", breached=True),
 ]
 
@@ -72,7 +72,7 @@ def test_probabilities_that_no_longer_fit_are_concept_drift() -> None:
 
 @pytest.mark.parametrize("moved", ["unseen", "psi"])
 def test_new_categories_and_other_predictions_are_moved_inputs_too(moved: str) -> None:
-    drift = [Finding(aspect="drift", measure=moved, subject="prediction", reason="", breached=True)]
+    drift = [Finding(aspect="drift", measure=moved, reason="", breached=True)]
     assert diagnose(performance(0.79, breached=False), drift, None) == "harmless"
 
 

@@ -7,6 +7,7 @@ import pytest
 from perennial.contracts.monitoring import Finding
 from perennial.core.drift import DriftLimits, Past, judge_drift, judge_target, normalise
 from perennial.core.samples import Sample
+from perennial.core.verdicts import decides
 
 LIMITS = DriftLimits(psi=0.1, importance_ratio=0.2, unseen_ratio=0.05, significance=0.01)
 IMPORTANCES = {"distance": 0.06, "carrier": 0.03, "wind": 0.01, "weekday": -0.01}
@@ -43,7 +44,7 @@ def test_nothing_is_breached_where_nothing_changed() -> None:
     assert not [each for each in found.values() if each.breached or each.blocks]
     assert found["importance", ""].reason == "0 of 4 features drifted, with 0.0% of the importance, limit 20.0%"
     assert list(found) == [
-        ("importance", ""), ("psi", "prediction"), ("psi", "distance"), ("psi", "carrier"), ("psi", "wind"), ("psi", "weekday"),
+        ("importance", ""), ("psi", ""), ("psi", "distance"), ("psi", "carrier"), ("psi", "wind"), ("psi", "weekday"),
         ("unseen", "carrier"),
     ]  # fmt: skip
 
@@ -71,8 +72,8 @@ def test_the_share_of_the_importance_may_be_just_the_limit() -> None:
 
 def test_predictions_that_moved_are_drift_by_themselves() -> None:
     found = judge(sample(seed=2, scores=np.random.default_rng(3).beta(4, 5, 2000)))
-    assert [key for key, each in found.items() if each.breached] == [("psi", "prediction")]
-    assert found["psi", "prediction"].importance is None
+    assert [key for key, each in found.items() if each.breached] == [("psi", "")]
+    assert found["psi", ""].importance is None
 
 
 def carriers(n_new: int, n: int = 2000) -> np.ndarray:
@@ -221,8 +222,8 @@ def test_what_predictions_went_through_is_told_by_rows_of_a_longer_time() -> Non
     before, now = sample(seed=1, scores=np.tile([0.2, 0.6], 500)), sample(500, seed=2, scores=np.full(500, 0.6))
     before = Sample(features=sample(6000, seed=1).features, scores=before.scores)
     scores = np.repeat([0.2, 0.6] * 6, 500)
-    assert psis(before, now, None)["prediction"].breached
-    found = psis(before, now, past(scores, n_scored=2))["prediction"]
+    assert psis(before, now, None)[""].breached
+    found = psis(before, now, past(scores, n_scored=2))[""]
     assert not found.breached and (found.threshold or 0) > 1
 
 
@@ -233,3 +234,13 @@ def test_labels_that_come_and_go_in_the_reference_are_no_drift() -> None:
     assert not finding.breached
     finding = judge_target(reference, labels(0.9), LIMITS, min_labels=200, windows=WEEKS)
     assert finding.breached and (finding.threshold or 0) > 0.1
+
+
+@pytest.mark.parametrize(("moved", "breached"), [("scores", [("psi", "")]), ("prediction", [("psi", "prediction")])])
+def test_a_feature_named_prediction_is_no_prediction(moved: str, breached: list[tuple[str, str]]) -> None:
+    values, low = np.random.default_rng(3).random(2000), np.random.default_rng(4).random(2000) * 0.02
+    known = {"prediction": values, "scores": values}
+    reference, current = sample(seed=2, **known), sample(seed=5, **(known | {moved: low}))
+    found = judge_drift(reference, current, LIMITS, importances=IMPORTANCES)
+    assert [(each.measure, each.subject) for each in found if each.breached] == breached
+    assert [decides(each) for each in found if each.breached] == [moved == "scores"]

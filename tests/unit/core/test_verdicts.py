@@ -7,9 +7,9 @@ FAULT = Finding(aspect="quality", measure="missing", subject="wind", reason="win
 FALL = Finding(aspect="performance", measure="roc_auc", reason="roc_auc fell", breached=True, value=0.6, threshold=0.7)
 DRIFT = Finding(aspect="drift", measure="importance", reason="inputs moved", breached=True)
 SLOW = Finding(aspect="service", measure="p99_ms", reason="it is slow", breached=True)
-FEATURE = Finding(aspect="drift", measure="psi", subject="wind", reason="wind has drifted", breached=True)
+FEATURE = Finding(aspect="drift", measure="psi", subject="wind", reason="wind has drifted", breached=True, importance=0.3)
 SLICE = Finding(aspect="performance", measure="roc_auc", subject="origin=JFK", reason="JFK is worse", breached=True)
-SCORES = Finding(aspect="drift", measure="psi", subject="prediction", reason="the prediction has drifted", breached=True)
+SCORES = Finding(aspect="drift", measure="psi", reason="the prediction has drifted", breached=True)
 LABELS = Finding(aspect="drift", measure="target", reason="the labels moved", breached=True)
 FINE = Finding(aspect="performance", measure="roc_auc", reason="roc_auc is 0.72", value=0.72, threshold=0.7)
 

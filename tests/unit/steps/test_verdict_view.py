@@ -23,7 +23,7 @@ def values(verdict: Verdict, **given: object) -> dict[str, object]:
 def test_changes_begin_with_the_predictions_then_what_drifted_and_matters():
     changes = build_changes(build_drift(), DISTRIBUTIONS)
     assert [(each.name, each.drifted) for each in changes[:5]] == [
-        ("prediction", False),
+        ("the prediction", False),
         ("temperature", True),
         ("carrier", True),
         ("plane_engine", True),

@@ -41,7 +41,7 @@ def test_the_subject_is_the_whole_news(outcome, asked, subject):
 @pytest.mark.parametrize(
     ("finding", "said"),
     [
-        (psi("prediction", 0.234, None, breached=True), "predictions moved, PSI 0.234"),
+        (psi("", 0.234, None, breached=True), "predictions moved, PSI 0.234"),
         (Finding(aspect="drift", measure="target", value=0.3, breached=True, reason=""), "labels moved, PSI 0.300"),
         (
             Finding(aspect="drift", measure="unseen", subject="carrier", value=0.07, breached=True, reason=""),

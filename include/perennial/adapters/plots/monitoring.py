@@ -133,7 +133,7 @@ def _draw_distribution(axes: "Axes", shown: Distribution) -> None:
         axes.barh([at - 0.2 for at in places], shown.current, 0.4, color=_CURRENT)
         axes.set_yticks(list(places), _plain(shown.levels))
         axes.set_xticks([])
-    style(axes, _plain([_cut(shown.subject, 22)])[0])
+    style(axes, _plain([_cut(shown.subject or "prediction", 22)])[0])
     axes.title.set_fontsize(7)
     axes.tick_params(labelsize=5.5 if len(shown.levels) > 6 else 6)
 
