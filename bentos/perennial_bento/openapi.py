@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from perennial.core.frames import LIMITS
 from perennial.core.identity import MAX_KEY_LENGTH, MAX_KEY_NUMBER, YEARS, IdentityColumns
-from perennial.core.rows import LIMITS
 from perennial_bento.model import Model
 from perennial_bento.predictions import MAX_EXPLAINED_ROWS
 from perennial_bento.requests import MAX_ROWS

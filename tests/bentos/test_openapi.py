@@ -76,7 +76,7 @@ def test_features_have_type_range_nullability_categories_and_description(documen
     fields = row["properties"]
     assert row["required"] == list(FEATURES)
     assert list(fields) == [*FEATURES, *IDENTITY]
-    assert fields["miles"] == {"type": "integer", "minimum": -(2**53), "maximum": 2**53, "description": "the miles"}
+    assert fields["miles"] == {"type": "integer", "minimum": 1 - 2**53, "maximum": 2**53 - 1, "description": "the miles"}
     assert fields["seats"]["type"] == ["integer", "null"]
     assert fields["carrier"]["type"] == "string" and "enum" not in fields["carrier"]
     assert fields["carrier"]["examples"] == ["DL", "UA"]

@@ -50,7 +50,7 @@ def test_an_unknown_category_is_predicted_and_counted(bento):
         ({"miles": "500"}, "a whole number", 'the string "500"'),
         ({"miles": 1.5}, "a whole number", "1.5"),
         ({"miles": True}, "a whole number", "true"),
-        ({"miles": 2**53 + 2}, "a whole number from -9007199254740992 to 9007199254740992", "9007199254740994"),
+        ({"miles": 2**53 + 2}, "a whole number from -9007199254740991 to 9007199254740991", "9007199254740994"),
         ({"wind": 1e300}, "a number from -3.4e38 to 3.4e38", "1e+300"),
         ({"miles": None}, "a whole number", "null"),
         ({"seats": "many"}, "a whole number or null", 'the string "many"'),
@@ -164,7 +164,7 @@ def test_what_is_no_request_is_refused_with_its_reason(bento, body, status, code
 
 @pytest.mark.parametrize(
     "change",
-    [{"wind": -0.0}, {"wind": 1e-320}, {"wind": 3.4e38}, {"miles": -(2**53)}, {"carrier": "x" * 10_000_000}, {"carrier": "\0"}],
+    [{"wind": -0.0}, {"wind": 1e-320}, {"wind": 3.4e38}, {"miles": 1 - 2**53}, {"carrier": "x" * 10_000_000}, {"carrier": "\0"}],
 )
 def test_values_at_the_edge_are_predicted(bento, change):
     assert bento.predict(ROW, {**ROW, **change}).status == 200

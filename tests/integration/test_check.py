@@ -70,6 +70,7 @@ def test_a_right_model_is_right_but_what_is_away_is_skipped(settings, without_ml
         ("flight_delay", "query"): "ok",
         ("flight_delay", "raw query"): "ok",
         ("flight_delay", "candidates"): "ok",
+        ("flight_delay", "time"): "ok",
         ("flight_delay", "scoring"): "ok",
         ("flight_delay", "raw suite"): "ok",
         ("flight_delay", "clean suite"): "ok",
@@ -90,15 +91,18 @@ def test_a_right_model_is_right_but_what_is_away_is_skipped(settings, without_ml
         ),
         (
             "include/models/flight_delay.yaml", "temperature: {type: float", "temperature: {type: integer", "query",
-            "flight_delay/training.sql: column 'temperature' is double precision, expected smallint or integer or bigint",
+            "flight_delay/training.sql: column 'temperature' is double precision, expected smallint, integer, bigint or "
+            "numeric without decimals: "
+            "write temperature::bigint AS temperature",
         ),
         (
-            "include/models/flight_delay.yaml", "{column: wind_speed, at_most", "{column: flight_id, at_most", "query",
-            "flight_delay/training.sql: column 'flight_id' is text, expected double precision or real or smallint",
+            "include/models/flight_delay.yaml", "{column: wind_speed, at_most: 120, action: \"null\"}",
+            "{column: flight_id, at_most: 120}", "query",
+            "flight_delay/training.sql: column 'flight_id' is text, expected double precision, real, smallint",
         ),
         (
             "sql/models/flight_delay/training.sql", "carrier_late_ratio_1d::double precision", "carrier_late_ratio_1d", "query",
-            "flight_delay/training.sql: column 'carrier_late_ratio_1d' is numeric, expected double precision or real",
+            "flight_delay/training.sql: column 'carrier_late_ratio_1d' is numeric, expected double precision, real",
         ),
         (
             "sql/models/flight_delay/training.sql", "flight.distance,", "flight.distanse,", "query",
@@ -157,7 +161,7 @@ def test_without_a_stack_the_rest_is_checked(project, tmp_path):
     assert [(check.subject, check.message) for check in found(settings, "fault")] == [
         ("raw query", "flight_delay/raw.sql does not bind :end")
     ]
-    assert [check.subject for check in found(settings, "ok")] == ["spec", "candidates", "features suite"]
+    assert [check.subject for check in found(settings, "ok")] == ["spec", "candidates", "time", "features suite"]
     assert [check.subject for check in found(settings, "skipped")] == ["query", "scoring", "raw suite", "clean suite"]
 
 

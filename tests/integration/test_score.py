@@ -19,6 +19,7 @@ from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_schedule import Schedule
 from perennial.config.spec_scoring import Scoring
+from perennial.contracts.columns import Column
 from perennial.contracts.monitoring import Window
 from perennial.contracts.scoring import Scored
 from perennial.core.candidates import predict
@@ -39,7 +40,11 @@ pytestmark = [
 MODEL = "scored"
 DAY = datetime(2013, 4, 1, tzinfo=UTC)
 A_DAY = timedelta(days=1)
-COLUMNS = {"id": "integer", "depot": "text"}
+COLUMNS = {
+    "id": Column(type="integer", kind="whole"),
+    "depot": Column(type="text", kind="text"),
+    "at": Column(type="timestamp with time zone", kind="instant"),
+}
 # One parcel every ten minutes; what is known of the wind changes a week later.
 ROWS = """
 SELECT n AS id, 'depot "' || n %% 2 || '", é' AS depot, at, at AS known_at, carrier, miles, wind, NULL::integer AS is_late
@@ -236,9 +241,9 @@ def test_intervals_that_overlap_may_be_scored_at_once(settings, spec):
     ("change", "message"),
     [
         (("n AS id", "nullif(n, 5) AS id"), "1 of the rows to score have no 'id'"),
-        (("SELECT n AS id, ", "SELECT "), "rows to score have no column 'id'"),
+        (("SELECT n AS id, ", "SELECT "), "parcels.sql: returns no column 'id'"),
         (("100 + n AS miles", "NULL::integer AS miles"), "'miles' .* missing"),
-        (("at AS known_at, carrier", "at AS known_at"), "'carrier' is absent"),
+        (("at AS known_at, carrier", "at AS known_at"), "parcels.sql: returns no column 'carrier'"),
     ],
 )
 def test_rows_that_cannot_be_scored_are_refused_by_name(settings, spec, change: tuple[str, str], message: str):

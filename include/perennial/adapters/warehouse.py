@@ -5,6 +5,7 @@ Postgres through COPY, which is what makes reading quick. Instants are all there
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perennial.config.columns import Roles, check_columns
+from perennial.contracts.columns import FIRST_INSTANT, LAST_INSTANT, Column, Kind
 from perennial.errors import ConfigurationError, PerennialError, QueryError
 from perennial.postgres import WAREHOUSE, Fault, build_dsn, connect, read_adbc, read_psycopg, to_error
 
@@ -22,6 +25,18 @@ if TYPE_CHECKING:
 
 Parameters = Mapping[str, datetime]
 
+_KINDS: Mapping[str, Kind] = {
+    **dict.fromkeys(("smallint", "integer", "bigint"), "whole"), **dict.fromkeys(("real", "double precision"), "float"),
+    "boolean": "boolean", "uuid": "uuid", "numeric": "decimal", "money": "money", "date": "date", "interval": "duration",
+    "timestamp with time zone": "instant", "timestamp without time zone": "local time", "bytea": "bytes",
+}  # fmt: skip
+# Postgres's categories of types (pg_type.typcategory) that are texts: strings and enums.
+_TEXTS = "SE"
+# Every numeric without decimals of so many digits fits 64 bits.
+_MOST_DIGITS = 18
+_LARGEST_PRECISION = 1000
+# Of the types that are no number, truth or time: those that the driver knows and reads as Postgres shows them.
+_AS_IS = ("text", "character varying")
 # What is not a parameter comes first: comments, then strings, quoted names, dollar quotes and casts, kept as they are.
 _TOKEN = re.compile(
     r"""(?P<comment>--[^\n]*|/\*.*?\*/)
@@ -87,13 +102,23 @@ def render_query(query: Query, parameters: Parameters) -> str:
     return _TOKEN.sub(replace, query.text).rstrip().rstrip(";")
 
 
-def stream_to_parquet(url: str, query: Query, path: Path, *, parameters: Parameters, columns: Sequence[str] | None = None) -> int:
+def stream_to_parquet(
+    url: str,
+    query: Query,
+    path: Path,
+    *,
+    parameters: Parameters,
+    roles: Roles = (),
+    columns: Sequence[str] | None = None,
+) -> int:
     """Write a query's rows to a Parquet file, batch by batch.
 
     The file appears whole or not at all, and replaces one that was there. Memory stays at a few batches of 16 MB.
 
     Parameters
     ----------
+    roles
+        What columns are used as: those must be there, with a type that can be that.
     columns
         Those that are wanted, None for all. Postgres does not compute the others.
 
@@ -103,17 +128,25 @@ def stream_to_parquet(url: str, query: Query, path: Path, *, parameters: Paramet
 
     Raises
     ------
+    ConfigurationError
+        When the query has a name twice, or a column of `roles` is not there or cannot be what it is used as.
     QueryError
         When Postgres refuses the query; trying again cannot help.
     UnavailableError
         When Postgres is away or goes away.
+
+    Notes
+    -----
+    A value of a type that Parquet or pandas do not know is the text that Postgres shows of it, a number without decimals a
+    64-bit integer. Instants and dates before the year 1 or after 9999, the infinite ones too, are the first and the last
+    there are (`contracts.columns`).
     """
     import pyarrow.parquet as pq
 
     part = path.with_name(f".{path.name}.part")
     n_rows = 0
     try:
-        with _reading(url, query, parameters, columns) as reader:
+        with _reading(url, query, parameters, roles=roles, columns=columns) as reader:
             with pq.ParquetWriter(part, reader.schema) as writer:
                 for batch in reader:
                     writer.write_batch(batch)
@@ -124,9 +157,9 @@ def stream_to_parquet(url: str, query: Query, path: Path, *, parameters: Paramet
     return n_rows
 
 
-def read_frame(url: str, query: Query, *, parameters: Parameters) -> "pd.DataFrame":
-    """Rows of a small result; instants are UTC. Raises as `stream_to_parquet` does."""
-    with _reading(url, query, parameters) as reader:
+def read_frame(url: str, query: Query, *, parameters: Parameters, roles: Roles = ()) -> "pd.DataFrame":
+    """Rows of a small result; instants are UTC. Converts and raises as `stream_to_parquet` does."""
+    with _reading(url, query, parameters, roles=roles) as reader:
         frame: pd.DataFrame = reader.read_all().to_pandas()
     return frame
 
@@ -137,35 +170,67 @@ def has_rows(url: str, query: Query, *, parameters: Parameters) -> bool:
     return bool(read_frame(url, Query(name=query.name, text=exists), parameters={})["found"].item())
 
 
-def describe_columns(url: str, query: Query, *, parameters: Parameters) -> dict[str, str]:
-    """Names and Postgres types of a query's columns, in order, without running it. Raises as `stream_to_parquet` does."""
+def describe_columns(url: str, query: Query, *, parameters: Parameters) -> dict[str, Column]:
+    """A query's columns by name, in order, without running it. Raises as `stream_to_parquet` does."""
     import psycopg2
 
     sql = f"SELECT * FROM ({render_query(query, parameters)}\n) AS described LIMIT 0"
     try:
         with closing(connect(url, WAREHOUSE, about=query.name)) as connection, connection.cursor() as cursor:
             cursor.execute(sql)
-            columns = [(column.name, column.type_code) for column in cursor.description or ()]
-            cursor.execute("SELECT oid, format_type(oid, NULL) FROM pg_type WHERE oid = ANY (%s)", ([oid for _, oid in columns],))
-            types = dict(cursor.fetchall())
+            found = list(cursor.description or ())
+            oids = [column.type_code for column in found]
+            cursor.execute("SELECT oid, format_type(oid, NULL), typcategory FROM pg_type WHERE oid = ANY (%s)", (oids,))
+            types = {oid: (name, category) for oid, name, category in cursor.fetchall()}
     except psycopg2.Error as error:
         raise _to_error(query, read_psycopg(error), sql) from error
-    return {name: types[oid] for name, oid in columns}
+    if repeated := [name for name, n in Counter(column.name for column in found).items() if n > 1]:
+        next_step = "name columns instead of *, leave one out or give it another name"
+        raise ConfigurationError(f"{query.name} returns the column {repeated[0]!r} more than once", next_step)
+    return {column.name: _to_column(*types[column.type_code], column.precision, column.scale) for column in found}
+
+
+def _to_column(name: str, category: str, precision: int | None, scale: int | None) -> Column:
+    # Without them psycopg2 gives 65535 for both.
+    if name == "numeric" and precision is not None and scale is not None and scale <= precision <= _LARGEST_PRECISION:
+        is_whole = scale == 0 and precision <= _MOST_DIGITS
+        return Column(type=f"numeric({precision},{scale})", kind="whole" if is_whole else "decimal")
+    return Column(type=name, kind=_KINDS.get(name, "text" if category in _TEXTS else "other"))
+
+
+def _leaving(name: str, column: Column) -> str:
+    """SQL by which a column leaves Postgres, under its own name."""
+    quoted = _quote(name)
+    match column.kind:
+        case "boolean" | "float":
+            return quoted
+        case "whole":
+            return f"{quoted}::bigint AS {quoted}" if column.type.startswith("numeric") else quoted
+        case "instant" | "local time" | "date":
+            return f"{_clipped(quoted, column.type)} AS {quoted}"
+    return quoted if column.type in _AS_IS else f"{quoted}::text AS {quoted}"
+
+
+def _clipped(quoted: str, type_name: str) -> str:
+    """An instant or a date, those out of reach as the nearest within reach. GREATEST and LEAST would not leave NULL as it is."""
+    first, last = (f"{type_name} '{each.replace(tzinfo=None)}'" for each in (FIRST_INSTANT, LAST_INSTANT))
+    return f"CASE WHEN {quoted} < {first} THEN {first} WHEN {quoted} > {last} THEN {last} ELSE {quoted} END"
 
 
 @contextmanager
 def _reading(
-    url: str, query: Query, parameters: Parameters, columns: Sequence[str] | None = None
+    url: str, query: Query, parameters: Parameters, *, roles: Roles, columns: Sequence[str] | None = None
 ) -> Iterator["pa.RecordBatchReader"]:
     """The rows of a query, and errors that are ours until the last one is read."""
     import adbc_driver_manager
     from adbc_driver_manager._reader import AdbcRecordBatchReader
     from adbc_driver_postgresql import dbapi
 
-    sql = render_query(query, parameters)
-    if columns is not None:
-        # On one line with the query's first: its lines keep their numbers.
-        sql = f"SELECT {', '.join(map(_quote, columns))} FROM ({sql}\n) AS source"
+    described = describe_columns(url, query, parameters=parameters)
+    check_columns(query.name, described, roles)
+    leaving = ", ".join(_leaving(name, described[name]) if name in described else _quote(name) for name in columns or described)
+    # On one line with the query's first: its lines keep their numbers.
+    sql = f"SELECT {leaving} FROM ({render_query(query, parameters)}\n) AS source"
     dsn = build_dsn(url, WAREHOUSE)
     try:
         with dbapi.connect(dsn) as connection, connection.cursor() as cursor:

@@ -4,12 +4,12 @@ from datetime import datetime, timedelta
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import Discriminator, Field, JsonValue, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, JsonValue, Tag, field_validator, model_validator
 
 from perennial.config.spec_monitoring import Monitoring, RetrainPolicy
 from perennial.config.spec_release import PredictionLog, Release
 from perennial.config.spec_schedule import Schedule
-from perennial.config.spec_scoring import SCORE_COLUMNS, Scoring
+from perennial.config.spec_scoring import BATCH_COLUMNS, SCORE_COLUMNS, Scoring
 from perennial.config.spec_values import Column, Duration, Email, Name, Ratio, Strict, fault_at, show_duration
 
 Metric = Literal["roc_auc", "average_precision", "log_loss", "brier", "calibration_error"]
@@ -65,13 +65,20 @@ class Training(Strict):
         return self
 
 
+def _read_null(value: object) -> object:
+    """YAML takes the word null for no value, where it has no quotes."""
+    return "null" if value is None else value
+
+
 class Impossible(Strict):
     """A range outside which a value cannot be true."""
 
     column: Column
     at_least: float | None = None
     at_most: float | None = None
-    action: Literal["drop", "null"] = Field("drop", description="Drop the row, or treat the value as missing.")
+    action: Annotated[Literal["drop", "null"], BeforeValidator(_read_null)] = Field(
+        "drop", description="Drop the row, or treat the value as missing.", json_schema_extra={"enum": ["drop", "null", None]}
+    )
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
@@ -221,6 +228,15 @@ class Gates(Strict):
         50.0, gt=0, description="Processor time of a single-row prediction over which the decision warns; release.p99_ms decides."
     )
 
+    @field_validator("floors")
+    @classmethod
+    def _can_be_met_and_missed(cls, floors: dict[Metric, float]) -> dict[Metric, float]:
+        for metric, floor in floors.items():
+            if floor < 0 or (floor > 1 and metric != "log_loss"):
+                allowed = "0 or more" if metric == "log_loss" else "from 0 to 1"
+                raise fault_at(f"found {floor:g}, expected what {metric} can be: {allowed}", "gates", "floors", metric)
+        return floors
+
 
 class ModelSpec(Strict):
     """Everything a team says about one model."""
@@ -254,9 +270,16 @@ class ModelSpec(Strict):
             delay, holdout = show_duration(self.label.delay), show_duration(self.training.holdout)
             message = f"training.holdout ({holdout}) must be longer than label.delay ({delay}): no label in it would be mature"
             raise fault_at(message, "training", "holdout")
-        taken = {*self.source.entity_key, self.source.event_time, self.label.column, self.source.arrival_time}
+        own = [*self.source.entity_key, self.source.event_time, self.label.column]
+        if repeated := [name for name in own if own.count(name) > 1]:
+            raise fault_at(f"{repeated[0]!r} is named twice among key, event time and label", "source")
+        taken = {*own, self.source.arrival_time}
         if leaked := sorted(set(self.features) & taken):
             raise fault_at(f"{leaked[0]!r} is a key, a time or the label; it cannot be a feature too", "features", leaked[0])
+        for number, rule in enumerate(self.cleaning.impossible):
+            if rule.action == "null" and not self._may_be_missing(rule.column):
+                message = f"{rule.column!r} may not be missing, as this rule would make it: expected drop, or a nullable feature"
+                raise fault_at(message, "cleaning", "impossible", number, "action")
         for number, column in enumerate(self.gates.slices.columns):
             if column not in self.features:
                 raise fault_at(f"slice column {column!r} is not a feature", "gates", "slices", "columns", number)
@@ -264,7 +287,7 @@ class ModelSpec(Strict):
             raise fault_at(f"{unknown[0]!r} is not a feature", "monitoring", "features", unknown[0])
         if self.monitoring.source == "scores" and self.scoring is None:
             raise fault_at("the section `scoring` is missing, so there are no scores to watch", "monitoring", "source")
-        if self.scoring and (taken_names := sorted(SCORE_COLUMNS & set(self.source.entity_key))):
+        if self.scoring and (taken_names := sorted((SCORE_COLUMNS | BATCH_COLUMNS) & set(self.source.entity_key))):
             raise fault_at(
                 f"key {taken_names[0]!r} has the name of a column that each table of scores has", "source", "entity_key"
             )
@@ -274,6 +297,10 @@ class ModelSpec(Strict):
     def zone(self) -> ZoneInfo:
         """The time zone that the model's days and months are those of."""
         return ZoneInfo(self.schedule.timezone)
+
+    def _may_be_missing(self, column: str) -> bool:
+        feature = self.features.get(column)
+        return feature.nullable if feature else column not in (*self.source.entity_key, self.source.event_time)
 
     def budget_of(self, candidate: str) -> Budget:
         """Budget of one candidate: its own, else the model's."""

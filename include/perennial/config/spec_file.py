@@ -23,6 +23,7 @@ _NEXT_STEP = "mend the file, then: perennial check; every key is explained in do
 _TYPES = {
     "int_type": "a whole number",
     "float_type": "a number",
+    "finite_number": "a number",
     "bool_type": "true or false",
     "string_type": "text",
     "date_type": "a date such as 2013-04-01",

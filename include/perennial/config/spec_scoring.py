@@ -10,6 +10,8 @@ from perennial.config.spec_values import Strict
 
 # Columns that every table of scores has beside those of the entity key.
 SCORE_COLUMNS = frozenset({"event_at", "prediction", "model_version", "scored_at", "dag_run_id", "features"})
+# Columns that each batch on its way there has beside.
+BATCH_COLUMNS = frozenset({"perennial_arrived_at", "perennial_number"})
 
 # Names that need no quotes, so that whoever reads the table needs none either.
 _TABLE = re.compile(r"^[a-z_][a-z0-9_]{0,62}\.[a-z_][a-z0-9_]{0,62}$")

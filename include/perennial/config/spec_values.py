@@ -14,18 +14,23 @@ _NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 _EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
 _CRON = re.compile(r"^([\w*/,-]+ +){4}[\w*/,#-]+$")
 _SOME_DAY = datetime(2000, 1, 1, tzinfo=UTC)
+# A century: what lies as far before or after an instant is still a date.
+_LONGEST_SECONDS = 36500 * 86400
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
 
 
 class Strict(BaseModel):
     """A part of a spec: every key is known, every value has its type, nothing changes after loading."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def _parse_duration(value: object) -> object:
     if isinstance(value, str) and (match := _DURATION.match(value.strip())):
-        return timedelta(seconds=int(match[1]) * _UNITS[match[2].rstrip("s")])
+        seconds = int(match[1]) * _UNITS[match[2].rstrip("s")]
+        if seconds > _LONGEST_SECONDS:
+            raise ValueError("expected a duration of at most 36500 days")
+        return timedelta(seconds=seconds)
     if isinstance(value, timedelta):
         return value
     raise ValueError("expected a duration such as '90 days', '6 hours' or '30 seconds'")

@@ -147,7 +147,9 @@ def _codes(categories: list[str], numbers: list[str]) -> ColumnTransformer:
 def _codes_or_missing(categories: list[str], numbers: list[str]) -> ColumnTransformer:
     # Boosting learns where missing values go, and an unknown category goes with them.
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, max_categories=_MOST_CATEGORIES)
-    return ColumnTransformer([("categories", encoder, categories), ("numbers", "passthrough", numbers)])
+    # Of whole numbers alone LightGBM would make float32, in which those over 2^24 are no longer told apart.
+    to_float64 = StandardScaler(with_mean=False, with_std=False)
+    return ColumnTransformer([("categories", encoder, categories), ("numbers", to_float64, numbers)])
 
 
 _PREPARATIONS: Mapping[str, Callable[[list[str], list[str]], ColumnTransformer | None]] = MappingProxyType(

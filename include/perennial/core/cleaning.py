@@ -5,6 +5,8 @@ from datetime import datetime
 
 import pandas as pd
 
+from perennial.contracts.columns import FIRST_INSTANT, LAST_INSTANT
+
 
 def find_repeated(frame: pd.DataFrame, key: Sequence[str], *, arrival_time: str | None = None) -> pd.Series:
     """Rows that repeat a key, all but the last to arrive.
@@ -25,6 +27,14 @@ def find_repeated(frame: pd.DataFrame, key: Sequence[str], *, arrival_time: str 
     """
     ordered = frame if arrival_time is None else frame.sort_values(arrival_time, kind="stable", na_position="first")
     return ordered.duplicated(list(key), keep="last").reindex(frame.index)
+
+
+def find_endless(times: pd.Series, *, has_start: bool) -> pd.Series:
+    """Instants that are infinite or so far away that they are read as the last there is; where they must have a start, the first.
+
+    A missing instant is none of them.
+    """
+    return (times >= LAST_INSTANT) | ((times <= FIRST_INSTANT) if has_start else False)
 
 
 def find_impossible(values: pd.Series, *, at_least: float | None = None, at_most: float | None = None) -> pd.Series:

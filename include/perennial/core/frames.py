@@ -1,6 +1,7 @@
 """The one way from rows to a model's input, so that training, evaluation and serving agree on every type."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,10 +9,34 @@ from numpy.typing import NDArray
 
 from perennial.errors import DataFault
 
+_MOST_NAMED = 5
+
 FeatureTypes = Mapping[str, tuple[str, bool]]
 """Per feature, in order: its type (category, integer, float or boolean) and whether it may be missing."""
 
 Rows = Sequence[Mapping[str, object]]
+
+# JSON promises whole numbers to be exact under 2^53 (RFC 8259, section 6), and a float64 of 2^53 may have been one more. Above
+# float32's largest number, models of trees refuse to predict.
+LIMITS: Mapping[str, float] = {"integer": 2**53 - 1, "float": float(np.finfo(np.float32).max)}
+RANGES: Mapping[str, str] = {"integer": f"from {1 - 2**53} to {2**53 - 1}", "float": "from -3.4e38 to 3.4e38"}
+"""Of what a number may be: in a batch, in training and in a request."""
+
+
+class UnfitValues(DataFault):
+    """Values of a feature that are not of its type. `positions` are those of the first rows; empty where all are."""
+
+    def __init__(self, what: str, next_step: str = "", *, positions: Sequence[int] = ()) -> None:
+        super().__init__(what, next_step)
+        self.positions = positions
+
+
+class _Unfit(ValueError):
+    """`unfit` marks the values."""
+
+    def __init__(self, what: str, unfit: NDArray[np.bool_]) -> None:
+        super().__init__(f"{int(unfit.sum())} values {what}")
+        self.positions = np.flatnonzero(unfit)[:_MOST_NAMED].tolist()
 
 
 def features_frame(rows: pd.DataFrame | Rows, features: FeatureTypes) -> pd.DataFrame:
@@ -33,7 +58,8 @@ def features_frame(rows: pd.DataFrame | Rows, features: FeatureTypes) -> pd.Data
     Raises
     ------
     DataFault
-        When a column is absent, a value is missing where it must not be, or a value is of another type.
+        When a column is absent, a value is missing where it must not be, is of another type, or a number that is infinite or
+        out of range (`RANGES`).
 
     Examples
     --------
@@ -77,9 +103,10 @@ def _column(rows: pd.DataFrame | Rows, name: str, kind: str, nullable: bool) -> 
         return _CONVERTERS[kind](values, nullable)
     except KeyError as error:
         raise DataFault(f"feature {name!r} is absent from the rows") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         wanted = f"{kind}, {'may be' if nullable else 'never'} missing"
-        raise DataFault(f"feature {name!r} ({wanted}): {error}") from error
+        positions = error.positions if isinstance(error, _Unfit) else ()
+        raise UnfitValues(f"feature {name!r} ({wanted}): {error}", positions=positions) from error
 
 
 def _raw_values(rows: pd.DataFrame | Rows, name: str) -> NDArray[np.generic]:
@@ -106,31 +133,46 @@ def _to_text(value: object) -> str:
 
 
 def _to_float(values: NDArray[np.generic], nullable: bool) -> NDArray[np.generic]:
+    numbers = _to_numbers(values, nullable)
+    _check_range(numbers, "float")
+    return numbers
+
+
+def _to_numbers(values: NDArray[np.generic], nullable: bool) -> NDArray[np.float64]:
     numbers = values.astype(np.float64)  # None becomes NaN; text that is no number is refused
-    if not nullable:
-        _check_missing(np.isnan(numbers), nullable)
+    _check_missing(np.isnan(numbers), nullable)
     return numbers
 
 
 def _to_integer(values: NDArray[np.generic], nullable: bool) -> NDArray[np.generic]:
     if values.dtype.kind in "iu" and not nullable:
+        _check_range(values, "integer")
         return values.astype(np.int64)
-    numbers = _to_float(values, nullable)
-    if (fractions := numbers[~np.isnan(numbers)] % 1 != 0).any():
-        raise ValueError(f"{int(fractions.sum())} values are not whole numbers")
+    numbers = _to_numbers(values, nullable)
+    _check_range(numbers, "integer")
+    _check_all("are not whole numbers", ~np.isnan(numbers) & (numbers % 1 != 0))
     return numbers if nullable else numbers.astype(np.int64)
 
 
 def _to_boolean(values: NDArray[np.generic], nullable: bool) -> NDArray[np.generic]:
-    numbers = _to_float(values, nullable)
-    if not np.isin(numbers[~np.isnan(numbers)], (0.0, 1.0)).all():
-        raise ValueError("values other than true and false")
+    numbers = _to_numbers(values, nullable)
+    _check_all("are neither true nor false", ~np.isnan(numbers) & ~np.isin(numbers, (0.0, 1.0)))
     return numbers if nullable else numbers.astype(np.bool_)
 
 
 def _check_missing(missing: NDArray[np.bool_], nullable: bool) -> None:
-    if not nullable and missing.any():
-        raise ValueError(f"{int(missing.sum())} values are missing")
+    if not nullable:
+        _check_all("are missing", missing)
+
+
+def _check_range(numbers: NDArray[Any], kind: str) -> None:
+    limit = LIMITS[kind]
+    _check_all(f"are infinite, or not {RANGES[kind]}", (numbers > limit) | (numbers < -limit))
+
+
+def _check_all(what: str, unfit: NDArray[np.bool_]) -> None:
+    if unfit.any():
+        raise _Unfit(what, unfit)
 
 
 _CONVERTERS: Mapping[str, Callable[[NDArray[np.generic], bool], NDArray[np.generic]]] = {

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from perennial.core.frames import FeatureTypes, features_frame
+from perennial.core.frames import LIMITS, FeatureTypes, features_frame
 
 
 def read_features(rows: pd.DataFrame, features: FeatureTypes) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -40,6 +40,7 @@ def _fitting(column: pd.Series, kind: str) -> pd.Series:
     if kind == "category":
         return column
     numbers = pd.to_numeric(column, errors="coerce").astype(np.float64)
+    numbers = numbers.where(numbers.abs() <= LIMITS.get(kind, np.inf))
     match kind:
         case "integer":
             return numbers.where(numbers % 1 == 0)

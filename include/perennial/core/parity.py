@@ -17,7 +17,7 @@ _SEED = 1
 # What a request may hold at most; as extreme as it gets is for one value of a row, so that sums stay well-conditioned.
 _EXTREMES: Mapping[str, tuple[object, ...]] = {
     "category": ("", "never seen", "ÿ", "0"),
-    "integer": (0, -1, 2**53, -(2**53)),
+    "integer": (0, -1, 2**53 - 1, 1 - 2**53),
     "float": (0.0, -0.0, 1e-320, 3.4e38, -3.4e38),
     "boolean": (True, False),
 }

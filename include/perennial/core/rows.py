@@ -8,16 +8,10 @@ from functools import lru_cache
 from itertools import chain, islice, repeat
 from typing import TypeGuard
 
-import numpy as np
-
-from perennial.core.frames import FeatureTypes, Rows
+from perennial.core.frames import LIMITS, RANGES, FeatureTypes, Rows
 from perennial.core.identity import IdentityColumns
 from perennial.errors import PermanentError
 
-# JSON promises whole numbers to be exact only up to 2^53 (RFC 8259, section 6), and so does float64. Above float32's largest
-# number, models of trees refuse to predict.
-LIMITS: Mapping[str, float] = {"integer": 2**53, "float": float(np.finfo(np.float32).max)}
-_RANGES = {"integer": f"from {-(2**53)} to {2**53}", "float": "from -3.4e38 to 3.4e38"}
 _LONGEST_VALUE = 60
 # Looking for names that are like an unknown one takes a tenth of a millisecond and more.
 _MOST_SUGGESTIONS = 10
@@ -170,7 +164,7 @@ def _is_beyond(value: object, kind: str) -> bool:
 
 
 def _expected(kind: str, nullable: bool, *, is_range: bool = False) -> str:
-    expected = f"{_EXPECTED[kind]} {_RANGES[kind]}" if is_range else _EXPECTED[kind]
+    expected = f"{_EXPECTED[kind]} {RANGES[kind]}" if is_range else _EXPECTED[kind]
     return f"{expected} or null" if nullable else expected
 
 

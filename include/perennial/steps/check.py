@@ -1,6 +1,5 @@
 """Check: whether the specs, their queries and suites, and the connections would hold, without running anything."""
 
-import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,26 +12,19 @@ from perennial.adapters.expectations import check_suite
 from perennial.adapters.snapshots import check_remote
 from perennial.adapters.state import StateStore
 from perennial.adapters.warehouse import Parameters, Query, describe_columns, read_query
+from perennial.config.columns import Roles, arrival_roles, check_columns, feature_roles, name_missing, raw_roles, training_roles
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_file import load_specs, spec_folder
 from perennial.config.suite_file import read_suite
 from perennial.contracts import Point
-from perennial.errors import ConfigurationError, PerennialError, QueryError, UnavailableError
-from perennial.steps.modelling import check_candidates
+from perennial.contracts.columns import Column
+from perennial.errors import ConfigurationError, PerennialError, PermanentError, UnavailableError
+from perennial.steps.modelling import check_candidates, check_spans, feature_types
 from perennial.steps.score import check_scoring, scoring_of
 
 Status = Literal["ok", "fault", "skipped"]
 
-_INSTANT = "timestamp with time zone"
-_WHOLE = ("smallint", "integer", "bigint")
-_FITTING = {
-    "category": ("text", "character varying", "character"),
-    "integer": _WHOLE,
-    "float": ("double precision", "real", *_WHOLE),
-    "boolean": ("boolean",),
-}
-_LABEL = {"binary_classification": (*_WHOLE, "boolean")}
 # Nothing is run, so any instant will do.
 _ANY_TIME: Parameters = dict.fromkeys(("start", "end", "as_of"), datetime(2000, 1, 1, tzinfo=UTC))
 
@@ -81,18 +73,18 @@ def check_connections(settings: Settings) -> Iterator[Check]:
 
 
 def _check_model(spec: ModelSpec, settings: Settings) -> Iterator[Check]:
-    source = spec.source
-    key = dict.fromkeys(source.entity_key, ()) | {source.event_time: (_INSTANT,)}
-    yield _attempt(spec.model, "query", lambda: _check_query(source.query, _wanted_columns(spec), settings))
+    source, key = spec.source, raw_roles(spec)
+    yield _attempt(spec.model, "query", lambda: _check_query(source.query, training_roles(spec), settings))
     if source.raw:
         yield _attempt(spec.model, "raw query", lambda: _check_query(source.raw or "", key, settings))
     yield _attempt(spec.model, "candidates", lambda: check_candidates(spec))
+    yield _attempt(spec.model, "time", lambda: check_spans(spec))
     if spec.scoring:
         yield _attempt(spec.model, "scoring", lambda: _check_scoring(spec, settings))
     columns_of: dict[Point, Callable[[], Collection[str]]] = {
         "raw": lambda: _describe(source.raw or source.query, settings),
         "clean": lambda: _describe(source.query, settings),
-        "features": lambda: [*key, *spec.features, spec.label.column],
+        "features": lambda: [*(name for name, _ in key), *spec.features, spec.label.column],
     }
     for point, read_columns in columns_of.items():
         name = str(getattr(spec.expectations, point))
@@ -109,47 +101,31 @@ def _attempt(model: str, subject: str, check: Callable[[], str]) -> Check:
         return Check(model=model, subject=subject, status="fault", message=error.what, next_step=error.next_step)
 
 
-def _wanted_columns(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
-    """Columns the spec names and the Postgres types each may have; any where none is given."""
-    wanted: dict[str, tuple[str, ...]] = dict.fromkeys(spec.source.entity_key, ())
-    wanted |= {rule.column: _FITTING["float"] for rule in spec.cleaning.impossible}
-    wanted[spec.source.event_time] = (_INSTANT,)
-    if spec.source.arrival_time:
-        wanted[spec.source.arrival_time] = (_INSTANT,)
-    wanted[spec.label.column] = _LABEL[spec.task]
-    return wanted | _feature_columns(spec)
-
-
-def _feature_columns(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
-    return {name: _FITTING[feature.type] for name, feature in spec.features.items()}
-
-
 def _check_scoring(spec: ModelSpec, settings: Settings) -> str:
     scoring = scoring_of(spec)
     if scoring.query:
-        wanted = dict.fromkeys(spec.source.entity_key, ()) | {spec.source.event_time: (_INSTANT,)}
-        _check_query(scoring.query, wanted | _feature_columns(spec), settings)
+        roles = raw_roles(spec) + feature_roles(feature_types(spec))
+        _check_query(scoring.query, roles, settings, optional=arrival_roles(spec))
     try:
         columns = _describe(scoring.query or spec.source.query, settings)
-    except QueryError as error:
+        check_columns(spec.source.query, columns, () if scoring.query else training_roles(spec))
+    except PermanentError as error:
         raise UnavailableError(f"{scoring.table}: not compared with its query's columns", "see the query above") from error
     return check_scoring(spec, columns, settings=settings)
 
 
-def _check_query(name: str, wanted: Mapping[str, tuple[str, ...]], settings: Settings) -> str:
+def _check_query(name: str, roles: Roles, settings: Settings, *, optional: Roles = ()) -> str:
     query = read_query(settings.project, name)
     if missing := sorted({"start", "end", "as_of"} - query.parameters):
         raise ConfigurationError(
             f"{name} does not bind :{missing[0]}", "a query binds :start, :end and :as_of, so that runs are repeatable"
         )
     columns = _describe(name, settings)
-    faults = [fault for column, types in wanted.items() if (fault := _find_column_fault(column, types, columns))]
-    if faults:
-        raise ConfigurationError("\n".join(f"{name}: {fault}" for fault in faults), "mend the query or the spec")
+    check_columns(name, columns, roles, optional=optional)
     return f"{name}: {len(columns)} columns"
 
 
-def _describe(name: str, settings: Settings) -> Mapping[str, str]:
+def _describe(name: str, settings: Settings) -> Mapping[str, Column]:
     return describe_columns(_warehouse_url(settings), read_query(settings.project, name), parameters=_ANY_TIME)
 
 
@@ -161,22 +137,9 @@ def _check_suite(name: str, read_columns: Callable[[], Collection[str]], setting
     except PerennialError as error:
         raise UnavailableError(f"{name}: parsed, its columns not compared with the query's", "see the query above") from error
     named = dict.fromkeys(column for expectation in suite.expectations for column in expectation.columns)
-    if faults := [_name_missing(column, columns) for column in named if column not in columns]:
+    if faults := [name_missing(column, columns) for column in named if column not in columns]:
         raise ConfigurationError("\n".join(f"{name}: {fault}" for fault in faults), "mend the suite or the query")
     return f"{name}: {len(suite.expectations)} expectations"
-
-
-def _find_column_fault(column: str, types: tuple[str, ...], columns: Mapping[str, str]) -> str:
-    if column not in columns:
-        return f"returns {_name_missing(column, columns)}"
-    if types and columns[column] not in types:
-        return f"column {column!r} is {columns[column]}, expected {' or '.join(types)}"
-    return ""
-
-
-def _name_missing(column: str, columns: Collection[str]) -> str:
-    near = difflib.get_close_matches(column, columns, n=1)
-    return f"no column {column!r}; " + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(columns)}")
 
 
 def _reach_warehouse(settings: Settings) -> str:

@@ -7,7 +7,8 @@ from perennial.config.settings import Settings
 from perennial.config.spec import Impossible, ModelSpec
 from perennial.contracts import Cleaned, Extract, Run
 from perennial.errors import ConfigurationError, DataFault
-from perennial.steps.parquet import write_frame
+from perennial.steps.parquet import read_keyed, write_frame
+from perennial.steps.sound_rows import check_times
 from perennial.steps.workspace import run_folder
 
 if TYPE_CHECKING:
@@ -26,12 +27,11 @@ def clean(spec: ModelSpec, run: Run, extract: Extract, *, settings: Settings) ->
     ConfigurationError
         When a rule is about a column that the query does not return.
     DataFault
-        When no row is left.
+        When an event or an arrival has an infinite time, or no row is left.
     """
-    import pandas as pd
-
-    frame = pd.read_parquet(extract.path)
+    frame = read_keyed(extract.path, spec.source.entity_key)
     _check_columns(spec, frame)
+    check_times(spec, frame)
     dropped: dict[str, int] = {}
     mended: dict[str, int] = {}
     frame = _drop_repeated(spec, frame, dropped)
@@ -82,7 +82,9 @@ def _mend_impossible(rule: Impossible, frame: "pd.DataFrame", dropped: dict[str,
         dropped[words] = int(wrong.sum())
         return frame[~wrong]
     mended[f"{words}, now missing"] = int(wrong.sum())
-    return frame.assign(**{rule.column: frame[rule.column].mask(wrong)})
+    frame = frame.copy(deep=False)
+    frame[rule.column] = frame[rule.column].mask(wrong)
+    return frame
 
 
 def _drop_unlabelled(spec: ModelSpec, run: Run, frame: "pd.DataFrame", dropped: dict[str, int]) -> "pd.DataFrame":

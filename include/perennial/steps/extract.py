@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from perennial.adapters.warehouse import Parameters, Query, read_frame, read_query, render_query, sql_digest, stream_to_parquet
+from perennial.config.columns import training_roles
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import Extract, Run
@@ -32,6 +33,8 @@ def extract(spec: ModelSpec, run: Run, *, settings: Settings) -> Extract:
 
     Raises
     ------
+    ConfigurationError
+        When a column that the spec names is not there, or of a type that cannot be what it is used as.
     EmptyWindow
         When the window has no rows, with the time that the source's own events span.
     QueryError
@@ -42,7 +45,8 @@ def extract(spec: ModelSpec, run: Run, *, settings: Settings) -> Extract:
     query = read_query(settings.project, spec.source.query)
     path = run_folder(settings, run) / "extract.parquet"
     started = time.perf_counter()
-    n_rows = stream_to_parquet(settings.warehouse_reader_url, query, path, parameters=query_parameters(run))
+    url, roles = settings.warehouse_reader_url, training_roles(spec)
+    n_rows = stream_to_parquet(url, query, path, parameters=query_parameters(run), roles=roles)
     seconds = time.perf_counter() - started
     if n_rows == 0:
         raise empty_window(spec, run, settings=settings)

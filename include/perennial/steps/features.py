@@ -8,7 +8,9 @@ from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import Cleaned, Run, TrainingSet
 from perennial.errors import DataFault, ImmatureLabels
-from perennial.steps.parquet import write_frame
+from perennial.steps.modelling import feature_types
+from perennial.steps.parquet import read_keyed, write_frame
+from perennial.steps.sound_rows import build_inputs
 from perennial.steps.workspace import run_folder
 
 if TYPE_CHECKING:
@@ -31,15 +33,13 @@ def build_features(spec: ModelSpec, run: Run, cleaned: Cleaned, *, settings: Set
     Raises
     ------
     DataFault
-        When a feature is absent, missing where it must not be, or of another type, or a label is neither 0 nor 1.
+        When a feature is absent, missing where it must not be, of another type or out of range, or a label is neither 0 nor 1.
     ImmatureLabels
         When too few labels are mature, saying which `as_of` would do.
     """
-    import pandas as pd
-
     from perennial.core.maturity import Maturity, find_mature
 
-    frame = pd.read_parquet(cleaned.path)
+    frame = read_keyed(cleaned.path, spec.source.entity_key)
     events = frame[spec.source.event_time]
     mature = find_mature(frame[spec.label.column], events, matured_by=run.as_of - spec.label.delay)
     maturity = Maturity(n_rows=len(frame), n_mature=int(mature.sum()))
@@ -64,10 +64,8 @@ def build_features(spec: ModelSpec, run: Run, cleaned: Cleaned, *, settings: Set
 def _typed(spec: ModelSpec, frame: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
-    from perennial.core.frames import features_frame
-
     frame = frame.sort_values([spec.source.event_time, *spec.source.entity_key], kind="stable", ignore_index=True)
-    features = features_frame(frame, {name: (each.type, each.nullable) for name, each in spec.features.items()})
+    features = build_inputs(frame, feature_types(spec), key=spec.source.entity_key)
     return pd.concat(
         [frame[[*spec.source.entity_key, spec.source.event_time]], features, frame[[spec.label.column]].astype("int8")], axis=1
     )

@@ -4,12 +4,13 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
+from perennial.config.spec_values import show_duration
 from perennial.contracts import Snapshot
 from perennial.errors import ConfigurationError, TrainingError
 
@@ -89,6 +90,34 @@ def check_candidates(spec: ModelSpec) -> str:
         except ConfigurationError as error:
             raise ConfigurationError(f"candidate {name!r}: {error.what}", error.next_step) from error
     return f"{len(spec.candidates)} candidates"
+
+
+def check_spans(spec: ModelSpec) -> str:
+    """Check that window, holdout and label delay leave what a run needs, where rows come evenly over time.
+
+    Raises
+    ------
+    ConfigurationError
+        When no window can have the mature share that the spec asks for, or the first fold of a candidate no row to train on.
+    """
+    window, holdout, delay = spec.training.window, spec.training.holdout, spec.label.delay
+    mature = 1 - delay / window
+    if mature < spec.label.min_mature_ratio:
+        raise ConfigurationError(
+            f"label.min_mature_ratio is {spec.label.min_mature_ratio:g}, and of rows that come evenly over the window "
+            f"({show_duration(window)}) at most {mature:.3f} have a label after {show_duration(delay)}",
+            "lower label.min_mature_ratio, or make training.window longer",
+        )
+    learned = max(window - holdout - delay, timedelta(0))
+    for name in spec.candidates:
+        n_folds = spec.budget_of(name).folds
+        if learned <= delay * (n_folds + 1):
+            raise ConfigurationError(
+                f"candidate {name!r}: of {n_folds} folds over the {show_duration(learned)} before the holdout the first has no "
+                f"row whose label is known after {show_duration(delay)}",
+                "make training.window longer, or budget.folds or training.holdout smaller",
+            )
+    return f"{show_duration(window)}, of which {show_duration(holdout)} are held out"
 
 
 @contextmanager

@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from perennial.adapters import warehouse
+from perennial.config.columns import arrival_roles, label_roles, raw_roles
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts.monitoring import Window
 from perennial.steps.monitor_reference import Version, event_days
 from perennial.steps.monitor_windows import WindowSource
+from perennial.steps.parquet import read_keyed
 from perennial.steps.workspace import run_folder
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ def read_labelled(spec: ModelSpec, window: Window, version: Version, source: Win
 
     Raises
     ------
+    ConfigurationError
+        When the query lacks a column that the spec names, or has one of a type that cannot be used.
     QueryError
         When the warehouse refuses the source query.
     UnavailableError
@@ -105,17 +109,19 @@ def _read_labels(
     """
     import pandas as pd
 
+    from perennial.core.cleaning import find_repeated
     from perennial.core.identity import entity_texts
 
     path = run_folder(settings, window) / "labels.parquet"
     query = warehouse.read_query(settings.project, spec.source.query)
     parameters = {"start": start, "end": end, "as_of": window.as_of}
-    arrival = [spec.source.arrival_time] if spec.source.arrival_time else []
-    columns = list(dict.fromkeys([*spec.source.entity_key, spec.label.column, *arrival]))
-    warehouse.stream_to_parquet(settings.warehouse_reader_url, query, path, parameters=parameters, columns=columns)
-    frame = pd.read_parquet(path)
-    frame = frame.set_axis(entity_texts(frame, spec.source.entity_key))
-    frame = frame[frame.index.isin(entities)] if len(entities) else frame
-    frame = frame.sort_values(arrival, kind="stable") if arrival else frame
-    labels = pd.Series(frame[spec.label.column].to_numpy(dtype="float64"), index=frame.index)
-    return labels[~labels.index.duplicated(keep="last")]
+    roles = raw_roles(spec) + arrival_roles(spec) + label_roles(spec)
+    columns = [name for name, _ in roles if name != spec.source.event_time]
+    url = settings.warehouse_reader_url
+    warehouse.stream_to_parquet(url, query, path, parameters=parameters, roles=roles, columns=columns)
+    frame = read_keyed(path, spec.source.entity_key)
+    frame = frame[~find_repeated(frame, spec.source.entity_key, arrival_time=spec.source.arrival_time)]
+    labels = pd.Series(frame[spec.label.column].to_numpy(dtype="float64"), index=entity_texts(frame, spec.source.entity_key))
+    # Keys that lack a part have no text, and may be several.
+    labels = labels[~labels.index.duplicated(keep="last")]
+    return labels[labels.index.isin(entities)] if len(entities) else labels

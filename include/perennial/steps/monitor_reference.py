@@ -11,6 +11,7 @@ from perennial.adapters import warehouse
 from perennial.adapters.registry import Registry
 from perennial.adapters.snapshots import content_path
 from perennial.adapters.state import StateStore
+from perennial.config.columns import feature_roles, label_roles, raw_roles
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import ReleaseRow, Snapshot
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POSITIVE_RATIO = "positive_ratio"
-_SCORE = "score"
+# Longer than a name of Postgres can be: it is kept beside columns of the warehouse, which may have any.
+_SCORE = "score".ljust(64, "_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +106,7 @@ def read_holdout(spec: ModelSpec, version: Version, *, settings: Settings) -> Ho
 
     folder = _kept_folder(version, settings)
     # Those named `importances-…` by earlier releases have 0 for features that were constant.
-    scores, importances = folder / "holdout.parquet", folder / f"permutation-{spec.metric}.json"
+    scores, importances = folder / "holdout-scores.parquet", folder / f"permutation-{spec.metric}.json"
     reference = folder / f"reference-{spec.monitoring.sample_rows}.parquet"
     if not (scores.exists() and reference.exists() and importances.exists()):
         _score_holdout(spec, version, scores, importances, reference, settings=settings)
@@ -151,7 +153,8 @@ def _score_holdout(
         importances = compute_importances(pipeline, inputs, labels, metric=spec.metric, seed=spec.seed)
     scores_path.parent.mkdir(parents=True, exist_ok=True)
     kept = [name for name in spec.gates.slices.columns if name in frame]
-    write_frame(frame[[spec.source.event_time, *kept, spec.label.column]].assign(**{_SCORE: scores}), scores_path)
+    columns = dict.fromkeys([spec.source.event_time, *kept, spec.label.column])
+    write_frame(pd.concat([frame[list(columns)], pd.Series(scores, name=_SCORE)], axis=1), scores_path)
     write_frame(pd.DataFrame({_SCORE: reference_scores}), reference_path)
     write_json(importances_path, importances)
     log.info("scored %s holdout rows of %s", f"{len(frame):,}", version.model.name)
@@ -248,7 +251,8 @@ def _read_season(spec: ModelSpec, window: Window, version: Version, _source: Win
     path = run_folder(settings, window) / "season.parquet"
     query = warehouse.read_query(settings.project, spec.source.query)
     parameters = {"start": start, "end": end, "as_of": min(end + spec.label.delay, window.as_of)}
-    warehouse.stream_to_parquet(settings.warehouse_reader_url, query, path, parameters=parameters)
+    roles = raw_roles(spec) + feature_roles(version.model.features) + label_roles(spec)
+    warehouse.stream_to_parquet(settings.warehouse_reader_url, query, path, parameters=parameters, roles=roles)
     columns = [spec.source.event_time, *version.model.features, spec.label.column]
     frame = _drawn(pd.read_parquet(path, columns=columns).sort_values(spec.source.event_time, ignore_index=True), spec)
     scores = np.empty(0)

@@ -1,10 +1,26 @@
 """Frames as Parquet files whose bytes depend on the rows alone."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def read_keyed(path: Path | str, key: Sequence[str]) -> "pd.DataFrame":
+    """Read a file of rows, whole numbers of the key as they are: pandas makes floats of those that have gaps, of which large ones
+    are no more what they were.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    gaps = [name for name in key if pa.types.is_integer(table[name].type) and table[name].null_count]
+    frame: pd.DataFrame = table.to_pandas()
+    for name in gaps:
+        frame[name] = table[name].to_pandas(integer_object_nulls=True)
+    return frame
 
 
 def write_frame(frame: "pd.DataFrame", path: Path) -> None:

@@ -11,6 +11,7 @@ from perennial.adapters import warehouse
 from perennial.adapters.registry import Registry
 from perennial.adapters.state import StateStore
 from perennial.adapters.state.replays import Replayed
+from perennial.config.columns import arrival_roles, label_roles, raw_roles
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import Run
@@ -34,9 +35,13 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scored:
-    """The period's rows that clients were answered, each with its label where it has one, and the frozen champion's pipeline."""
+    """The period's rows that clients were answered, each with its label where it has one, and the frozen champion's pipeline.
+
+    `answers` has a row for each of `frame`'s, with the same index.
+    """
 
     frame: "pd.DataFrame"
+    answers: "pd.DataFrame"
     frozen: ChampionModel
     pipeline: Any
 
@@ -70,22 +75,27 @@ def score_months(
 
 
 def _score(spec: ModelSpec, replayed: Replayed, *, frozen_version: int, settings: Settings) -> _Scored:
+    from perennial.core.cleaning import find_repeated
     from perennial.core.identity import entity_texts
 
     registry = Registry(settings.mlflow_tracking_url)
     query = warehouse.read_query(settings.project, spec.source.query)
     known_at = replayed.end + spec.label.delay
     parameters = {"start": replayed.start, "end": replayed.end, "as_of": known_at}
-    rows = warehouse.read_frame(settings.warehouse_reader_url, query, parameters=parameters)
-    rows = rows.assign(entity=entity_texts(rows, spec.source.entity_key)).drop_duplicates("entity", keep="last")
+    url, roles = settings.warehouse_reader_url, raw_roles(spec) + arrival_roles(spec) + label_roles(spec)
+    rows = warehouse.read_frame(url, query, parameters=parameters, roles=roles)
+    rows = rows[~find_repeated(rows, spec.source.entity_key, arrival_time=spec.source.arrival_time)]
+    rows = rows.set_axis(entity_texts(rows, spec.source.entity_key))
+    rows = rows[rows.index != ""]
     with StateStore(settings.state_url) as state:
         answers = state.read_replayed_rows(replayed)
         release = state.read_release(spec.model, frozen_version)
     if release is None:
         raise TrainingError(f"there is no release of {spec.model} version {frozen_version}, which answered the first row")
     frozen = read_version_model(release, registry=registry)
-    frame = rows.merge(answers[["entity", "model_version", "prediction"]].drop_duplicates("entity"), on="entity")
-    return _Scored(frame=frame, frozen=frozen, pipeline=frozen.load(registry=registry))
+    answers = answers.drop_duplicates("entity").set_index("entity")
+    frame = rows[rows.index.isin(answers.index)]
+    return _Scored(frame=frame, answers=answers.loc[frame.index], frozen=frozen, pipeline=frozen.load(registry=registry))
 
 
 def _score_retrained(
@@ -111,15 +121,15 @@ def _measure(spec: ModelSpec, scored: _Scored, retrained: "Scores", month: Inter
     times = scored.frame[spec.source.event_time]
     is_own = (times >= month.start) & (times < month.end)
     is_labelled = (is_own & scored.frame[spec.label.column].notna()).to_numpy(dtype=bool)
-    labelled = scored.frame[is_labelled]
-    scores = {"live": labelled["prediction"].to_numpy(dtype="float64"), "retrained": retrained[is_labelled]}
+    labelled, answers = scored.frame[is_labelled], scored.answers[is_labelled]
+    scores = {"live": answers["prediction"].to_numpy(dtype="float64"), "retrained": retrained[is_labelled]}
     if len(labelled):
         scores["frozen"] = _predict(scored.pipeline, scored.frozen, labelled)
     month_rows = MonthRows(
         interval=month,
         n_rows=int(is_own.sum()),
         labels=labelled[spec.label.column].to_numpy().astype("int8"),
-        versions=labelled["model_version"].to_numpy(dtype="int64"),
+        versions=answers["model_version"].to_numpy(dtype="int64"),
         scores=scores,
     )
     return build_month(month_rows, steps)

@@ -5,9 +5,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from perennial.adapters import warehouse
+from perennial.config.columns import feature_roles, raw_roles
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.steps.modelling import feature_types
+from perennial.steps.sound_rows import build_inputs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +45,8 @@ def has_identified_rows(spec: ModelSpec, start: datetime, end: datetime, *, sett
 
 def _read_frame(spec: ModelSpec, start: datetime, end: datetime, *, as_of: datetime, settings: Settings) -> "pd.DataFrame":
     query, parameters = _bind(spec, start, end, as_of=as_of, settings=settings)
-    return warehouse.read_frame(settings.warehouse_reader_url, query, parameters=parameters)
+    roles = raw_roles(spec) + feature_roles(feature_types(spec))
+    return warehouse.read_frame(settings.warehouse_reader_url, query, parameters=parameters, roles=roles)
 
 
 def _bind(
@@ -53,10 +56,10 @@ def _bind(
 
 
 def _to_feature_rows(spec: ModelSpec, frame: "pd.DataFrame") -> list[dict[str, object]]:
-    from perennial.core.frames import features_frame, to_rows
+    from perennial.core.frames import to_rows
 
     types = feature_types(spec)
-    return to_rows(features_frame(frame, types), types)
+    return to_rows(build_inputs(frame, types, key=spec.source.entity_key), types)
 
 
 def _to_identities(spec: ModelSpec, frame: "pd.DataFrame") -> Iterator[dict[str, object]]:

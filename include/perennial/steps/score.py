@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING
 from perennial.adapters.registry import Registry
 from perennial.adapters.scores import ScoredRow, ScoreTable, check_table, write_scores
 from perennial.adapters.warehouse import Parameters, Query, describe_columns, read_query, stream_to_parquet
+from perennial.config.columns import arrival_roles, check_columns, feature_roles, raw_roles
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.config.spec_scoring import Scoring
+from perennial.contracts.columns import Column
 from perennial.contracts.monitoring import Window
 from perennial.contracts.scoring import Scored
 from perennial.errors import ConfigurationError, DataFault
 from perennial.steps.champion_model import ChampionModel, read_champion_model
 from perennial.steps.modelling import limited_threads
+from perennial.steps.sound_rows import build_inputs, check_times
 from perennial.steps.workspace import run_folder
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 _logger = logging.getLogger(__name__)
+
+_PLAIN_TEXTS = ("text", "character varying", "name")
 
 
 def score(spec: ModelSpec, window: Window, *, settings: Settings) -> Scored | None:
@@ -38,9 +43,10 @@ def score(spec: ModelSpec, window: Window, *, settings: Settings) -> Scored | No
     Raises
     ------
     ConfigurationError
-        When the spec has no `scoring`, or the warehouse does not let its table be written.
+        When the spec has no `scoring`, a column of the query is not there or of a type that cannot be used, or the warehouse
+        does not let the table be written.
     DataFault
-        When a row lacks its key or time, or a feature that the champion needs.
+        When a row lacks its key or time, or a feature that the champion needs, or has one that it cannot take.
     UnavailableError
         When warehouse, MLflow or state database is away; a retry may help.
 
@@ -57,7 +63,10 @@ def score(spec: ModelSpec, window: Window, *, settings: Settings) -> Scored | No
     started = time.perf_counter()
     query = read_query(settings.project, scoring.query or spec.source.query)
     parameters = {"start": window.start, "end": window.end, "as_of": window.as_of}
-    table = _describe_table(spec, describe_columns(settings.warehouse_reader_url, query, parameters=parameters))
+    columns = describe_columns(settings.warehouse_reader_url, query, parameters=parameters)
+    roles = raw_roles(spec) + feature_roles(champion.features)
+    check_columns(query.name, columns, roles, optional=arrival_roles(spec))
+    table = _describe_table(spec, columns)
     with _extracted(window, query, parameters, settings=settings) as path, limited_threads(settings):
         batch = _Batch(spec=spec, scoring=scoring, champion=champion, pipeline=_load(champion, registry))
         written = write_scores(
@@ -96,25 +105,30 @@ def scoring_of(spec: ModelSpec) -> Scoring:
     return spec.scoring
 
 
-def _describe_table(spec: ModelSpec, columns: Mapping[str, str]) -> ScoreTable:
+def _describe_table(spec: ModelSpec, columns: Mapping[str, Column]) -> ScoreTable:
     """The table of the spec; its key has the types that the query gives."""
-    if missing := [name for name in spec.source.entity_key if name not in columns]:
-        raise ConfigurationError(f"the rows to score have no column {missing[0]!r}", "mend the query or source.entity_key")
-    key = {name: columns[name] for name in spec.source.entity_key}
+    key = {name: table_type(columns[name]) for name in spec.source.entity_key}
     return ScoreTable(name=scoring_of(spec).table, model=spec.model, key=key)
 
 
-def check_scoring(spec: ModelSpec, columns: Mapping[str, str], *, settings: Settings) -> str:
+def table_type(column: Column) -> str:
+    """Text of whatever kind is text: the role that writes may not know the warehouse's own types."""
+    is_plain = column.kind != "text" or column.type in _PLAIN_TEXTS
+    return column.type.partition("(")[0] if is_plain else "text"
+
+
+def check_scoring(spec: ModelSpec, columns: Mapping[str, Column], *, settings: Settings) -> str:
     """Check that the table can be written, without changing anything; says what will become of it. Raises as `score` does.
 
     Parameters
     ----------
     columns
-        Names and Postgres types of the columns that the query returns.
+        Of the query of the rows to score.
     """
-    table = _describe_table(spec, columns)
-    is_there = check_table(settings.warehouse_scorer_url, table)
-    return f"{table.name}: {'can be written' if is_there else 'made by the first run'}"
+    scoring = scoring_of(spec)
+    check_columns(scoring.query or spec.source.query, columns, raw_roles(spec))
+    is_there = check_table(settings.warehouse_scorer_url, _describe_table(spec, columns))
+    return f"{scoring.table}: {'can be written' if is_there else 'made by the first run'}"
 
 
 @contextmanager
@@ -153,11 +167,11 @@ class _Batch:
         import pandas as pd
 
         from perennial.core.candidates import predict
-        from perennial.core.frames import features_frame, to_rows
+        from perennial.core.frames import to_rows
 
         source = self.spec.source
         self._check_identity(frame)
-        inputs = features_frame(frame, self.champion.features)
+        inputs = build_inputs(frame, self.champion.features, key=source.entity_key)
         arrivals = frame[source.arrival_time].astype(object) if source.arrival_time in frame else pd.Series([None] * len(frame))
         columns = (
             zip(*(frame[name].tolist() for name in source.entity_key), strict=True),
@@ -173,10 +187,9 @@ class _Batch:
 
     def _check_identity(self, frame: "pd.DataFrame") -> None:
         for name in (*self.spec.source.entity_key, self.spec.source.event_time):
-            if name not in frame:
-                raise DataFault(f"the rows to score have no column {name!r}", "mend the query: scoring.query or source.query")
             if n_missing := int(frame[name].isna().sum()):
                 raise DataFault(f"{n_missing} of the rows to score have no {name!r}", "leave such rows out in the query")
+        check_times(self.spec, frame)
 
 
 def _report(scored: Scored) -> None:

@@ -16,6 +16,7 @@ from perennial.config.suite_file import Expectation, Suite, read_suite
 from perennial.contracts import Cleaned, FailedExpectation, Point, Run, TrainingSet, Validation
 from perennial.errors import DataFault
 from perennial.steps.extract import empty_window, query_parameters, read_covered_days
+from perennial.steps.parquet import read_keyed
 from perennial.steps.workspace import safe_name
 
 log = logging.getLogger(__name__)
@@ -80,12 +81,10 @@ def data_docs_page(run: Run, point: Point) -> Path:
 
 
 def _validate_file(spec: ModelSpec, run: Run, point: Point, suite_name: str, path: str, *, settings: Settings) -> Validation:
-    import pandas as pd
-
     suite = read_suite(settings.project, suite_name)
     result = validate_frame(
         suite,
-        pd.read_parquet(path),
+        read_keyed(path, spec.source.entity_key),
         parameters=_suite_parameters(spec, run),
         key=spec.source.entity_key,
         page=settings.paths.reports / data_docs_page(run, point),

@@ -100,6 +100,13 @@ def test_the_example_is_right() -> None:
             "monitoring.source", "the section `scoring` is missing",
         ),
         ("entity_key: [flight_id]", "entity_key: [features]", "source.entity_key", "key 'features' has the name of a column"),
+        ("roc_auc: 0.6", "roc_auc: 60", "gates.floors.roc_auc", "found 60, expected what roc_auc can be: from 0 to 1"),
+        ("roc_auc: 0.6", "log_loss: -0.1", "gates.floors.log_loss", "found -0.1, expected what log_loss can be: 0 or more"),
+        ("roc_auc: 0.6", "roc_auc: .nan", "gates.floors.roc_auc", "found nan, expected a number"),
+        ("at_most: 120, ", "at_most: .inf, ", "cleaning.impossible.0.at_most", "found inf, expected a number"),
+        ("delay: 36 hours", "delay: 99999999999 weeks", "label.delay", "found '99999999999 weeks', expected a dur"),
+        ("event_time: scheduled_departure_at", "event_time: flight_id", "source", "'flight_id' is named twice among key"),
+        ("entity_key: [flight_id]", "entity_key: [perennial_number]", "source.entity_key", "key 'perennial_number' has the name"),
         ("roc_auc: 0.6", "auc: 0.6", "gates.floors.auc", "found 'auc', allowed: roc_auc, average_precision"),
     ],
 )  # fmt: skip
@@ -199,3 +206,15 @@ def test_a_hundred_specs_take_well_under_a_second(tmp_path: Path) -> None:
     assert (len(specs), faults) == (100, {})
     assert time.process_time() - started < 1
     shutil.rmtree(tmp_path / "include")
+
+
+@pytest.mark.parametrize("null", ["null", '"null"', "~"])
+def test_null_as_an_action_needs_no_quotes(tmp_path: Path, null: str) -> None:
+    path = write_spec(tmp_path, ('action: "null"', f"action: {null}"))
+    assert load_spec(path).cleaning.impossible[0].action == "null"
+
+
+def test_a_rule_may_not_make_missing_what_may_not_be_missing(tmp_path: Path) -> None:
+    path = write_spec(tmp_path, ("wind_speed: {type: float, nullable: true}", "wind_speed: {type: float}"))
+    with pytest.raises(ConfigurationError, match=r"cleaning\.impossible\.0\.action: .*'wind_speed' may not be missing"):
+        load_spec(path)

@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 
 from perennial.core.candidates import allowed_params, build_pipeline, check_params, fit, predict
-from perennial.core.frames import features_frame
+from perennial.core.fast_forms import build_fast_form
+from perennial.core.frames import features_frame, to_rows
 from perennial.core.importances import compute_importances
 from perennial.core.metrics import compute_metric
 from perennial.errors import ConfigurationError
@@ -144,3 +145,19 @@ def test_of_a_constant_column_no_importance_is_known() -> None:
 def test_importances_are_empty_where_the_metric_is_undefined() -> None:
     pipeline = fit(build_pipeline("prior", features=FEATURES, params={}, seed=1), *TRAINING)
     assert compute_importances(pipeline, TESTING[0], np.zeros(500, dtype=np.int8), metric="roc_auc", seed=1) == {}
+
+
+@pytest.mark.parametrize("kind", ["integer", "float"])
+@pytest.mark.parametrize("algorithm", ["logistic_regression", "hist_gradient_boosting", "lightgbm"])
+def test_whole_numbers_beyond_what_float32_tells_apart_are_told_apart(algorithm: str, kind: str) -> None:
+    account = 1_700_000_000 + np.arange(2000) % 60
+    features = {"account": (kind, False), "self": ("integer", False)}
+    frame = features_frame(pd.DataFrame({"account": account, "self": np.arange(2000) % 7}), features)
+    labels = (account % 100 >= 30).astype(np.int8)
+    pipeline = fit(build_pipeline(algorithm, features=features, params={}, seed=1), frame, labels)
+    assert compute_metric("roc_auc", labels, predict(pipeline, frame)) == pytest.approx(1.0, abs=0.001)
+    form = build_fast_form(pipeline)
+    assert form is not None
+    scores = form.score(form.encode(to_rows(frame, features)))
+    np.testing.assert_allclose(scores, predict(pipeline, frame), rtol=0, atol=1e-9)
+    assert compute_importances(pipeline, frame, labels, metric="roc_auc", seed=1)["account"] > 0.3

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perennial.core.cleaning import find_impossible, find_repeated, find_unlabelled
+from perennial.contracts.columns import FIRST_INSTANT, LAST_INSTANT
+from perennial.core.cleaning import find_endless, find_impossible, find_repeated, find_unlabelled
 
 
 def at(day: int) -> datetime:
@@ -55,3 +56,9 @@ def test_only_overdue_labels_are_missing():
     labels = pd.Series([1.0, np.nan, np.nan, np.nan])
     events = pd.Series([at(1), at(1), at(2), at(3)])
     assert find_unlabelled(labels, events, matured_by=at(2)).tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize(("has_start", "endless"), [(True, [True, False, True, False]), (False, [False, False, True, False])])
+def test_times_without_end_are_found(has_start, endless):
+    times = pd.Series([FIRST_INSTANT, at(1), LAST_INSTANT, None], dtype="datetime64[us, UTC]")
+    assert find_endless(times, has_start=has_start).tolist() == endless

@@ -3,8 +3,11 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from perennial.core.frames import features_frame, to_rows
+from perennial.core.frames import UnfitValues, features_frame, to_rows
+from perennial.core.rows import find_faults
 from perennial.errors import DataFault
 
 TYPES = {
@@ -62,7 +65,7 @@ def test_other_columns_are_ignored_and_order_is_the_features() -> None:
         ({"hour": None}, "'hour' (integer, never missing): 1 values are missing"),
         ({"hour": 1.5}, "'hour' (integer, never missing): 1 values are not whole numbers"),
         ({"wind": "strong"}, "'wind' (float, may be missing): could not convert string to float: 'strong'"),
-        ({"is_holiday": 2}, "'is_holiday' (boolean, never missing): values other than true and false"),
+        ({"is_holiday": 2}, "'is_holiday' (boolean, never missing): 1 values are neither true nor false"),
     ],
 )
 def test_a_wrong_value_names_feature_and_fault(change: dict[str, object], said: str) -> None:
@@ -80,3 +83,37 @@ def test_rows_come_back_as_plain_json_values() -> None:
     rows = to_rows(features_frame([ROW, FULL], TYPES), TYPES)
     assert rows == [ROW, FULL]
     assert [type(value) for value in rows[1].values()] == [str, int, int, float, bool, bool]
+
+
+EDGES = st.sampled_from([2**53, 2**53 + 1, 1e39, 3.4e38])
+NUMBERS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | EDGES
+
+
+@given(kind=st.sampled_from(["integer", "float", "boolean"]), nullable=st.booleans(), value=NUMBERS)
+def test_a_batch_takes_what_a_request_may_send(kind: str, nullable: bool, value: object) -> None:
+    types = {"x": (kind, nullable)}
+    may_be_sent = not find_faults([{"x": value}], types)
+    try:
+        frame = features_frame([{"x": value}], types)
+    except DataFault:
+        assert not may_be_sent
+        return
+    assert not find_faults(to_rows(frame, types), types)
+    # Tables have true and false in columns of numbers, and the other way round: JSON tells them apart.
+    assert may_be_sent or isinstance(value, bool) or kind == "boolean"
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, 1e39, "1e400", 10**400])
+def test_a_number_out_of_range_is_named_with_its_rows(value: object) -> None:
+    with pytest.raises(UnfitValues, match=r"'wind' \(float, may be missing\)") as caught:
+        features_frame([{"wind": 1.0}, {"wind": None}, {"wind": value}], {"wind": ("float", True)})
+    if value != 10**400:
+        assert "1 values are infinite, or not from -3.4e38 to 3.4e38" in caught.value.what
+        assert caught.value.positions == [2]
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float64", "object"])
+def test_whole_numbers_that_json_cannot_carry_are_refused(dtype: str) -> None:
+    rows = pd.DataFrame({"seats": pd.Series([7, 2**53 + 1], dtype=dtype)})
+    with pytest.raises(UnfitValues, match="1 values are infinite, or not from -9007199254740991"):
+        features_frame(rows, {"seats": ("integer", False)})

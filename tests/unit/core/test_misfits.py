@@ -22,8 +22,11 @@ def test_what_fits_is_what_a_model_gets() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("seats", "many"), ("seats", 1.5), ("seats", np.inf), ("wind", "strong"), ("is_night", 2), ("is_night", "no")],
-)
+    [
+        ("seats", "many"), ("seats", 1.5), ("seats", np.inf), ("seats", 1e300), ("wind", "strong"), ("wind", -np.inf),
+        ("wind", 1e39), ("is_night", 2), ("is_night", "no"),
+    ],
+)  # fmt: skip
 def test_what_does_not_fit_is_counted_and_missing(name: str, value: object) -> None:
     good = {"carrier": "UA", "seats": 12, "wind": 3.5, "is_night": 1}
     frame, n_misfits = read_features(pd.DataFrame([good, good | {name: value}]), FEATURES)

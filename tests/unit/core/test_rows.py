@@ -29,7 +29,7 @@ JSON = st.recursive(
 ALMOST_ROWS = st.fixed_dictionaries({name: JSON | st.just(ROW[name]) for name in ROW})
 
 
-@pytest.mark.parametrize("row", [ROW, {**ROW, "wind": 3}, {**ROW, "miles": 5.0}, {**ROW, "seats": 2**53}, {**ROW, "carrier": ""}])
+@pytest.mark.parametrize("row", [ROW, ROW | {"wind": 3}, ROW | {"miles": 5.0}, ROW | {"seats": 2**53 - 1}, ROW | {"carrier": ""}])
 def test_a_sound_row_has_no_faults(row):
     assert find_faults([row, ROW], FEATURES) == []
 
@@ -46,8 +46,8 @@ def test_a_number_must_be_one_that_json_and_floats_can_hold(value):
     [
         ("wind", 1e300, "a number from -3.4e38 to 3.4e38"),
         ("gust", -1e39, "a number from -3.4e38 to 3.4e38 or null"),
-        ("miles", 10**400, "a whole number from -9007199254740992 to 9007199254740992"),
-        ("seats", 1e20, "a whole number from -9007199254740992 to 9007199254740992 or null"),
+        ("miles", 10**400, "a whole number from -9007199254740991 to 9007199254740991"),
+        ("seats", 1e20, "a whole number from -9007199254740991 to 9007199254740991 or null"),
     ],
 )
 def test_a_number_that_no_model_can_take_is_refused_with_the_range(field, value, expected):

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from perennial.contracts import Cleaned
+from perennial.contracts.columns import FIRST_INSTANT, LAST_INSTANT
 from perennial.errors import ConfigurationError, DataFault
 from perennial.steps.clean import clean
+from perennial.steps.parquet import read_keyed
 from support.data.spec_of_rows import AS_OF, extracted, settings_in, small_frame, small_run, small_spec
 
 
@@ -79,3 +81,26 @@ def test_cleaning_again_gives_the_same_file(tmp_path):
     again, _ = run_clean(small_frame(), tmp_path)
     assert again == first
     assert Path(again.path).read_bytes() == before
+
+
+@pytest.mark.parametrize(("column", "at"), [("at", FIRST_INSTANT), ("at", LAST_INSTANT), ("known_at", LAST_INSTANT)])
+def test_a_time_without_end_is_a_fault_of_the_data(tmp_path, column, at):
+    frame = small_frame()
+    frame[column] = frame[column].mask(frame.index == 7, pd.Timestamp(at))
+    with pytest.raises(DataFault, match=rf"'{column}' is infinite, .* in 1 rows, such as p0007"):
+        run_clean(frame, tmp_path)
+
+
+def test_what_arrived_at_minus_infinity_or_nobody_knows_when_arrived_first(tmp_path):
+    frame = small_frame()
+    ever = frame.head(4).assign(known_at=[pd.Timestamp(FIRST_INSTANT)] * 2 + [pd.NaT] * 2, stops=9)
+    cleaned, kept = run_clean(pd.concat([frame, ever]), tmp_path)
+    assert cleaned.dropped["repeats a id"] == 4
+    assert (kept["stops"] == 2).all()
+
+
+def test_keys_that_floats_cannot_tell_apart_are_kept_apart(tmp_path):
+    frame = small_frame(id=pd.Series([None, *range(2**53, 2**53 + 299)], dtype="Int64"))
+    cleaned, _ = run_clean(frame, tmp_path)
+    assert cleaned.n_rows == 300
+    assert read_keyed(cleaned.path, ["id"])["id"].tolist() == [None, *range(2**53, 2**53 + 299)]

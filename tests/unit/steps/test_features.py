@@ -101,3 +101,12 @@ def test_a_label_that_is_neither_0_nor_1_is_a_fault_of_the_data(tmp_path, label,
 def test_a_label_may_be_true_or_false(tmp_path):
     _, rows = build(small_frame(is_late=[True, False, None] * 100), tmp_path, label={"column": "is_late", "delay": "1 day"})
     assert sorted(rows["is_late"].unique()) == [0, 1]
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), 1e39])
+def test_a_number_that_no_model_takes_is_named_with_its_key(tmp_path, value: float):
+    with pytest.raises(DataFault) as caught:
+        build(small_frame(weight=[1.0, value, *[1.5] * 298]), tmp_path)
+    assert "'weight' (float, may be missing): 1 values are infinite" in caught.value.what
+    assert caught.value.what.endswith("such as id p0001")
+    assert "cleaning.impossible" in caught.value.next_step

@@ -7,7 +7,8 @@ from perennial.config.settings import Settings
 from perennial.config.spec import Candidate, FloatRange, ModelSpec
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.errors import ConfigurationError
-from perennial.steps.modelling import check_candidates, write_json
+from perennial.steps.modelling import check_candidates, check_spans, write_json
+from support.data.spec_of_rows import small_spec
 
 
 @pytest.fixture
@@ -43,3 +44,23 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
         write_json(tmp_path / "deep" / "file.json", {"number": number})
     assert json.loads((tmp_path / "deep" / "file.json").read_text()) == {"number": 2}
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["file.json"]
+
+
+LABEL, PRIOR = {"column": "is_late", "delay": "2 days"}, {"algorithm": "prior"}
+
+
+def test_the_examples_window_is_long_enough(spec: ModelSpec) -> None:
+    assert check_spans(spec) == "365 days, of which 14 days are held out"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label": LABEL | {"delay": "4 days", "min_mature_ratio": 0.9}}, r"at most 0\.867 have a label after 4 days"),
+        ({"label": LABEL, "budget": {"folds": 10}}, "'baseline': of 10 folds over the 21 days before the holdout"),
+        ({"label": LABEL, "candidates": {"own": PRIOR | {"budget": {"folds": 10}}}}, "'own': of 10 folds over the 21 days"),
+    ],
+)
+def test_a_window_that_leaves_a_run_nothing_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        check_spans(small_spec(**changes))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import orjson
 from psycopg2 import sql
 
-from perennial.adapters.scores.connection import connected, listed
+from perennial.adapters.scores.connection import connected, identifier, listed
 from perennial.errors import ConfigurationError
 from perennial.postgres import SCORES
 
@@ -29,8 +29,6 @@ _VALUES = {
     "dag_run_id": "text",
     "features": "jsonb",
 }
-# Without its length, which a query's description does not have, it would be a single letter.
-_TYPES = {"character": "text"}
 # Read in one go: the table, whose it is, its columns, and what the role may do here.
 _FACTS = """
     SELECT current_user, coalesce(obj_description(to_regclass(%(name)s), 'pg_class'), ''),
@@ -47,7 +45,8 @@ _FACTS = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreTable:
-    """A table of scores. `name` is schema.table; `key` has the Postgres type of each column of the entity key, in order."""
+    """A table of scores. `name` is schema.table; `key` has the Postgres type of each column of the entity key, in order:
+    one whose values have the same text in JSON here and in `core.identity`."""
 
     name: str
     model: str
@@ -56,7 +55,7 @@ class ScoreTable:
     @property
     def columns(self) -> dict[str, str]:
         """All columns and their types, in order."""
-        return {name: _TYPES.get(kind, kind) for name, kind in self.key.items()} | _VALUES
+        return {**self.key, **_VALUES}
 
     @property
     def comment(self) -> str:
@@ -126,7 +125,7 @@ def write_scores(
             if not _check(cursor, table):
                 _create(cursor, table)
         with connection, connection.cursor() as cursor:
-            cursor.execute(_statement(_BATCH, table))
+            cursor.execute(_statement(_BATCH, table), {})
             n_rows = _copy(cursor, chunks)
             # Only now: who computes for a long time keeps nobody waiting, and of two that overlap neither waits for the other.
             _lock(cursor, table)
@@ -136,6 +135,8 @@ def write_scores(
     return Written(n_rows=n_rows, n_new=n_new, n_changed=n_changed)
 
 
+# Of the batch alone. The key's columns may have any name but those of the table of scores, and these.
+_ARRIVAL, _NUMBER = "perennial_arrived_at", "perennial_number"
 _CREATE = """
     CREATE TABLE {table} ({columns}, PRIMARY KEY ({key}, event_at));
     CREATE INDEX ON {table} (event_at);
@@ -143,17 +144,17 @@ _CREATE = """
 """
 _BATCH = """
     CREATE TEMPORARY TABLE perennial_batch ON COMMIT DROP AS
-    SELECT {key}, event_at, NULL::timestamptz AS arrived_at, NULL::bigint AS number, prediction, features
+    SELECT {key}, event_at, NULL::timestamptz AS {arrival}, NULL::bigint AS {number}, prediction, features
     FROM {table} WITH NO DATA
 """
 # All values are in quotes: an empty text is a text, and only an arrival may be unknown.
-_COPY = "COPY perennial_batch FROM STDIN (FORMAT csv, FORCE_NULL (arrived_at))"
+_COPY = f"COPY perennial_batch FROM STDIN (FORMAT csv, FORCE_NULL ({_ARRIVAL}))"
 _MERGE = """
     WITH written AS (
         INSERT INTO {table} AS known ({key}, event_at, prediction, model_version, scored_at, dag_run_id, features)
         SELECT DISTINCT ON ({key}, event_at)
             {key}, event_at, prediction, %(model_version)s, %(scored_at)s, %(dag_run_id)s, features
-        FROM perennial_batch ORDER BY {key}, event_at, arrived_at DESC NULLS LAST, number DESC
+        FROM perennial_batch ORDER BY {key}, event_at, {arrival} DESC NULLS LAST, {number} DESC
         ON CONFLICT ({key}, event_at) DO UPDATE SET
             prediction = EXCLUDED.prediction, model_version = EXCLUDED.model_version, scored_at = EXCLUDED.scored_at,
             dag_run_id = EXCLUDED.dag_run_id, features = EXCLUDED.features
@@ -190,14 +191,16 @@ def _create(cursor: "cursor", table: ScoreTable) -> None:
     cursor.execute("SELECT to_regnamespace(%s) IS NULL", (schema,))
     if cursor.fetchone() == (True,):
         cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-    cursor.execute(_statement(_CREATE, table))
+    cursor.execute(_statement(_CREATE, table), {})
 
 
 def _statement(text: str, table: ScoreTable) -> sql.Composed:
-    columns = [sql.SQL("{} {} NOT NULL").format(sql.Identifier(name), sql.SQL(kind)) for name, kind in table.columns.items()]
+    columns = [sql.SQL("{} {} NOT NULL").format(identifier(name), sql.SQL(kind)) for name, kind in table.columns.items()]
     return sql.SQL(text).format(
         table=sql.Identifier(*table.name.split(".")),
         key=listed(table.key),
+        arrival=sql.Identifier(_ARRIVAL),
+        number=sql.Identifier(_NUMBER),
         columns=sql.SQL(", ").join(columns),
         comment=sql.Literal(table.comment),
     )

@@ -20,5 +20,10 @@ def connected(url: str, name: str) -> Iterator["connection"]:
 
 
 def listed(names: Iterable[str]) -> sql.Composed:
-    """Names of columns, quoted."""
-    return sql.SQL(", ").join(map(sql.Identifier, names))
+    """Names of columns, quoted; for statements that are executed with values."""
+    return sql.SQL(", ").join(map(identifier, names))
+
+
+def identifier(name: str) -> sql.Identifier:
+    """A name, quoted; for statements that are executed with values, in which psycopg2 takes a single % for a value's place."""
+    return sql.Identifier(name.replace("%", "%%"))
