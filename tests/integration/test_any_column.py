@@ -282,7 +282,7 @@ def run_and_score(settings: Settings, spec: ModelSpec, algorithm: str) -> None:
         np.testing.assert_allclose(form.score(form.encode(rows)), scores, rtol=0, atol=1e-6)
     answers = zip(rows, scores, strict=True)
     offline = dict(zip(entity_texts(frame, spec.source.entity_key), answers, strict=True))
-    champion = ChampionModel(model=spec.model, model_version=1, training_end=AS_OF, features=types)
+    champion = ChampionModel(model=spec.model, model_version=1, training_end=AS_OF, judged_training_end=AS_OF, features=types)
     check_scores(settings, spec, champion, pipeline, offline)
 
 
