@@ -32,7 +32,12 @@ print(len(bag.dags), time.perf_counter() - began)
 
 def parse_seconds(dag_file: Path, project: Path, scratch: Path) -> tuple[int, float]:
     """Dags found in a file and the median seconds to parse it in a fresh process."""
-    environ = os.environ | {"AIRFLOW_HOME": str(scratch / "airflow"), "PERENNIAL_PROJECT": str(project)}
+    environ = os.environ | {
+        "AIRFLOW_HOME": str(scratch / "airflow"),
+        # Airflow looks up in the plugin what a Dag names, to serialize it.
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+        "PERENNIAL_PROJECT": str(project),
+    }
     runs = []
     for _ in range(REPEATS):
         command = [sys.executable, "-c", PARSE, str(dag_file)]

@@ -72,6 +72,18 @@ def test_a_changed_setting_is_taken_over_by_a_running_stack(make_stack):
     assert is_free("127.0.0.1", stack.settings.gateway_port)
 
 
+def test_only_the_ports_of_what_is_started_need_to_be_free(make_stack):
+    """As a benchmark's Postgres beside a running stack."""
+    other = make_stack()
+    other.up("inbox")
+    taken = other.environment["PERENNIAL_INBOX_PORT"]
+    stack = make_stack(PERENNIAL_GATEWAY_PORT=taken)
+    assert statuses(stack.up("postgres"))["postgres"].is_healthy
+    with pytest.raises(StackError, match=f"cannot listen on 127.0.0.1:{taken}"):
+        stack.up("gateway")
+    assert statuses(stack.settings)["postgres"].is_healthy
+
+
 def test_settings_that_cannot_be_taken_over_change_nothing(make_stack):
     stack, other = make_stack(), make_stack()
     stack.up("gateway", "postgres")

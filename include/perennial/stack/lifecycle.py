@@ -114,7 +114,8 @@ def _ensure_supervisor(settings: Settings, names: tuple[str, ...], report: Repor
     began = time.monotonic()
     if orphans := end_processes(find_processes(settings)):
         report(f"{orphans} processes of a supervisor that died", "ended", time.monotonic() - began)
-    preflight.check_ports(settings, SERVICES.values())
+    # Others than those wanted check theirs when they are: another stack may have them.
+    preflight.check_ports(settings, (unit for unit in with_needs(names) if isinstance(unit, Service)))
     forgotten = _forget_bentos_without_port(settings, report)
     supervisor.remove_sockets(settings)
     start_supervisor(settings, write_configuration(settings, SERVICES.values()))
