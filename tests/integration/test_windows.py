@@ -88,7 +88,7 @@ def test_rows_count_by_version_and_live_ones_only(log, state):
 
 def test_rows_come_with_all_they_hold_in_order_of_event_time(log, state):
     rows = [
-        {"carrier": 'a "tab"\t\\N\n and é', "miles": 2**53, "is_late": None, "wind": 1.5},
+        {"carrier": 'a "tab"\t\\N\n and é', "miles": 2**53 - 1, "is_late": None, "wind": 1.5},
         {"carrier": None, "miles": 5.0, "is_late": True, "wind": 3},
     ]
     last = MAY - timedelta(microseconds=1)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,11 +54,12 @@ class Browser:
             const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
             return found.contains(document.elementFromPoint(x, y)) ? [x, y] : null;
         }})()"""
-        places: list[object] = [None]
 
         def rests() -> object:
-            places.append(self.run(middle))
-            return places[-1] if places[-1] == places[-2] else None
+            before = self.run(middle)
+            # Longer than a busy machine takes for a frame of a dialog that opens.
+            time.sleep(0.5)
+            return before if before == self.run(middle) else None
 
         x, y = wait_for(rests, what=f"{selector} can be pressed", seconds=seconds)
         for kind in ("mousePressed", "mouseReleased"):
