@@ -208,7 +208,7 @@ def test_a_drawn_table_is_used_as_it_is_or_refused_in_words(project, table: Tabl
 
 
 @pytest.mark.soak
-@examples(max_examples=400, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@examples(max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(table=tables())
 def test_many_drawn_tables_are_used_as_they_are_or_refused_in_words(project, table: Table):
     use(project, table)
