@@ -156,7 +156,7 @@ def is_bad(row: dict[str, object]) -> bool:
 @pytest.fixture(scope="module")
 def arena(stack) -> Iterator[Arena]:
     settings = stack.up("postgres", "gateway", "mlflow", "prediction-log")
-    spec = small_spec(settings, "watched", shadow=SHADOW, canary=CANARY, limits=LENIENT, p99_ms=2000, quiet="wait")
+    spec = small_spec(settings, "stages", shadow=SHADOW, canary=CANARY, limits=LENIENT, p99_ms=2000, quiet="wait")
     champion, challenger = (register(settings, spec, seed=seed, data_seed=1) for seed in (1, 2))
     release_version(settings, spec, champion)
     build_bento(spec, challenger, settings=settings)

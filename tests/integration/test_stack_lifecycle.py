@@ -164,7 +164,7 @@ def test_a_stale_pid_file_does_not_matter(make_stack):
 
 
 def test_a_service_that_cannot_start_is_named_with_its_log(make_stack, monkeypatch):
-    monkeypatch.setattr("perennial.stack.lifecycle._HEALTHY_WITHIN_SECONDS", 3)
+    monkeypatch.setattr("perennial.stack.lifecycle._MAX_ENDS", 1)
     stack = make_stack()
     stack.settings.paths.inbox.write_text("a file where the folder of mails should be")
     with pytest.raises(StackError, match=r"Mail inbox does not get healthy(.|\n)*NotADirectoryError(.|\n)*inbox\.log"):

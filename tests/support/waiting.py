@@ -10,7 +10,7 @@ from perennial.errors import UnavailableError
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 0.4
 
 
-def wait_for(find: Callable[[], Any], *, what: str = "the wait", seconds: float = 60.0) -> Any:
+def wait_for(find: Callable[[], Any], *, what: str = "the wait", seconds: float = 180.0) -> Any:
     """Call until something true comes back, and return it; a service that is away meanwhile is asked again."""
     deadline, pause, away = time.monotonic() + seconds, _FIRST_PAUSE_SECONDS, ""
     while time.monotonic() < deadline:

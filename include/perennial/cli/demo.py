@@ -20,7 +20,7 @@ from perennial.steps.rows import read_feature_rows
 _MODEL = "flight_delay"
 _AS_OF = datetime(2013, 4, 1, tzinfo=UTC)
 _RUN_DEADLINE_SECONDS = 900.0
-_PARSE_DEADLINE_SECONDS = 120.0
+_PARSE_DEADLINE_SECONDS = 600.0
 _GATE_MARKS = {"pass": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
 
 

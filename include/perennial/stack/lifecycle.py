@@ -21,7 +21,10 @@ from perennial.stack.services import SERVICES, Service, Step, with_needs
 from perennial.stack.supervision import start_supervisor, tail, write_configuration
 from perennial.stack.waiting import wait_until
 
-_HEALTHY_WITHIN_SECONDS = 120.0
+# Far more than any service takes: on a busy machine Airflow's API server was seen to take two minutes. What ends again and
+# again does not come up by waiting.
+_HEALTHY_WITHIN_SECONDS = 600.0
+_MAX_ENDS = 5
 
 # Called with the title of a service or step, what became of it, and the seconds it took; none while it is not done.
 Report = Callable[[str, str, float | None], None]
@@ -224,7 +227,13 @@ class _Start:
         return "healthy"
 
     def _wait_until_healthy(self, unit: Service) -> None:
-        wait_until(lambda: not self._fault(unit), seconds=_HEALTHY_WITHIN_SECONDS)
+        pids: set[int] = set()
+
+        def is_settled() -> bool:
+            pids.update(state.pid for state in supervisor.program_states(self.settings, unit.name) if state.pid)
+            return len(pids) > _MAX_ENDS or not self._fault(unit)
+
+        wait_until(is_settled, seconds=_HEALTHY_WITHIN_SECONDS)
         if fault := self._fault(unit):
             log = self.settings.paths.logs / f"{unit.name}.log"
             raise StackError(f"{unit.title} does not get healthy: {fault}\n{tail(log)}", f"see {log}")
