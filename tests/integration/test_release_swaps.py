@@ -13,10 +13,13 @@ from support.serving.swaps import Model, package_model, swap_under_load, swap_wh
 
 pytestmark = [
     pytest.mark.integration,
+    # One swap under load, with all of its stages: `test_release_stages.py`.
+    pytest.mark.soak,
     # MLflow warns of its own type hints while it is imported.
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
 
+N_SWAPS = 20
 AWAY_SECONDS = 8.0
 # A steady load that leaves the machine some air.
 PAUSE_SECONDS = 0.008
@@ -32,19 +35,17 @@ def model(stack, request) -> Iterator[Model]:
         supervisor.remove_program(model.settings, program_name(model.spec.model, version.model_version))
 
 
-@pytest.mark.parametrize(("n_swaps", "n_requests"), [(2, 500), pytest.param(20, 10_000, marks=pytest.mark.soak)])
-def test_swaps_under_load_fail_no_request_and_lose_no_prediction(model, n_swaps: int, n_requests: int):
-    swapped = swap_under_load(model, n_swaps=n_swaps, n_requests=n_requests, pause_seconds=PAUSE_SECONDS)
+def test_swaps_under_load_fail_no_request_and_lose_no_prediction(model):
+    swapped = swap_under_load(model, n_swaps=N_SWAPS, n_requests=10_000, pause_seconds=PAUSE_SECONDS)
     print(json.dumps(describe(swapped), indent=1))
     assert swapped.load.failed == [], explain_failures(swapped)
-    assert len(swapped.switches) == n_swaps
+    assert len(swapped.switches) == N_SWAPS
     assert find_strays(swapped) == []
     assert set(swapped.load.versions) == {"1", "2", "3"}
     logged = compare_log(swapped)
     assert (logged.missing, logged.wrong, logged.unanswered) == ([], {}, [])
 
 
-@pytest.mark.soak
 def test_swaps_with_a_database_away_and_bentos_killed_lose_no_prediction(model):
     swapped = swap_while_things_die(model, away_seconds=AWAY_SECONDS, pause_seconds=PAUSE_SECONDS)
     print(json.dumps(describe(swapped), indent=1))

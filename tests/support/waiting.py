@@ -7,7 +7,7 @@ from typing import Any
 from perennial.errors import UnavailableError
 
 # Asked first after this long, then more and more rarely: what lasts is not asked so often that the asking slows it down.
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 0.4
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 0.8
 
 
 def wait_for(find: Callable[[], Any], *, what: str = "the wait", seconds: float = 180.0) -> Any:

@@ -150,7 +150,8 @@ def test_done_over_it_makes_nothing_twice_and_leaves_a_live_runs_record_alone(
     assert len(pages) == 2
 
 
-@pytest.mark.parametrize("reprocess", ["none", pytest.param("failed", marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("reprocess", ["none", "failed"])
 def test_what_is_there_is_not_done_again_unless_asked(loop: Loop, backfilled: dict[str, object], reprocess: str) -> None:
     before = read_made(loop)
     body = {"dag_id": RETRAIN, "from_date": "2013-02-01T00:00:00Z", "to_date": "2013-03-31T00:00:00Z", "max_active_runs": 2}

@@ -4,7 +4,8 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from itertools import pairwise
 from typing import Any
 
 import psycopg2
@@ -166,40 +167,45 @@ def _rename_column(loop: Loop, column: str, name: str) -> None:
     connection.close()
 
 
-def test_a_replayed_period_is_monitored_step_by_step_and_sent_once(stack: Stack, loop: Loop, first: DagRunState) -> None:
+@pytest.mark.parametrize("n_days", [1, pytest.param(2, marks=pytest.mark.soak)])
+def test_a_replayed_period_is_monitored_step_by_step_and_sent_once(
+    stack: Stack, loop: Loop, first: DagRunState, n_days: int
+) -> None:
     before = loop.champion()
     assert before is not None
-    replay = run_replay(stack, "2013-04-02", "2013-04-04")
-    assert [step["sent"]["n_rows"] for step in replay["steps"]] == [count_flights(loop, day) for day in ("02", "03")]
-    assert [step["sent"]["n_failed"] for step in replay["steps"]] == [0, 0]
-    ids = ["replay__20130402T0000__20130403T0000", "replay__20130403T0000__20130404T0000"]
-    assert [loop.api.read_dag_run(MONITOR, each).state for each in ids] == ["success", "success"]
+    # Days that no other case has sent.
+    days = [date(2013, 4, 1 + n_days + number) for number in range(n_days + 1)]
+    replay = run_replay(stack, days[0], days[-1])
+    assert [step["sent"]["n_rows"] for step in replay["steps"]] == [count_flights(loop, day) for day in days[:-1]]
+    assert [step["sent"]["n_failed"] for step in replay["steps"]] == [0] * n_days
+    ids = [f"replay__{start:%Y%m%d}T0000__{end:%Y%m%d}T0000" for start, end in pairwise(days)]
+    assert [loop.api.read_dag_run(MONITOR, each).state for each in ids] == ["success"] * n_days
     [april] = replay["months"]
-    assert april["n_labelled"] > 1_500
+    assert april["n_labelled"] > 750 * n_days
     if april["versions"] == [before.model_version]:
         assert april["live"]["roc_auc"] == pytest.approx(april["frozen"]["roc_auc"])
     assert april["retrained"]["roc_auc"] > 0.6
-    folder = loop.settings.paths.reports / "replays" / MODEL / "2013-04-02__2013-04-04"
+    folder = loop.settings.paths.reports / "replays" / MODEL / f"{days[0]}__{days[-1]}"
     assert {"replay.html", "replay.png", "months.md"} <= {path.name for path in folder.iterdir()}
 
-    again = run_replay(stack, "2013-04-02", "2013-04-04")
+    again = run_replay(stack, days[0], days[-1])
     assert [step["sent"]["n_before"] for step in again["steps"]] == [step["sent"]["n_requests"] for step in again["steps"]]
     assert again["months"] == replay["months"]
 
 
-def run_replay(stack: Stack, start: str, end: str) -> dict[str, Any]:
+def run_replay(stack: Stack, start: date, end: date) -> dict[str, Any]:
     """What the command prints; it has to end well."""
-    arguments = ["replay", MODEL, "--from", start, "--to", end, "--every", "day", "--json"]
+    arguments = ["replay", MODEL, "--from", f"{start}", "--to", f"{end}", "--every", "day", "--json"]
     done = perennial(stack, *arguments, seconds=900)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
 
 
-def count_flights(loop: Loop, day: str) -> int:
+def count_flights(loop: Loop, day: date) -> int:
     connection = psycopg2.connect(loop.settings.database_url("warehouse"))
     with connection, connection.cursor() as cursor:
         sql = "SELECT count(*) FROM flights.flights WHERE (scheduled_departure_at AT TIME ZONE 'UTC')::date = %s"
-        cursor.execute(sql, (f"2013-04-{day}",))
+        cursor.execute(sql, (day,))
         [(n_flights,)] = cursor.fetchall()
     connection.close()
     return int(n_flights)

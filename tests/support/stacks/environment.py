@@ -8,11 +8,13 @@ from support.free_ports import find_free_block, find_free_ports
 _SERVICES = ("AIRFLOW", "MLFLOW", "GATEWAY", "SMTP", "INBOX", "POSTGRES")
 _N_BENTO_PORTS = 20
 
-# Waits that prove nothing. The shipped values are held by `unit/config/test_shipped_waits.py`.
+# Waits that prove nothing, and what takes time from the tests. `unit/config/test_shipped_waits.py` holds the shipped values.
 AIRFLOW_WAITS = {
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "8",
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "4",
+    # Two schedulers that look five times a second take a tenth of a core each from what the tests do.
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
     # Projects of tests do not change: their Dags are parsed once.
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
 }
