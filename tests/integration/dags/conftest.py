@@ -1,23 +1,28 @@
-"""One stack, whose project has the models that these tests run Dags of: small ones, that train and release in seconds.
+"""One stack, whose project has the models that these tests run Dags of: the example as it is shipped, but for its budget,
+and small ones, that train and release in seconds.
 
-The example as it is shipped goes round in `integration/loop`. All files of this folder are of the group `dags`,
-so that one worker starts one stack for them.
+All files of this folder are of the group `dags`, so that one worker starts one stack for them; what kills tasks for
+minutes, in the soak, is of the group `kills` and has a stack to itself.
 """
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from perennial.adapters.airflow_api import DagRunState
 from perennial.config.settings import Settings
-from support.dags.loop import MODEL, Loop, open_loop
-from support.dags.project import MONITORED, RELEASED, make_dags_project
+from perennial.config.spec_file import load_spec, spec_path
+from perennial.steps.rows import read_feature_rows
+from support.dags.loop import AS_OF, MODEL, Loop, open_loop
+from support.dags.project import BACKFILLED, MONITORED, RELEASED, make_dags_project
 from support.data.warehouse_flights import load
 from support.stacks.stack import Stack, StackFactory
 
 # Each is of a file of its own, and files are parsed one after the other.
 DAGS = [
-    *(f"{kind}__{model}" for kind in ("retrain", "release", "rollback") for model in (MODEL, *RELEASED)),
+    *(f"{kind}__{model}" for kind in ("retrain", "release", "rollback") for model in (MODEL, BACKFILLED, *RELEASED)),
     *(f"{kind}__{model}" for kind in ("retrain", "monitor") for model in MONITORED),
 ]
 
@@ -39,3 +44,20 @@ def loop(stack: Stack, up_with_airflow: Callable[[Stack], Settings]) -> Iterator
     load(settings)
     with open_loop(settings, dags=[*DAGS, "probe_dag"]) as loop:
         yield loop
+
+
+@pytest.fixture(scope="session")
+def first(loop: Loop) -> DagRunState:
+    """The example's first retraining, of all candidates, released."""
+    run = loop.start("first", as_of=AS_OF)
+    assert loop.finish(run) == "success", loop.task_states(run)
+    assert loop.finish_release(run) == "success"
+    return run
+
+
+@pytest.fixture(scope="session")
+def row(loop: Loop) -> dict[str, object]:
+    """A real flight of April, as a caller would send it."""
+    spec = load_spec(spec_path(loop.settings, MODEL))
+    noon = datetime(2013, 4, 1, 16, tzinfo=UTC)
+    return read_feature_rows(spec, noon, noon + timedelta(hours=1), settings=loop.settings, limit=1)[0]

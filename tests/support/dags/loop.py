@@ -18,18 +18,26 @@ from perennial.contracts import Champion, Decision
 from support.waiting import wait_for
 
 MODEL = "flight_delay"
-RETRAIN, RELEASE, MONITOR = f"retrain__{MODEL}", f"release__{MODEL}", f"monitor__{MODEL}"
 AS_OF = "2013-04-01"
 ENDED = ("success", "failed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loop:
-    """The loop on one stack, by default that of the example's model; `pages` asks as Airflow's own pages do."""
+    """A model's loop on one stack; `pages` asks as Airflow's own pages do."""
 
     settings: Settings
     api: AirflowApi
     pages: httpx.Client
+    model: str = MODEL
+
+    @property
+    def retrain(self) -> str:
+        return f"retrain__{self.model}"
+
+    @property
+    def release(self) -> str:
+        return f"release__{self.model}"
 
     def call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         """Ask Airflow what `AirflowApi` does not, such as `("POST", "/backfills", json=...)`."""
@@ -38,7 +46,7 @@ class Loop:
         return answer.json()
 
     def start(self, dag_run_id: str, **params: object) -> DagRunState:
-        return self.api.trigger(RETRAIN, dag_run_id, params)
+        return self.api.trigger(self.retrain, dag_run_id, params)
 
     def finish(self, run: DagRunState) -> str:
         """Final state of a Dag run."""
@@ -67,15 +75,15 @@ class Loop:
 
     def champion(self) -> Champion | None:
         with StateStore(self.settings.state_url) as state:
-            return state.read_champion(MODEL)
+            return state.read_champion(self.model)
 
     def decision(self, dag_run_id: str) -> Decision | None:
         with StateStore(self.settings.state_url) as state:
-            return state.read_decision(MODEL, dag_run_id)
+            return state.read_decision(self.model, dag_run_id)
 
     def predict(self, body: object = None, *, content: bytes | None = None) -> httpx.Response:
         """Ask the gateway; a body that is no JSON goes in `content`."""
-        url = f"{self.settings.gateway_url}/v1/models/{MODEL}/predict"
+        url = f"{self.settings.gateway_url}/v1/models/{self.model}/predict"
         return httpx.post(url, json=body, timeout=30) if content is None else httpx.post(url, content=content, timeout=30)
 
     def mails(self, dag_run_id: str) -> list[EmailMessage]:
@@ -90,7 +98,8 @@ def open_loop(settings: Settings, *, dags: Iterable[str]) -> Iterator[Loop]:
     """The loop of a stack that runs, once Airflow has parsed these Dags, and no file wrongly."""
     password = settings.secret("admin_password")
     with AirflowApi(settings.airflow_api_url, user="admin", password=password) as api:
-        wait_for(lambda: all(api.has_dag(dag) for dag in dags), what="Airflow parses the Dags", seconds=180)
+        for dag in dags:
+            wait_for(lambda dag=dag: api.has_dag(dag), what=f"Airflow parses {dag}")
         assert api.read_import_errors() == []
         login = httpx.post(f"{settings.airflow_api_url}/auth/token", json={"username": "admin", "password": password}, timeout=30)
         headers = {"Authorization": f"Bearer {login.json()['access_token']}"}

@@ -6,12 +6,16 @@ import yaml
 
 from support.dags.loop import MODEL
 from support.monitoring.monitored_models import parcels_values
-from support.stacks.projects import PROJECT, make_project
+from support.stacks.git_projects import commit, copy_project
+from support.stacks.projects import PROJECT
 
+# The example as it is shipped, but for this: all candidates go their way, and are trained in seconds.
+BUDGET = {"trials": 2, "seconds": 20, "rows": 12000, "folds": 2}
 QUICK = {"shadow": None, "canary": None, "drain_seconds": 0.1}
-# The example, trained in seconds.
-SMALL = {
-    "budget": {"trials": 2, "seconds": 20, "rows": 12000, "folds": 2},
+# The example once more, with two candidates and a release without stages.
+BACKFILLED = "backfilled"
+_SMALL = {
+    "budget": BUDGET,
     "candidates": {
         "baseline": {"algorithm": "prior"},
         "logistic": {"algorithm": "logistic_regression", "search": {"C": {"low": 0.01, "high": 1.0, "log": True}}},
@@ -28,7 +32,7 @@ RELEASED = {
     "back": QUICK,
     "spare": QUICK,
 }
-MONITORED = tuple(f"parcels{number}" for number in range(1, 8))
+MONITORED = tuple(f"parcels{number}" for number in range(1, 5))
 # Of these, the one whose accepted candidate is fitted again.
 REFITTED = MONITORED[0]
 _SUITE = {
@@ -60,15 +64,14 @@ probe_dag()
 
 
 def make_dags_project(folder: Path) -> Path:
-    """Fill `folder` with the project; returns it."""
-    project = make_project(folder)
+    """Fill `folder` with the project, a git repository of its own: what is trained there can be built again. Returns it."""
     example = yaml.safe_load((PROJECT / "include" / "models" / f"{MODEL}.yaml").read_text())
-    specs = {MODEL: {**example, **SMALL}}
+    specs = {MODEL: {**example, "budget": BUDGET}, BACKFILLED: {**example, **_SMALL, "model": BACKFILLED}}
     specs |= {model: {**example, "model": model, "release": release} for model, release in RELEASED.items()}
     specs |= {model: parcels_values(model) for model in MONITORED}
     specs[REFITTED]["training"] |= {"refit": True}
-    for model, spec in specs.items():
-        (project / "include" / "models" / f"{model}.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
-    (project / "include" / "expectations" / "parcels.yaml").write_text(yaml.safe_dump(_SUITE))
-    (project / "dags" / "probe.py").write_text(_PROBE)
-    return project
+    copy_project(folder, specs=specs)
+    (folder / "include" / "expectations" / "parcels.yaml").write_text(yaml.safe_dump(_SUITE))
+    (folder / "dags" / "probe.py").write_text(_PROBE)
+    commit(folder)
+    return folder

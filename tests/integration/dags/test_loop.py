@@ -20,11 +20,11 @@ from perennial.config.spec_file import load_spec, spec_path
 from perennial.core.frames import features_frame, to_rows
 from perennial.steps.modelling import feature_types
 from perennial.steps.reproduce import reproduce
-from support.dags.loop import AS_OF, MODEL, MONITOR, Loop, text_of
+from support.dags.loop import AS_OF, MODEL, Loop, text_of
 from support.stacks.services import perennial
 from support.stacks.stack import Stack
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("loop")]
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("dags")]
 
 
 def test_a_champion_serves_after_the_first_run(loop: Loop, first: DagRunState, row: dict[str, object]) -> None:
@@ -179,7 +179,7 @@ def test_a_replayed_period_is_monitored_step_by_step_and_sent_once(
     assert [step["sent"]["n_rows"] for step in replay["steps"]] == [count_flights(loop, day) for day in days[:-1]]
     assert [step["sent"]["n_failed"] for step in replay["steps"]] == [0] * n_days
     ids = [f"replay__{start:%Y%m%d}T0000__{end:%Y%m%d}T0000" for start, end in pairwise(days)]
-    assert [loop.api.read_dag_run(MONITOR, each).state for each in ids] == ["success"] * n_days
+    assert [loop.api.read_dag_run(f"monitor__{MODEL}", each).state for each in ids] == ["success"] * n_days
     [april] = replay["months"]
     assert april["n_labelled"] > 750 * n_days
     if april["versions"] == [before.model_version]:

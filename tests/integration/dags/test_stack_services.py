@@ -13,7 +13,7 @@ from perennial.stack.status import read_status
 from support.stacks.services import perennial, pids, statuses
 from support.waiting import wait_for
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("loop")]
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("dags")]
 
 
 def test_everything_gets_healthy_and_up_again_changes_nothing(stack):

@@ -17,7 +17,7 @@ from perennial.steps.register import read_registered
 from perennial.steps.rollback import roll_back
 from perennial.steps.serving import program_name
 from support.dags.kills import kill_task
-from support.dags.loop import MODEL, RELEASE, Loop
+from support.dags.loop import MODEL, Loop
 from support.serving.load import Load, body_of
 from support.serving.swap_records import query
 from support.waiting import wait_for
@@ -25,7 +25,7 @@ from support.waiting import wait_for
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.soak,
-    pytest.mark.xdist_group("loop"),
+    pytest.mark.xdist_group("kills"),
     # MLflow warns of its own type hints while it is imported.
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
@@ -38,7 +38,7 @@ def test_a_release_whose_tasks_are_killed_in_every_state_ends_with_one_champion(
 ) -> None:
     champion, challenger = loop.champion().model_version, register_again(loop)
     with steady_calls(loop, row) as load:
-        run = loop.api.trigger(RELEASE, DAG_RUN, {"version": challenger})
+        run = loop.api.trigger(loop.release, DAG_RUN, {"version": challenger})
         kill_each(loop, run, challenger)
         assert loop.finish(run) == "success", loop.task_states(run)
         load.wait_for(20)

@@ -12,7 +12,7 @@ import pytest
 
 from perennial.config.settings import Settings
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("loop")]
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("dags")]
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 

@@ -12,10 +12,10 @@ from perennial.adapters import supervisor
 from perennial.adapters.airflow_api import DagRunState
 from perennial.stack.services import SERVICES
 from perennial.stack.status import read_status
-from support.dags.loop import AS_OF, MODEL, RETRAIN, Loop
+from support.dags.loop import AS_OF, MODEL, Loop
 from support.waiting import wait_for
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("loop")]
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("dags")]
 
 
 def pid(loop: Loop, program: str) -> int:
@@ -72,7 +72,7 @@ def test_a_run_survives_the_end_of(loop: Loop, first: DagRunState, row: dict[str
     assert later is not None
     assert (later.snapshot_id, later.outcome) == (earlier.snapshot_id, "rejected")
     assert loop.task_states(run)["register"] == "skipped"
-    assert loop.api.find_triggered(RETRAIN, run.dag_run_id) == []
+    assert loop.api.find_triggered(loop.retrain, run.dag_run_id) == []
     assert (loop.champion(), count_snapshots(loop)) == (before, 1)
     wait_for(lambda: read_status(loop.settings).is_healthy, what="all are healthy", seconds=180)
 
