@@ -51,7 +51,6 @@ BEHIND = tuple(name for name in SERVICES if name != "gateway")
     [
         pytest.param(NEEDED, id="what it needs"),
         pytest.param(BEHIND, id="all at once", marks=pytest.mark.soak),
-        *(pytest.param((service,), id=service, marks=pytest.mark.soak) for service in NEEDED),
     ],
 )
 def test_a_run_survives_the_end_of(loop: Loop, first: DagRunState, row: dict[str, object], services: tuple[str, ...]) -> None:
