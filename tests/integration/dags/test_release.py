@@ -1,12 +1,13 @@
 """Releases as people see them: Airflow waits for a person's word, and leads callers back on a person's word."""
 
 import getpass
+import itertools
 import json
 import mailbox
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.policy import default
@@ -19,6 +20,7 @@ import pytest
 import yaml
 from psycopg2.extras import RealDictCursor
 
+from perennial.adapters.airflow_api import DagRunState
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, spec_path
@@ -44,44 +46,31 @@ class Airflow:
     """Runs as a person starts, watches and answers them."""
 
     loop: Loop
+    numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @property
     def settings(self) -> Settings:
         return self.loop.settings
 
-    def call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        return self.loop.call(method, path, **options)
+    def start(self, dag_id: str, **params: object) -> DagRunState:
+        return self.loop.api.trigger(dag_id, f"by-hand-{next(self.numbers)}", params)
 
-    def start(self, dag_id: str, **params: object) -> str:
-        """Path of a new run."""
-        body = {"logical_date": None, "conf": params}
-        return f"/dags/{dag_id}/dagRuns/{self.call('POST', f'/dags/{dag_id}/dagRuns', json=body)['dag_run_id']}"
-
-    def finish(self, run: str) -> tuple[str, dict[str, str]]:
+    def finish(self, run: DagRunState) -> tuple[str, Mapping[str, str | None]]:
         """How a run ended, and each of its tasks."""
+        return self.loop.finish(run), self.loop.task_states(run)
 
-        def ended() -> str | None:
-            state = self.call("GET", run)["state"]
-            return state if state in ("success", "failed") else None
+    def note(self, run: DagRunState) -> str:
+        return self.loop.api.read_note(run.dag_id, run.dag_run_id)
 
-        return str(wait_for(ended, what=f"{run} ends", seconds=300)), self.tasks(run)
-
-    def tasks(self, run: str) -> dict[str, str]:
-        return {task["task_id"]: task["state"] for task in self.call("GET", f"{run}/taskInstances")["task_instances"]}
-
-    def note(self, run: str) -> str:
-        return str(self.call("GET", run)["note"])
-
-    def question(self, run: str) -> dict[str, Any]:
+    def question(self, run: DagRunState) -> dict[str, Any]:
         """What a person is asked, once the run waits for it."""
 
         def asked() -> dict[str, Any] | None:
-            states = self.tasks(run)
+            states = self.loop.task_states(run)
             assert "failed" not in states.values(), states
-            waits = states.get("approve") == "awaiting_input"
-            return self.call("GET", f"{run}/taskInstances/approve/-1/hitlDetails") if waits else None
+            return self.loop.call("GET", _question(run)) if states.get("approve") == "awaiting_input" else None
 
-        return dict(wait_for(asked, what=f"{run} waits for a person", seconds=300))
+        return dict(wait_for(asked, what=f"{run.dag_run_id} waits for a person", seconds=300))
 
     def edit(self, model: str, **release: object) -> None:
         """Change what a spec says of releases, as a person does while runs go on."""
@@ -92,12 +81,18 @@ class Airflow:
     def take_over(self, model: str) -> None:
         """Wait until Airflow has made a Dag of the edited spec."""
         path, description = f"/dags/release__{model}", yaml.safe_load(spec_path(self.settings, model).read_text())["description"]
-        self.loop.pages.put(f"/parseDagFile/{self.call('GET', path)['file_token']}").raise_for_status()
-        wait_for(lambda: description in self.call("GET", path)["description"], what=f"Airflow parses {model} again", seconds=90)
+        self.loop.pages.put(f"/parseDagFile/{self.loop.call('GET', path)['file_token']}").raise_for_status()
+        wait_for(
+            lambda: description in self.loop.call("GET", path)["description"], what=f"Airflow parses {model} again", seconds=90
+        )
 
-    def answer(self, run: str, option: str, reason: str) -> None:
+    def answer(self, run: DagRunState, option: str, reason: str) -> None:
         body = {"chosen_options": [option], "params_input": {"reason": reason}}
-        self.call("PATCH", f"{run}/taskInstances/approve/-1/hitlDetails", json=body)
+        self.loop.call("PATCH", _question(run), json=body)
+
+
+def _question(run: DagRunState) -> str:
+    return f"/dags/{run.dag_id}/dagRuns/{run.dag_run_id}/taskInstances/approve/-1/hitlDetails"
 
 
 @pytest.fixture(scope="module")
@@ -150,11 +145,11 @@ def serving_version(settings: Settings, model: str) -> str | None:
     return answer.headers.get("x-model-version") if answer.status_code == 200 else None
 
 
-def answer_as_documented(settings: Settings, run: str, folder: Path) -> None:
+def answer_as_documented(settings: Settings, run: DagRunState, folder: Path) -> None:
     """Approve a release of `asked` with the commands that the documentation shows."""
     [example] = examples_to_run("release.md", "approval")
     texts = {"http://127.0.0.1:8080": settings.airflow_api_url, "flight_delay": "asked"}
-    variables = {"PASSWORD": settings.secret("admin_password"), "RUN": run.rpartition("/")[2]}
+    variables = {"PASSWORD": settings.secret("admin_password"), "RUN": run.dag_run_id}
     run_example(example, folder, environment=os.environ | variables, texts=texts)
 
 
@@ -182,7 +177,7 @@ def test_what_is_approved_goes_on_and_what_is_rejected_ends_there(airflow, regis
     airflow.question(run)
     airflow.edit("asked", approval="none")
     airflow.take_over("asked")
-    assert airflow.tasks(run)["approve"] == "awaiting_input"
+    assert airflow.loop.task_states(run)["approve"] == "awaiting_input"
     airflow.answer(run, "Reject", "not before the holidays")
     state, tasks = airflow.finish(run)
     assert (state, tasks["record_approval"]) == ("success", "success")
@@ -200,9 +195,7 @@ def test_what_is_approved_goes_on_and_what_is_rejected_ends_there(airflow, regis
     assert all(datetime.fromisoformat(row["detail"]["answered_at"]) <= row["at"] <= datetime.now(UTC) for row in said)
     mails = read_mails(settings, "asked")
     [request] = [text for subject, text in mails.items() if "version 2 waits for approval" in subject]
-    assert f"{settings.airflow_link}{run.replace('dagRuns', 'runs')}/tasks/approve/required_actions" in request.replace(
-        "%3A", ":"
-    ).replace("%2B", "+")
+    assert f"{settings.airflow_link}/dags/{run.dag_id}/runs/{run.dag_run_id}/tasks/approve/required_actions" in request
     assert "[perennial] asked: version 1 is the champion" in mails
     assert "[perennial] asked: version 2 was not approved (declined by admin: not before the holidays)" in mails
 
@@ -230,7 +223,7 @@ def test_after_the_deadline_the_spec_decides(airflow, register, model: str, acti
     """The spec as it was when the run began."""
     version = register(model)
     run = airflow.start(f"release__{model}", version=version.model_version)
-    wait_for(lambda: airflow.tasks(run)["choose_version"] == "success", what="the run begins", seconds=60)
+    wait_for(lambda: airflow.loop.task_states(run)["choose_version"] == "success", what="the run begins", seconds=60)
     other = {"rejected": "approve", "champion": "reject"}[state]
     airflow.edit(model, approval="none", approval_policy={"within": "1 hour", "otherwise": other})
     ended, _ = airflow.finish(run)
@@ -259,7 +252,7 @@ def two_champions(airflow, register) -> tuple[RegisteredVersion, RegisteredVersi
     for champion in (None, 1):
         versions.append(register("back", champion=champion))
         run = airflow.start("release__back", version=versions[-1].model_version)
-        assert airflow.finish(run)[0] == "success", airflow.tasks(run)
+        assert airflow.finish(run)[0] == "success", airflow.loop.task_states(run)
     return tuple(versions)
 
 
