@@ -9,8 +9,7 @@ from airflow.sdk import get_current_context, task
 
 from perennial.config.settings import Settings
 from perennial_airflow.runs import resolve_as_of
-
-Packed = dict[str, Any]
+from perennial_airflow.xcom import Packed
 
 
 @task
@@ -21,11 +20,12 @@ def find() -> Packed:
     context, settings = get_current_context(), Settings.load()
     found = housekeeping.find(as_of=resolve_as_of(context["dag_run"], context["params"]), settings=settings)
     path = housekeeping.write_found(found, dag_run_id=context["dag_run"].run_id, settings=settings)
-    return {"path": str(path), "as_of": found.as_of.astimezone(UTC).isoformat(), "kinds": housekeeping.summarize(found)}
+    told = {"path": str(path), "as_of": found.as_of.astimezone(UTC).isoformat(), "kinds": housekeeping.summarize(found)}
+    return Packed(told)
 
 
 @task
-def remove() -> list[Packed]:
+def remove() -> list[dict[str, Any]]:
     """Remove exactly what was found, where it may go now as well, and write down what went."""
     from perennial.steps import housekeeping
 

@@ -1,7 +1,5 @@
 """The tasks of `monitor__<model>`. Each calls one step of the library, imported where it runs."""
 
-from typing import Any
-
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import get_current_context, task
 
@@ -11,9 +9,7 @@ from perennial.contracts.monitoring import Window
 from perennial_airflow.factory import begin_run, load_run
 from perennial_airflow.outcomes import note, skip
 from perennial_airflow.windows import resolve_window
-from perennial_airflow.xcom import pack, pull
-
-Packed = dict[str, Any]
+from perennial_airflow.xcom import Packed, pack, pull
 
 _GRANTED = "ti.xcom_pull(task_ids='ask_gatekeeper')"
 
@@ -40,7 +36,7 @@ def measure() -> Packed:
     spec, window, settings = _open_window()
     verdict = step(spec, window, settings=settings)
     note(f"{verdict.outcome.replace('_', ' ').capitalize()}: {'; '.join(verdict.reasons)}")
-    return {"outcome": verdict.outcome, "is_persistent": verdict.is_persistent, "n_rows": verdict.n_rows}
+    return Packed({"outcome": verdict.outcome, "is_persistent": verdict.is_persistent, "n_rows": verdict.n_rows})
 
 
 @task
@@ -59,7 +55,8 @@ def ask_gatekeeper() -> Packed:
         note(f"Retraining declined: {why}")
         skip(f"declined: {why}")
     note(f"Retraining granted: {request.dag_run_id}")
-    return {"dag_run_id": request.dag_run_id, "request_id": str(request.request_id), "as_of": request.as_of.isoformat()}
+    granted = {"dag_run_id": request.dag_run_id, "request_id": str(request.request_id), "as_of": request.as_of.isoformat()}
+    return Packed(granted)
 
 
 def trigger_retraining(model: str) -> TriggerDagRunOperator:

@@ -18,9 +18,8 @@ from perennial_airflow.factory import begin_run, load_run
 from perennial_airflow.mails import mail_patiently
 from perennial_airflow.outcomes import note
 from perennial_airflow.runs import name_person
-from perennial_airflow.xcom import pack, pull, pull_optional, unpack
+from perennial_airflow.xcom import Packed, pack, pull, pull_optional, unpack
 
-Packed = dict[str, Any]
 P = ParamSpec("P")
 R = TypeVar("R")
 _logger = logging.getLogger(__name__)

@@ -25,12 +25,11 @@ from perennial_airflow.assets import challenger_asset
 from perennial_airflow.factory import begin_run, load_run
 from perennial_airflow.outcomes import note, skip
 from perennial_airflow.runs import resolve_run
-from perennial_airflow.xcom import pack, pull, pull_optional, unpack
+from perennial_airflow.xcom import Packed, pack, pull, pull_optional, unpack
 
 if TYPE_CHECKING:
     from perennial.steps.retrain_admission import Starter
 
-Packed = dict[str, Any]
 _logger = logging.getLogger(__name__)
 
 # The pool of what comes before and after training: a backfill of many intervals, each with its extract and its validations, would

@@ -1,14 +1,10 @@
 """The task of `rollback__<model>`. It calls one step of the library, imported where it runs."""
 
-from typing import Any
-
 from airflow.sdk import get_current_context, task
 
 from perennial_airflow.factory import load_model
 from perennial_airflow.outcomes import note
-from perennial_airflow.xcom import pack
-
-Packed = dict[str, Any]
+from perennial_airflow.xcom import Packed, pack
 
 
 @task

@@ -1,15 +1,11 @@
 """The task of `score__<model>`. It calls one step of the library, imported where it runs."""
 
-from typing import Any
-
 from airflow.sdk import get_current_context, task
 
 from perennial_airflow.factory import load_model
 from perennial_airflow.outcomes import note, skip
 from perennial_airflow.windows import resolve_window
-from perennial_airflow.xcom import pack
-
-Packed = dict[str, Any]
+from perennial_airflow.xcom import Packed, pack
 
 
 # It keeps a core busy, as a training does.

@@ -5,18 +5,20 @@ nobody could read the graph.
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, NewType, TypeVar
 
 from airflow.sdk import get_current_context
 from pydantic import TypeAdapter
 
 Record = TypeVar("Record")
 
+Packed = NewType("Packed", dict[str, Any])
+"""JSON form of a record. A type of its own: where a task says it returns a dict, Airflow pushes each key as an XCom as well."""
 
-def pack(record: object) -> dict[str, Any]:
+
+def pack(record: object) -> Packed:
     """JSON form of a record from `perennial.contracts`."""
-    packed: dict[str, Any] = TypeAdapter(type(record)).dump_python(record, mode="json")
-    return packed
+    return Packed(TypeAdapter(type(record)).dump_python(record, mode="json"))
 
 
 def unpack(record_type: type[Record], packed: Mapping[str, Any]) -> Record:
