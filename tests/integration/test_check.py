@@ -66,6 +66,7 @@ def test_a_right_model_is_right_but_what_is_away_is_skipped(settings, without_ml
         ("", "warehouse"): "ok",
         ("", "state"): "ok",
         ("", "mlflow"): "skipped",
+        ("", "code"): "warning",  # the copy is in no git repository
         ("flight_delay", "spec"): "ok",
         ("flight_delay", "query"): "ok",
         ("flight_delay", "raw query"): "ok",

@@ -135,7 +135,8 @@ def test_a_backfill_and_a_model_without_a_spec_mail_nobody(settings, run):
 
 def decide(settings: Settings, run: Run, evidence: Evidence) -> None:
     (run_folder(settings, run) / EVALUATION_FILE).write_text(json.dumps(asdict(evidence.evaluation)))
-    records = {name: getattr(evidence, name) for name in Evidence.__dataclass_fields__ if name != "evaluation"}
+    read_there = {"evaluation", "git_commit"}  # from the run's folder and from MLflow
+    records = {name: getattr(evidence, name) for name in Evidence.__dataclass_fields__ if name not in read_there}
     report_decision(SPEC, run, **records, settings=settings)
 
 
@@ -145,12 +146,14 @@ def test_a_decision_leaves_a_card_in_mlflow_and_one_mail_unless_it_is_a_backfill
     run = replace(run, mode=mode)
     registry = Registry(settings.mlflow_tracking_url)
     evidence = build_evidence(champion=True)
-    evidence = replace(evidence, parent_run_id=registry.start_run(run.model, run.dag_run_id, tags={}))
+    tags = {"git_commit": "0" * 40 + "-dirty"}
+    evidence = replace(evidence, parent_run_id=registry.start_run(run.model, run.dag_run_id, tags=tags))
     decide(settings, run, evidence)
     decide(settings, run, evidence)
 
     card = next(settings.paths.mlflow_artifacts.glob(f"*/{evidence.parent_run_id}/artifacts/model_card.md")).read_text()
     assert card.startswith("# flight_delay: challenger accepted")
+    assert "cannot be reproduced: commit first." in card
     mails = read_mails(settings, run)
     assert len(mails) == (1 if mode == "live" else 0)
     for mail in mails:

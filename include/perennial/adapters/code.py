@@ -13,7 +13,7 @@ DIRTY = "-dirty"
 
 _SECONDS = 30
 # What a training is made of: code, specs and suites; queries; the environment. A change elsewhere makes no other model.
-_MADE_OF = ("include", "sql", "requirements.txt")
+MADE_OF = ("include", "sql", "requirements.txt")
 
 
 def read_commit(project: Path) -> str:
@@ -21,7 +21,7 @@ def read_commit(project: Path) -> str:
     commit = _git(project, "rev-parse", "--verify", "HEAD")
     if commit is None:
         return UNKNOWN  # an installed copy without its history has no commit to name
-    changed = _git(project, "status", "--porcelain", "--untracked-files=all", "--", *_MADE_OF)
+    changed = _git(project, "status", "--porcelain", "--untracked-files=all", "--", *MADE_OF)
     return commit.decode().strip() + (DIRTY if changed is None or changed.strip() else "")
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from perennial.config.settings import Settings
     from perennial.steps.check import Check
 
-_SIGNS = {"ok": "[green]✓[/]", "fault": "[red]✗[/]", "skipped": "[yellow]–[/]"}
+_SIGNS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "fault": "[red]✗[/]", "skipped": "[yellow]–[/]"}
 
 
 def run(

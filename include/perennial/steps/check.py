@@ -8,6 +8,7 @@ from typing import Literal
 
 import httpx
 
+from perennial.adapters.code import read_commit
 from perennial.adapters.expectations import check_suite
 from perennial.adapters.snapshots import check_remote
 from perennial.adapters.state import StateStore
@@ -21,9 +22,11 @@ from perennial.contracts import Point
 from perennial.contracts.columns import Column
 from perennial.errors import ConfigurationError, PerennialError, PermanentError, UnavailableError
 from perennial.steps.modelling import check_candidates, check_spans, feature_types
+from perennial.steps.provenance import describe_commit_fault
 from perennial.steps.score import check_scoring, scoring_of
 
-Status = Literal["ok", "fault", "skipped"]
+# A warning is nothing that a run would stop at.
+Status = Literal["ok", "warning", "fault", "skipped"]
 
 # Nothing is run, so any instant will do.
 _ANY_TIME: Parameters = dict.fromkeys(("start", "end", "as_of"), datetime(2000, 1, 1, tzinfo=UTC))
@@ -55,6 +58,7 @@ def check_models(settings: Settings, *, models: Sequence[str] = ()) -> Iterator[
         known = ", ".join(sorted({*specs, *faults})) or "none"
         raise ConfigurationError(f"there is no model {unknown[0]!r}", f"models: {known}")
     yield from check_connections(settings)
+    yield _check_code(settings)
     for name in sorted(models or {*specs, *faults}):
         if name in faults:
             yield Check(model=name, subject="spec", status="fault", message=faults[name].what, next_step=faults[name].next_step)
@@ -70,6 +74,16 @@ def check_connections(settings: Settings) -> Iterator[Check]:
     yield _attempt("", "mlflow", lambda: _reach_mlflow(settings))
     if remote := settings.data_remote_url:
         yield _attempt("", "data remote", lambda: _check_remote(remote))
+
+
+def _check_code(settings: Settings) -> Check:
+    """Whether what is trained now can be reproduced."""
+    commit = read_commit(settings.project)
+    if fault := describe_commit_fault(commit):
+        return Check(
+            model="", subject="code", status="warning", message=fault, next_step=f"see: git -C {settings.project} status"
+        )
+    return Check(model="", subject="code", status="ok", message=commit)
 
 
 def _check_model(spec: ModelSpec, settings: Settings) -> Iterator[Check]:

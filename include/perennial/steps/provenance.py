@@ -45,6 +45,16 @@ def provenance_tags(spec: ModelSpec, run: Run, snapshot: Snapshot, *, settings: 
     }
 
 
+def describe_commit_fault(commit: str) -> str:
+    """Why what is trained at a commit, as it is recorded, cannot be reproduced; empty where it can."""
+    if commit == code.UNKNOWN:
+        return "there is no git repository here, so what is trained cannot be reproduced: commit first"
+    if commit.endswith(code.DIRTY):
+        made_of = ", ".join(code.MADE_OF)
+        return f"changes in {made_of} are in no commit, so what is trained cannot be reproduced: commit first"
+    return ""
+
+
 def compute_lock_digest(project: Path) -> str:
     """SHA-256 of the environment's lock: `sha256sum requirements.txt` prints the same. Empty where there is none."""
     lock = project / LOCK_FILE

@@ -82,12 +82,19 @@ def report_decision(  # noqa: PLR0913 - a report is where everything that a run 
         parent_run_id=parent_run_id,
         refit=refit,
         evaluation=read_evaluation(run_folder(settings, run)),
+        git_commit=_read_commit(parent_run_id, settings=settings),
     )
     _log_model_card(spec, run, evidence, settings=settings)
     if run.mode == "backfill":
         log.info("a backfill mails nobody")
         return
     deliver(build_decision_mail(spec, run, evidence, settings=settings), run.model, run.dag_run_id, settings=settings)
+
+
+def _read_commit(parent_run_id: str, *, settings: Settings) -> str:
+    """What the training was tagged with: the files may have changed since."""
+    training = Registry(settings.mlflow_tracking_url).read_run(parent_run_id)
+    return training.tags.get("git_commit", "") if training else ""
 
 
 def _log_model_card(spec: ModelSpec, run: Run, evidence: Evidence, *, settings: Settings) -> None:

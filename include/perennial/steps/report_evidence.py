@@ -54,6 +54,7 @@ class Evidence:
     parent_run_id: str
     evaluation: Evaluation
     refit: Refit | None = None
+    git_commit: str = ""
 
 
 def read_evaluation(folder: Path) -> Evaluation:

@@ -8,6 +8,7 @@ from perennial.adapters.templates import format_duration, format_instant
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts import Decision, GateResult, Run, TrainedCandidate
+from perennial.steps.provenance import describe_commit_fault
 from perennial.steps.report_evidence import Evidence
 from perennial.steps.report_links import Link, dag_run_link, data_docs_link, mlflow_run_link, reports_link
 
@@ -65,7 +66,7 @@ def build_decision_values(spec: ModelSpec, run: Run, evidence: Evidence, *, sett
         "metrics": METRICS,
         "metric_label": METRICS[spec.metric][0],
         "headline": f"Challenger {decision.outcome}{' by force' if decision.forced_reason else ''}",
-        "lead": build_lead(spec, evidence),
+        "lead": [*build_lead(spec, evidence), *_describe_code(evidence)],
         "next_step": describe_next_step(spec, run, evidence),
         "served_note": describe_served(run, evidence),
         "holdout_note": build_holdout_note(run, evidence),
@@ -103,6 +104,11 @@ def _describe_pass(spec: ModelSpec, evidence: Evidence) -> str:
     against = "" if rival_score is None else f" against {rival} {rival_score:.3f}"
     measured = "" if score is None else f" {label} {score:.3f}{against} on the holdout."
     return f"{decision.candidate} passes all {len(decision.gates)} gates.{measured}"
+
+
+def _describe_code(evidence: Evidence) -> list[str]:
+    fault = describe_commit_fault(evidence.git_commit)
+    return [f"{fault[0].upper()}{fault[1:]}."] if fault else []
 
 
 def gate_in_words(gate: GateResult) -> GateResult:
@@ -277,6 +283,7 @@ def build_ids(run: Run, evidence: Evidence) -> list[tuple[str, str]]:
         ("digest", snapshot.digest),
         ("dvc", snapshot.dvc_revision),
         ("sql", snapshot.sql_digest),
+        *([("commit", evidence.git_commit)] if evidence.git_commit else []),
         ("mlflow", evidence.decision.mlflow_run_id),
     ]
 

@@ -65,8 +65,10 @@ def test_the_status_of_a_stack_that_is_down_is_one_line(run: Run, down: None):
     assert (done.returncode, done.stdout) == (1, "The stack is down → start it: perennial up\n")
 
 
-def test_check_says_how_to_start_a_stack_that_is_down(run: Run, down: None):
+def test_check_says_how_to_start_a_stack_that_is_down(run: Run, down: None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("perennial.steps.check.read_commit", lambda _project: "unknown")
     done = run("check")
+    assert "! stack  code: there is no git repository here, so what is trained cannot be reproduced: commit first" in done.stdout
     assert done.returncode == 3
     assert done.stdout.count("  → start it: perennial up") == done.stdout.count("–") > 2
 

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from perennial.adapters.code import MADE_OF
 from perennial.config.settings import Settings
 from perennial.config.spec import Metric
 from perennial.contracts import Finalist, GateResult, Refit, RegisteredVersion
@@ -89,6 +90,25 @@ def test_who_else_met_the_champion_is_told():
         "2 candidates within the folds' error met the champion. trees fails: ROC AUC loses 0.01. "
         "lightgbm passes: ROC AUC gains 0.011."
     )
+
+
+@pytest.mark.parametrize(
+    ("commit", "fault"),
+    [
+        ("0" * 40, []),
+        ("", []),  # an older training, which recorded none
+        ("unknown", ["There is no git repository here, so what is trained cannot be reproduced: commit first."]),
+        (
+            "0" * 40 + "-dirty",
+            [f"Changes in {', '.join(MADE_OF)} are in no commit, so what is trained cannot be reproduced: commit first."],
+        ),
+    ],
+)
+def test_the_lead_ends_with_commit_first_where_a_training_cannot_be_reproduced(commit, fault):
+    evidence = replace(build_evidence(), git_commit=commit)
+    values = build_decision_values(SPEC, RUN, evidence, settings=Settings.load({}))
+    assert values["lead"] == [*build_lead(SPEC, evidence), *fault]
+    assert dict(values["ids"]).get("commit", "") == commit
 
 
 def test_the_mail_says_which_fit_serves():
