@@ -201,7 +201,7 @@ def project(settings, stack, tmp_path_factory) -> Settings:
     return Settings.load(stack.environment | {"PERENNIAL_PROJECT": str(folder), "PERENNIAL_VAR": str(settings.paths.var)})
 
 
-@examples(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@examples(max_examples=8, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(table=tables())
 def test_a_drawn_table_is_used_as_it_is_or_refused_in_words(project, table: Table):
     use(project, table)

@@ -47,8 +47,8 @@ START = datetime(2013, 1, 1, tzinfo=UTC)
 AS_OF = START + timedelta(days=40)
 N_ROWS = 4000
 ALGORITHMS = ("logistic_regression", "random_forest", "extra_trees", "hist_gradient_boosting", "lightgbm")
-# The test of what was fitted again takes `hist_gradient_boosting`.
-AT_LENGTH = ("random_forest", "extra_trees", "hist_gradient_boosting")
+# The test of what was fitted again takes `hist_gradient_boosting`, that of the command `logistic_regression`.
+AT_LENGTH = ("random_forest", "extra_trees", "hist_gradient_boosting", "logistic_regression")
 SPEC = {
     "model": MODEL,
     "description": "made up",

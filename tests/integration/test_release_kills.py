@@ -23,6 +23,8 @@ from support.serving.served_models import ROW, predict_path, register, release_v
 
 pytestmark = [
     pytest.mark.integration,
+    # In-process, step by step: `test_release_conflicts.py`, `test_serving.py`, `test_rollback.py`.
+    pytest.mark.soak,
     # MLflow warns of its own type hints while it is imported.
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
@@ -62,23 +64,15 @@ def releasing(stack_environment: Mapping[str, str], version: RegisteredVersion) 
         process.stdin.close()
 
 
-@pytest.mark.parametrize(
-    "moments",
-    [
-        pytest.param(("in the first step of its canary", "as a champion"), id="canary and champion"),
-        pytest.param(tuple(MOMENTS), id="every state", marks=pytest.mark.soak),
-    ],
-)
-def test_a_release_killed_in_a_state_is_completed_by_running_it_again(stack, moments):
+def test_a_release_killed_in_every_state_is_completed_by_running_it_again(stack):
     settings = stack.up("postgres", "gateway", "mlflow")
-    model = f"killed_{len(moments)}"
+    model = "killed"
     spec = small_spec(settings, model)
     champion, challenger = register(settings, spec, seed=1), register(settings, spec, seed=2)
     release_version(settings, spec, champion)
     build_bento(spec, challenger, settings=settings)
     with releasing(stack.environment, challenger) as process:
-        for moment in moments:
-            state, n_stages = MOMENTS[moment]
+        for moment, (state, n_stages) in MOMENTS.items():
             pid = process.start()
             wait_for(lambda wanted=(state, n_stages): where(settings, model) == wanted, what=moment)
             os.kill(pid, signal.SIGKILL)

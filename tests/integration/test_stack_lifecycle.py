@@ -169,6 +169,7 @@ def test_a_service_that_cannot_start_is_named_with_its_log(make_stack, monkeypat
     stack.settings.paths.inbox.write_text("a file where the folder of mails should be")
     with pytest.raises(StackError, match=r"Mail inbox does not get healthy(.|\n)*NotADirectoryError(.|\n)*inbox\.log"):
         stack.up("inbox")
+    stack.down()  # else it would be started again and again until all tests are over
 
 
 def psql(settings, statement: str) -> list[tuple[object, ...]]:

@@ -167,21 +167,18 @@ def _rename_column(loop: Loop, column: str, name: str) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("n_days", [1, pytest.param(2, marks=pytest.mark.soak)])
-def test_a_replayed_period_is_monitored_step_by_step_and_sent_once(
-    stack: Stack, loop: Loop, first: DagRunState, n_days: int
-) -> None:
+@pytest.mark.soak
+def test_a_replayed_period_is_monitored_step_by_step_and_sent_once(stack: Stack, loop: Loop, first: DagRunState) -> None:
     before = loop.champion()
     assert before is not None
-    # Days that no other case has sent.
-    days = [date(2013, 4, 1 + n_days + number) for number in range(n_days + 1)]
+    days = [date(2013, 4, 2), date(2013, 4, 3), date(2013, 4, 4)]
     replay = run_replay(stack, days[0], days[-1])
     assert [step["sent"]["n_rows"] for step in replay["steps"]] == [count_flights(loop, day) for day in days[:-1]]
-    assert [step["sent"]["n_failed"] for step in replay["steps"]] == [0] * n_days
+    assert [step["sent"]["n_failed"] for step in replay["steps"]] == [0, 0]
     ids = [f"replay__{start:%Y%m%d}T0000__{end:%Y%m%d}T0000" for start, end in pairwise(days)]
-    assert [loop.api.read_dag_run(f"monitor__{MODEL}", each).state for each in ids] == ["success"] * n_days
+    assert [loop.api.read_dag_run(f"monitor__{MODEL}", each).state for each in ids] == ["success", "success"]
     [april] = replay["months"]
-    assert april["n_labelled"] > 750 * n_days
+    assert april["n_labelled"] > 1_500
     if april["versions"] == [before.model_version]:
         assert april["live"]["roc_auc"] == pytest.approx(april["frozen"]["roc_auc"])
     assert april["retrained"]["roc_auc"] > 0.6

@@ -41,27 +41,20 @@ def answers(loop: Loop, row: dict[str, object]) -> bool:
         return False
 
 
-# What a run needs. All but the gateway, which alone answers callers meanwhile.
-NEEDED = ("scheduler", "postgres", "mlflow")
+# All but the gateway, which alone answers callers meanwhile.
 BEHIND = tuple(name for name in SERVICES if name != "gateway")
 
 
-@pytest.mark.parametrize(
-    "services",
-    [
-        pytest.param(NEEDED, id="what it needs"),
-        pytest.param(BEHIND, id="all at once", marks=pytest.mark.soak),
-    ],
-)
-def test_a_run_survives_the_end_of(loop: Loop, first: DagRunState, row: dict[str, object], services: tuple[str, ...]) -> None:
+@pytest.mark.soak
+def test_a_run_survives_the_end_of_all_services_at_once(loop: Loop, first: DagRunState, row: dict[str, object]) -> None:
     """The run is of an interval that was trained on before, so it also makes nothing twice."""
     before, earlier = loop.champion(), loop.decision(first.dag_run_id)
     assert earlier is not None
-    run = loop.start(f"without-{len(services)}-{services[0]}", as_of=AS_OF, candidates=["baseline", "logistic"])
+    run = loop.start("without-services", as_of=AS_OF, candidates=["baseline", "logistic"])
     wait_for(lambda: is_training(loop, run), what="training begins", seconds=300)
-    below = {service: psutil.Process(pid(loop, service)).children(recursive=True) for service in services}
-    assert below.get("scheduler", below), below
-    for service in services:
+    below = {service: psutil.Process(pid(loop, service)).children(recursive=True) for service in BEHIND}
+    assert below["scheduler"], below
+    for service in BEHIND:
         kill(loop, service)
     assert answers(loop, row), "callers need none of these services"
     for service, workers in below.items():
