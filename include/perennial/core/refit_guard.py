@@ -20,6 +20,11 @@ def compare_fits(judged: Scores, again: Scores, *, max_shift: float, min_agreeme
     min_agreement
         Least Spearman rank correlation. Where both fits give one value to all rows they agree; where one does, they do not.
 
+    References
+    ----------
+    benchmarks/decisions: of sound fits the shift was 0.04 at most and the agreement 0.98 at least; of fits on broken rows the
+    shift was over 0.5 or the agreement under 0. Where only the holdout's labels were broken, both were near those of sound fits.
+
     Examples
     --------
     >>> scores = np.array([0.1, 0.4, 0.7])

@@ -79,7 +79,7 @@ def _evaluate(
         scores = {each.name: _score(each, rows) for each in candidates if not each.error}
         opponent = find_opponent(rows, champion, training_end=snapshot.holdout_start, registry=registry)
         judged = [(each, _judge(spec, rows, each, scores[each.name], opponent, len(finalists))) for each in finalists]
-    best, judgement = _choose(judged)
+    best, judgement = choose_judged(judged)
     decision = _decide(run, snapshot, best, champion=champion, judgement=_with_warnings(judgement, candidates))
     decision = replace(decision, finalists=_describe_finalists(judged))
     tested = tuple(_with_holdout_metrics(each, rows, scores.get(each.name)) for each in candidates)
@@ -121,7 +121,7 @@ def _judge(
     return judge(spec, rows, challenger, opponent, n_compared=n_compared)
 
 
-def _choose(judged: "Sequence[tuple[TrainedCandidate, Judgement]]") -> "tuple[TrainedCandidate, Judgement]":
+def choose_judged(judged: "Sequence[tuple[TrainedCandidate, Judgement]]") -> "tuple[TrainedCandidate, Judgement]":
     """The finalist that becomes the challenger: the best by folds where none passed."""
     from perennial.core.finalists import choose_challenger
 

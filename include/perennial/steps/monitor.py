@@ -1,6 +1,7 @@
 """Monitor: look at one window of what a model answered, judge it, and record the verdict."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from perennial.adapters.state import StateStore
@@ -9,9 +10,9 @@ from perennial.config.spec import ModelSpec
 from perennial.contracts.monitoring import Diagnosis, Finding, Verdict, Window
 from perennial.steps import monitor_measures as measures
 from perennial.steps.modelling import limited_threads
-from perennial.steps.monitor_labels import read_labelled
+from perennial.steps.monitor_labels import Labelled, read_labelled
 from perennial.steps.monitor_pages import write_report
-from perennial.steps.monitor_reference import read_holdout, read_reference, read_version
+from perennial.steps.monitor_reference import Holdout, read_holdout, read_reference, read_version
 from perennial.steps.monitor_windows import Observed, Seen, WindowSource, open_source
 
 log = logging.getLogger(__name__)
@@ -103,25 +104,38 @@ def _measure_rows(
     labelled = read_labelled(spec, window, version, source, settings=settings)
     with StateStore(settings.state_url) as state:
         earlier = state.read_verdicts(spec.model, before=window.start, limit=_N_EARLIER)
+    rows = measure_rows(spec, window, seen, compared, labelled, holdout, earlier=earlier)
+    report = write_report(spec, window, version, compared, rows.findings, settings=settings)
+    return replace(rows, findings=(*measured.findings, *rows.findings), report=report)
+
+
+def measure_rows(
+    spec: ModelSpec,
+    window: Window,
+    seen: Seen,
+    compared: measures.Compared,
+    labelled: Labelled,
+    holdout: Holdout,
+    *,
+    earlier: Sequence[Verdict],
+) -> Measured:
+    """Measure quality, drift and performance of a window that has enough rows; `earlier` are the verdicts before it."""
     quality = measures.measure_quality(spec, window, seen, compared, earlier=earlier)
     drift = measures.measure_drift(spec, compared, holdout)
-    target = measures.measure_target(spec, labelled, reference)
+    target = measures.measure_target(spec, labelled, compared.reference)
     performance = measures.measure_performance(spec, labelled, holdout)
     estimates, past = measures.estimate_performance(spec, compared, labelled, holdout, performance)
     labels = measures.measure_labels(spec, labelled)
     return Measured(
-        model_version=measured.model_version,
-        findings=(*measured.findings, *quality, *drift, *target, labels, *performance, *estimates),
+        model_version=seen.model_version,
+        findings=(*quality, *drift, *target, labels, *performance, *estimates),
         diagnosis=measures.diagnose(performance, drift, past),
         n_labelled=labelled.n_labelled,
         n_label_rows=labelled.n_keyed,
-        report=write_report(spec, window, version, compared, drift, settings=settings),
     )
 
 
 def _judge(spec: ModelSpec, window: Window, seen: Seen, measured: Measured, *, settings: Settings) -> Verdict:
-    from perennial.core.verdicts import Evidence, decide_verdict
-
     number = measured.model_version
     with StateStore(settings.state_url) as state:
         champion = state.read_champion(spec.model)
@@ -130,6 +144,13 @@ def _judge(spec: ModelSpec, window: Window, seen: Seen, measured: Measured, *, s
         earlier = state.read_verdicts(
             spec.model, before=window.start, limit=_N_EARLIER, model_version=number, decided_since=since
         )
+    return judge_window(spec, window, seen, measured, earlier=earlier)
+
+
+def judge_window(spec: ModelSpec, window: Window, seen: Seen, measured: Measured, *, earlier: Sequence[Verdict]) -> Verdict:
+    """The verdict on what was measured; `earlier` are those on the same version, the latest first."""
+    from perennial.core.verdicts import Evidence, decide_verdict
+
     evidence = Evidence(
         n_rows=seen.n_rows,
         min_rows=spec.monitoring.min_rows,
@@ -150,7 +171,7 @@ def _judge(spec: ModelSpec, window: Window, seen: Seen, measured: Measured, *, s
         as_of=window.as_of,
         mode=window.mode,
         dag_run_id=window.dag_run_id,
-        model_version=number,
+        model_version=measured.model_version,
         outcome=judged.outcome,
         reasons=judged.reasons,
         findings=measured.findings,

@@ -11,7 +11,7 @@ from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
 from perennial.contracts.monitoring import Window
 from perennial.steps.monitor_reference import Version, event_days
-from perennial.steps.monitor_windows import WindowSource
+from perennial.steps.monitor_windows import Observed, WindowSource
 from perennial.steps.parquet import read_keyed
 from perennial.steps.workspace import run_folder
 
@@ -68,12 +68,19 @@ def read_labelled(spec: ModelSpec, window: Window, version: Version, source: Win
     UnavailableError
         When the warehouse or the state database is away.
     """
-    from perennial.core.samples import Scored
-
     start, end = window.start - spec.label.delay, window.end - spec.label.delay
     rows = source.read(version.model.model_version, start, end)
+    known = _read_labels(spec, window, start, end, rows.entities[rows.entities != ""], settings=settings)
+    labelled = join_labels(spec, window, version, rows, known)
+    log.info("%s of %s rows from %s to %s have a label", f"{labelled.n_labelled:,}", f"{labelled.n_rows:,}", start, end)
+    return labelled
+
+
+def join_labels(spec: ModelSpec, window: Window, version: Version, rows: Observed, known: "pd.Series[float]") -> Labelled:
+    """Rows of a performance window with their labels, which are by the text of their entity and NaN where they have not come."""
+    from perennial.core.samples import Scored
+
     has_key = (rows.entities != "").to_numpy(dtype=bool)
-    known = _read_labels(spec, window, start, end, rows.entities[has_key], settings=settings)
     labels = rows.entities.map(known)
     has_label = labels.notna().to_numpy(dtype=bool) & has_key & (rows.scores == rows.scores)
     scored = Scored(
@@ -82,10 +89,9 @@ def read_labelled(spec: ModelSpec, window: Window, version: Version, source: Win
         scores=rows.scores[has_label],
         clusters=event_days(rows.event_at[has_label]),
     )
-    log.info("%s of %s rows from %s to %s have a label", f"{len(scored.labels):,}", f"{len(rows.scores):,}", start, end)
     return Labelled(
-        start=start,
-        end=end,
+        start=window.start - spec.label.delay,
+        end=window.end - spec.label.delay,
         scored=scored,
         n_rows=len(rows.scores),
         n_keyed=int(has_key.sum()),

@@ -33,7 +33,7 @@ def report_folder(window: Window) -> str:
 
 
 def write_report(
-    spec: ModelSpec, window: Window, version: Version, compared: Compared, drift: Sequence[Finding], *, settings: Settings
+    spec: ModelSpec, window: Window, version: Version, compared: Compared, findings: Sequence[Finding], *, settings: Settings
 ) -> str:
     """Have Evidently test every column with the measure that the verdict goes by and draw it; keep what the mail's pictures show.
 
@@ -42,9 +42,9 @@ def write_report(
     Path of the page relative to the reports folder; empty where it cannot be drawn, which costs no verdict.
     """
     folder = settings.paths.reports / report_folder(window)
-    _write_distributions(compared, drift, folder)
+    _write_distributions(compared, findings, folder)
     shown = _name_predictions(version)
-    psis = {shown if each.is_of_predictions else each.subject: each.threshold for each in drift if each.measure == "psi"}
+    psis = {shown if each.is_of_predictions else each.subject: each.threshold for each in findings if each.measure == "psi"}
     thresholds = {name: threshold for name, threshold in psis.items() if threshold is not None}
     try:
         _draw(spec, window, version, compared, thresholds, folder / REPORT_FILE)
@@ -99,13 +99,13 @@ def _to_frame(sample: "Sample", predictions: str, *, n_rows: int) -> "pd.DataFra
     return frame
 
 
-def _write_distributions(compared: Compared, drift: Sequence[Finding], folder: Path) -> None:
+def _write_distributions(compared: Compared, findings: Sequence[Finding], folder: Path) -> None:
     """Of the prediction and of the features that matter or moved most."""
     from perennial.core.distributions import compute_distribution
 
     reference, current = compared.reference.sample, compared.current
     pictured = [compute_distribution("", _series(reference), _series(current))]
-    pictured += [compute_distribution(name, reference.features[name], current.features[name]) for name in _pictured(drift)]
+    pictured += [compute_distribution(name, reference.features[name], current.features[name]) for name in _pictured(findings)]
     write_json(folder / DISTRIBUTIONS_FILE, {"distributions": [asdict(each) for each in pictured]})
 
 
@@ -115,8 +115,8 @@ def _series(sample: "Sample") -> "pd.Series[float]":
     return pd.Series(sample.scores)
 
 
-def _pictured(drift: Sequence[Finding]) -> list[str]:
+def _pictured(findings: Sequence[Finding]) -> list[str]:
     """Features by how far they moved times how much the model leans on them; those that did not move by their importance."""
-    features = [each for each in drift if each.measure == "psi" and each.importance is not None]
+    features = [each for each in findings if each.measure == "psi" and each.importance is not None]
     weights = {each.subject: ((each.value or 0.0) * (each.importance or 0.0), each.importance or 0.0) for each in features}
     return sorted(weights, key=lambda name: weights[name], reverse=True)[:_N_PICTURED]

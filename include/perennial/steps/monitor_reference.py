@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+    from sklearn.pipeline import Pipeline
 
     from perennial.core.drift import Past
     from perennial.core.metrics import Labels, Scores
@@ -102,15 +103,26 @@ def read_holdout(spec: ModelSpec, version: Version, *, settings: Settings) -> Ho
     """Score the version's holdout with it, once: what came of it is kept under `var/monitoring`, named after both."""
     import pandas as pd
 
-    from perennial.core.samples import Scored
-
     folder = _kept_folder(version, settings)
     # Those named `importances-…` by earlier releases have 0 for features that were constant.
     scores, importances = folder / "holdout-scores.parquet", folder / f"permutation-{spec.metric}.json"
     reference = folder / f"reference-{spec.monitoring.sample_rows}.parquet"
     if not (scores.exists() and reference.exists() and importances.exists()):
         _score_holdout(spec, version, scores, importances, reference, settings=settings)
-    frame = pd.read_parquet(scores)
+    return _to_holdout(
+        spec,
+        pd.read_parquet(scores),
+        reference_scores=pd.read_parquet(reference)[_SCORE].to_numpy(),
+        importances=json.loads(importances.read_text()),
+    )
+
+
+def _to_holdout(
+    spec: ModelSpec, frame: "pd.DataFrame", *, reference_scores: "Scores", importances: Mapping[str, float]
+) -> Holdout:
+    """`frame` is what is kept of the rows: time, slices, label and score."""
+    from perennial.core.samples import Scored
+
     return Holdout(
         scored=Scored(
             features=frame.drop(columns=[spec.source.event_time, spec.label.column, _SCORE]),
@@ -118,8 +130,8 @@ def read_holdout(spec: ModelSpec, version: Version, *, settings: Settings) -> Ho
             scores=frame[_SCORE].to_numpy(),
             clusters=event_days(frame[spec.source.event_time]),
         ),
-        reference_scores=pd.read_parquet(reference)[_SCORE].to_numpy(),
-        importances=json.loads(importances.read_text()),
+        reference_scores=reference_scores,
+        importances=importances,
     )
 
 
@@ -134,30 +146,46 @@ def _score_holdout(
 ) -> None:
     import pandas as pd
 
+    whole = _read_snapshot(spec, version)
+    with limited_threads(settings):
+        # The judged model: one that was fitted again has learned from these rows.
+        pipeline = version.model.load_judged(registry=Registry(settings.mlflow_tracking_url))
+        frame, holdout = _measure_holdout(spec, version, whole, pipeline)
+    scores_path.parent.mkdir(parents=True, exist_ok=True)
+    write_frame(frame, scores_path)
+    write_frame(pd.DataFrame({_SCORE: holdout.reference_scores}), reference_path)
+    write_json(importances_path, holdout.importances)
+    log.info("scored %s holdout rows of %s", f"{len(frame):,}", version.model.name)
+
+
+def measure_holdout(spec: ModelSpec, version: Version, whole: "pd.DataFrame", judged: "Pipeline") -> Holdout:
+    """Score the holdout of a version's training set, and the rows that stand for all of it, with the model that was judged."""
+    return _measure_holdout(spec, version, whole, judged)[1]
+
+
+def _measure_holdout(
+    spec: ModelSpec, version: Version, whole: "pd.DataFrame", judged: "Pipeline"
+) -> "tuple[pd.DataFrame, Holdout]":
+    """What is kept of the rows, and the holdout made of it."""
+    import pandas as pd
+
     from perennial.core.candidates import predict
     from perennial.core.frames import features_frame
     from perennial.core.importances import compute_importances
     from perennial.core.splits import event_times, split_holdout
 
-    whole = _read_snapshot(spec, version)
     times = event_times(whole[spec.source.event_time])
     _, positions = split_holdout(times, holdout_start=version.snapshot.holdout_start, label_delay=spec.label.delay)
     frame = whole.iloc[positions].reset_index(drop=True)
     labels = frame[spec.label.column].to_numpy(dtype="int8")
-    with limited_threads(settings):
-        # The judged model: one that was fitted again has learned from these rows.
-        pipeline = version.model.load_judged(registry=Registry(settings.mlflow_tracking_url))
-        inputs = features_frame(frame, version.model.features)
-        scores = predict(pipeline, inputs)
-        reference_scores = predict(pipeline, features_frame(_drawn(whole, spec), version.model.features))
-        importances = compute_importances(pipeline, inputs, labels, metric=spec.metric, seed=spec.seed)
-    scores_path.parent.mkdir(parents=True, exist_ok=True)
-    kept = [name for name in spec.gates.slices.columns if name in frame]
-    columns = dict.fromkeys([spec.source.event_time, *kept, spec.label.column])
-    write_frame(pd.concat([frame[list(columns)], pd.Series(scores, name=_SCORE)], axis=1), scores_path)
-    write_frame(pd.DataFrame({_SCORE: reference_scores}), reference_path)
-    write_json(importances_path, importances)
-    log.info("scored %s holdout rows of %s", f"{len(frame):,}", version.model.name)
+    inputs = features_frame(frame, version.model.features)
+    scores = predict(judged, inputs)
+    reference_scores = predict(judged, features_frame(_drawn(whole, spec), version.model.features))
+    importances = compute_importances(judged, inputs, labels, metric=spec.metric, seed=spec.seed)
+    slices = [name for name in spec.gates.slices.columns if name in frame]
+    columns = dict.fromkeys([spec.source.event_time, *slices, spec.label.column])
+    kept = pd.concat([frame[list(columns)], pd.Series(scores, name=_SCORE)], axis=1)
+    return kept, _to_holdout(spec, kept, reference_scores=reference_scores, importances=importances)
 
 
 def event_days(events: "pd.Series[pd.Timestamp]") -> "NDArray[np.int64]":
@@ -184,21 +212,23 @@ def read_reference(
     """
     readers = {"previous": _read_previous, "season": _read_season}
     if (reader := readers.get(spec.monitoring.reference)) is None:
-        return _read_training(spec, window, version, holdout)
+        return build_training_reference(spec, window, version, holdout, _read_snapshot(spec, version))
     found = reader(spec, window, version, source, settings)
     if len(found.sample.scores) >= spec.monitoring.min_rows:
         return found
-    training = _read_training(spec, window, version, holdout)
+    training = build_training_reference(spec, window, version, holdout, _read_snapshot(spec, version))
     return replace(training, name=f"{training.name}, as {found.name} has {len(found.sample.scores):,} rows only")
 
 
-def _read_training(spec: ModelSpec, window: Window, version: Version, holdout: Holdout) -> Reference:
-    """Features of all of it; the scores are the holdout's, as a model is surer of rows that it has learned from."""
+def build_training_reference(
+    spec: ModelSpec, window: Window, version: Version, holdout: Holdout, whole: "pd.DataFrame"
+) -> Reference:
+    """Features of the whole training set; the scores are the holdout's, as a model is surer of rows that it has learned from."""
     from perennial.core.drift import Past
     from perennial.core.psi import number_windows
     from perennial.core.splits import event_times
 
-    snapshot, frame = version.snapshot, _drawn(_read_snapshot(spec, version), spec)
+    snapshot, frame = version.snapshot, _drawn(whole, spec)
     width = window.end - window.start
     past = Past(
         windows=number_windows(event_times(frame[spec.source.event_time]), width),

@@ -33,14 +33,17 @@ def request_for_window(spec: ModelSpec, window: Window, *, settings: Settings) -
     with StateStore(settings.state_url) as state:
         verdict = state.read_verdict(spec.model, start=window.start, end=window.end)
         trained_at = read_champion_as_of(state, spec.model)
-    reason = _why_retrain(spec, window, verdict, trained_at)
-    if not reason:
-        return None
+    reason = why_retrain(spec, window, verdict, trained_at)
+    return request_retraining(spec, wish_for_window(window, verdict, reason), settings=settings) if reason else None
+
+
+def wish_for_window(window: Window, verdict: Verdict | None, reason: str) -> RetrainRequest:
+    """The request that a window leads to, with what it rests on."""
     from perennial.core.evidence import find_evidence
 
     evidence = {"window_start": window.start.isoformat(), "window_end": window.end.isoformat(), "dag_run_id": window.dag_run_id}
-    wish = RetrainRequest(
-        model=spec.model,
+    return RetrainRequest(
+        model=window.model,
         request_key=window_key(window.start, window.end),
         source="monitor",
         actor=window.dag_id,
@@ -50,7 +53,6 @@ def request_for_window(spec: ModelSpec, window: Window, *, settings: Settings) -
         | find_evidence(verdict.findings if verdict else ()).to_json()
         | ({"outcome": verdict.outcome, "model_version": verdict.model_version} if verdict else {}),
     )
-    return request_retraining(spec, wish, settings=settings)
 
 
 def window_key(start: datetime, end: datetime) -> str:
@@ -58,7 +60,8 @@ def window_key(start: datetime, end: datetime) -> str:
     return f"window {start.isoformat()} {end.isoformat()}"
 
 
-def _why_retrain(spec: ModelSpec, window: Window, verdict: Verdict | None, trained_at: datetime | None) -> str:
+def why_retrain(spec: ModelSpec, window: Window, verdict: Verdict | None, trained_at: datetime | None) -> str:
+    """What of a window, or of the champion's age, asks for a retraining; empty where nothing does."""
     if verdict and verdict.outcome in CURABLE and verdict.outcome in spec.retrain.on and verdict.is_persistent:
         return "; ".join(verdict.reasons)
     age, most = window.as_of - trained_at if trained_at else None, spec.retrain.max_age
@@ -118,7 +121,7 @@ def request_retraining(spec: ModelSpec, wish: RetrainRequest, *, dag_run_id: str
         with closing(_open_airflow(settings)) as api:
             _close_ended(state, api, spec.model)
             running = _describe_running(state, api, request, dag_run_id)
-        outcome, checks = decide_request(_gather(state, spec, request, running), _policy(spec))
+        outcome, checks = decide_request(gather(state, spec, request, running), policy_of(spec))
         own = dag_run_id or f"request__{request.request_id}"
         decided = state.decide_request(request.request_id, outcome=outcome, checks=checks, dag_run_id=own)
     log.info("request %d of %s is %s: %s", decided.request_id, decided.actor, decided.outcome, decided.reason)
@@ -190,7 +193,8 @@ def find_earlier(unfinished: Sequence[DagRunState], dag_run_id: str) -> Sequence
     return unfinished[ids.index(dag_run_id) + 1 :] if dag_run_id in ids else unfinished
 
 
-def _gather(state: StateStore, spec: ModelSpec, request: RetrainRequest, running: str) -> "Wish":
+def gather(state: StateStore, spec: ModelSpec, request: RetrainRequest, running: str) -> "Wish":
+    """All that a request is decided by. `running` says what is under way for the model and has to end first."""
     from perennial.core.evidence import read_evidence
     from perennial.core.gatekeeping import Wish
 
@@ -256,7 +260,8 @@ def _read_verdict(state: StateStore, request: RetrainRequest) -> Verdict | None:
     return latest[0]
 
 
-def _policy(spec: ModelSpec) -> "Policy":
+def policy_of(spec: ModelSpec) -> "Policy":
+    """What the spec says about when requests are granted."""
     from perennial.core.gatekeeping import Policy
 
     return Policy(

@@ -47,7 +47,8 @@ def fit_window(spec: ModelSpec, run: Run, snapshot: Snapshot, decision: Decision
     started = time.perf_counter()
     with limited_threads(settings):
         rows, judged = read_rows(spec, snapshot), load_pipeline(trained)
-        checks = _fit(spec, trained, rows, judged, path=path, n_jobs=settings.threads_per_task)
+        pipeline, checks = fit_again(spec, trained, rows, judged, n_jobs=settings.threads_per_task)
+    _save(pipeline, path)
     refit = Refit(
         candidate=trained.name,
         mlflow_run_id=trained.mlflow_run_id,
@@ -61,16 +62,13 @@ def fit_window(spec: ModelSpec, run: Run, snapshot: Snapshot, decision: Decision
     return refit
 
 
-def _fit(
-    spec: ModelSpec, trained: TrainedCandidate, rows: Rows, judged: "Pipeline", *, path: Path, n_jobs: int
-) -> tuple[GateResult, ...]:
-    """Fit and save the pipeline; what the guard says of it."""
-    import joblib
-
+def fit_again(
+    spec: ModelSpec, trained: TrainedCandidate, rows: Rows, judged: "Pipeline", *, n_jobs: int
+) -> "tuple[Pipeline | None, tuple[GateResult, ...]]":
+    """The candidate's pipeline fitted on all rows, None where that fails, and what the guard says of it beside the judged one."""
     from perennial.core.candidates import build_pipeline, fit, predict
     from perennial.core.refit_guard import compare_fits
 
-    path.unlink(missing_ok=True)
     try:
         pipeline = build_pipeline(
             trained.algorithm, features=feature_types(spec), params=trained.params, seed=spec.seed, n_jobs=n_jobs
@@ -80,10 +78,18 @@ def _fit(
         scores = predict(judged, newest), predict(pipeline, newest)
     except Exception as error:  # whatever it is, the judged model is there to serve
         _logger.exception("%s could not be fitted again", trained.name)
-        return (GateResult(gate="refit", passed=False, reason=f"it could not be fitted: {type(error).__name__}: {error}"),)
-    joblib.dump(pipeline, path)
+        reason = f"it could not be fitted: {type(error).__name__}: {error}"
+        return None, (GateResult(gate="refit", passed=False, reason=reason),)
     guard = spec.training.refit_guard
-    return compare_fits(*scores, max_shift=guard.max_shift, min_agreement=guard.min_agreement)
+    return pipeline, compare_fits(*scores, max_shift=guard.max_shift, min_agreement=guard.min_agreement)
+
+
+def _save(pipeline: "Pipeline | None", path: Path) -> None:
+    import joblib
+
+    path.unlink(missing_ok=True)
+    if pipeline is not None:
+        joblib.dump(pipeline, path)
 
 
 def _record(refit: Refit, *, settings: Settings) -> None:

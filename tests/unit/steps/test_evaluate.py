@@ -2,7 +2,7 @@ import pytest
 
 from perennial.contracts import GateResult, TrainedCandidate
 from perennial.errors import TrainingError
-from perennial.steps.evaluate import _choose, _describe_finalists, select_finalists
+from perennial.steps.evaluate import _describe_finalists, choose_judged, select_finalists
 from perennial.steps.judgement import Judgement
 from support.records.report_records import read_spec
 
@@ -54,7 +54,7 @@ def judgement(gain: float, *, floor: bool = True) -> Judgement:
 )
 def test_the_challenger_is_the_finalist_with_the_largest_sure_gain(judged: list[tuple[str, Judgement]], chosen: str) -> None:
     pairs = [(candidate(name, 0.7), each) for name, each in judged]
-    assert _choose(pairs)[0].name == chosen
+    assert choose_judged(pairs)[0].name == chosen
 
 
 def test_a_finalist_says_why_it_failed_or_what_it_gains_and_a_single_one_is_none() -> None:
