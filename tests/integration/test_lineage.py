@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -256,10 +255,38 @@ def test_every_id_can_be_followed(settings, lineage, tmp_path):
     assert str(data["snapshot_id"].value) in shell(data["dvc_revision"].follow)
     assert str(code["git_commit"].value) in shell(code["git_commit"].follow)
     assert shell(code["lock_digest"].follow).split()[0] == code["lock_digest"].value
-    shell(f"{sys.executable} -m {data['snapshot_digest'].follow} --out {tmp_path / 'got.parquet'}")
+    shell(f"{data['snapshot_digest'].follow} --out {tmp_path / 'got.parquet'}")
     assert snapshots.compute_digest(tmp_path / "got.parquet") == data["snapshot_digest"].value
     assert lineage["cause"]["retraining"].follow == f"{settings.airflow_link}/dags/retrain__{MODEL}/runs/r4"
     assert httpx.get(lineage["training"]["mlflow_run_id"].follow).is_success
+
+
+def test_what_would_fail_is_not_printed(settings, versions, tagged):
+    """A commit that is not here, changes that are in none, a training set that housekeeping removed."""
+    version = versions["logistic_regression"]
+
+    def follow() -> dict[str, str]:
+        sections = read_lineage(MODEL, version.model_version, settings=settings)
+        return {fact.name: fact.follow for each in sections if each.title != "predictions" for fact in each.facts}
+
+    before = follow()
+    assert all(before[name] for name in ("query", "git_commit", "lock_digest", "rows", "snapshot_digest", "dvc_revision"))
+    assert (before["bento_tag"], before["suite_raw"]) == ("", "")
+    commit_of = git(settings.project, "rev-parse", "HEAD")
+    tagged.set_tag(version.mlflow_run_id, "perennial.git_commit", f"{commit_of}-dirty")
+    changed = follow()
+    assert (changed["query"], changed["lock_digest"], commit_of in changed["git_commit"]) == ("", "", True)
+    tagged.set_tag(version.mlflow_run_id, "perennial.git_commit", "0" * 40)
+    elsewhere = follow()
+    assert [elsewhere[name] for name in ("query", "git_commit", "lock_digest")] == ["", "", ""]
+    content = snapshots.content_path(
+        settings.paths.registry, tagged.get_run(version.mlflow_run_id).data.tags["perennial.snapshot_digest"]
+    )
+    kept = content.rename(content.with_name("kept"))
+    try:
+        assert follow()["snapshot_digest"] == ""
+    finally:
+        kept.rename(content)
 
 
 def shell(command: str) -> str:

@@ -2,11 +2,13 @@
 
 import json
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
-from perennial.adapters import code, snapshots
+from perennial.adapters import bentos, code, snapshots
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.contracts import Stage
@@ -82,9 +84,9 @@ def _tell_request(request_id: int, settings: Settings) -> Iterator[Fact]:
 
 
 def _tell_data(recorded: Recorded, settings: Settings) -> Iterator[Fact]:
-    tags, commit = recorded.tags, _commit(recorded)
+    tags = recorded.tags
     query = tags.get("query")
-    yield Fact(name="query", value=query, follow=_git(settings, commit, f"sql/models/{query}") if query and commit else "")
+    yield Fact(name="query", value=query, follow=_git(recorded, settings, f"sql/models/{query}") if query else "")
     if recorded.snapshot is None:
         yield Fact(name="snapshot_id", value=tags.get("snapshot_id"))
         return
@@ -95,28 +97,33 @@ def _tell_data(recorded: Recorded, settings: Settings) -> Iterator[Fact]:
     yield Fact(name="as_of", value=snapshot.as_of)
     yield Fact(name="holdout_start", value=recorded.holdout_start or snapshot.holdout_start.isoformat())
     described = snapshots.read_description(registry, name, snapshot.dvc_revision)
-    show = f"git -C {shlex.quote(str(registry))} show {snapshot.dvc_revision}:{name}.json"
+    revision = f"git -C {shlex.quote(str(registry))} show {snapshot.dvc_revision}"
+    revision = revision if snapshots.has_revision(registry, snapshot.dvc_revision) else ""
     counts: dict[str, int] = {each.point: each.n_rows for each in recorded.snapshot.validations}
     rows = described.get("rows") or counts | {"training_set": snapshot.n_rows}
-    yield Fact(name="rows", value=rows, follow=show)
+    yield Fact(name="rows", value=rows, follow=f"{revision}:{name}.json" if described else "")
     for each in recorded.snapshot.validations:
         passed = f"{'passed' if each.success else 'failed'}, {each.n_expectations} expectations on {each.n_rows} rows"
-        yield Fact(name=f"suite_{each.point}", value=f"{each.suite}: {passed}", follow=data_docs_link(each, settings=settings))
+        is_there = bool(each.data_docs) and (settings.paths.reports / each.data_docs).is_file()
+        page = data_docs_link(each, settings=settings) if is_there else ""
+        yield Fact(name=f"suite_{each.point}", value=f"{each.suite}: {passed}", follow=page)
     row = _psql(f"SELECT * FROM snapshot WHERE snapshot_id = '{snapshot.snapshot_id}'")
     yield Fact(name="snapshot_id", value=snapshot.snapshot_id, follow=row)
-    get = snapshots.get_command(registry, name, snapshot.dvc_revision)
-    yield Fact(name="snapshot_digest", value=snapshot.digest, follow=get)
-    yield Fact(name="dvc_revision", value=snapshot.dvc_revision, follow=show.removesuffix(f":{name}.json"))
-    if remote := settings.data_remote_url:
-        is_there = snapshots.is_pushed(registry, remote, snapshot.dvc_revision)
-        yield Fact(name="remote", value=f"{remote}: {'has it' if is_there else 'does not have it yet'}")
+    remote = settings.data_remote_url
+    is_pushed = bool(revision and remote) and snapshots.is_pushed(registry, remote, snapshot.dvc_revision)
+    is_cached = snapshots.content_path(registry, snapshot.digest).is_file()
+    get = snapshots.get_command(registry, name, snapshot.dvc_revision, program=_program("dvc"), from_remote=not is_cached)
+    yield Fact(name="snapshot_digest", value=snapshot.digest, follow=get if revision and (is_cached or is_pushed) else "")
+    yield Fact(name="dvc_revision", value=snapshot.dvc_revision, follow=revision)
+    if remote:
+        yield Fact(name="remote", value=f"{remote}: {'has it' if is_pushed else 'does not have it yet'}")
 
 
 def _tell_code(recorded: Recorded, settings: Settings) -> Iterator[Fact]:
-    tags, commit = recorded.tags, _commit(recorded)
-    yield Fact(name="git_commit", value=tags.get("git_commit"), follow=_git(settings, commit) if commit else "")
-    lock = f"{_git(settings, commit, LOCK_FILE)} | sha256sum" if commit else ""
-    yield Fact(name="lock_digest", value=tags.get("lock_digest"), follow=lock)
+    tags = recorded.tags
+    yield Fact(name="git_commit", value=tags.get("git_commit"), follow=_git(recorded, settings))
+    lock = _git(recorded, settings, LOCK_FILE)
+    yield Fact(name="lock_digest", value=tags.get("lock_digest"), follow=f"{lock} | sha256sum" if lock else "")
     yield from (Fact(name=name, value=tags.get(name)) for name in ("python", "machine", "threads"))
 
 
@@ -168,7 +175,12 @@ def _tell_release(recorded: Recorded, settings: Settings) -> Iterator[Fact]:
     yield Fact(name="state", value=release.state, follow=_psql(f"SELECT * FROM release WHERE {where}"))
     yield Fact(name="reason", value=release.reason)
     tag = release.bento_tag
-    bento = f"BENTOML_HOME={shlex.quote(str(settings.paths.bentoml))} bentoml get {tag}" if tag else ""
+    is_there = tag and bentos.read_model_file(bentos.bento_path(settings, version.model, version.model_version))
+    bento = (
+        f"BENTOML_HOME={shlex.quote(str(settings.paths.bentoml))} {shlex.quote(_program('bentoml'))} get {tag}"
+        if is_there
+        else ""
+    )
     yield Fact(name="bento_tag", value=tag or "none built yet", follow=bento)
     if release.superseded_by:
         yield Fact(name="superseded_by", value=release.superseded_by)
@@ -225,14 +237,20 @@ def _describe_list(values: Sequence[object]) -> str:
     return "; ".join(describe_value(each) for each in values) or "never"
 
 
-def _commit(recorded: Recorded) -> str:
-    """The commit as git knows it; empty where none was recorded."""
-    commit = recorded.tags.get("git_commit", "").removesuffix(code.DIRTY)
-    return "" if commit == code.UNKNOWN else commit
-
-
-def _git(settings: Settings, commit: str, path: str = "") -> str:
+def _git(recorded: Recorded, settings: Settings, path: str = "") -> str:
+    """The command that shows a version's commit, or a file as it was there; empty where it would fail, or show another file."""
+    tag = recorded.tags.get("git_commit", "")
+    commit = tag.removesuffix(code.DIRTY)
+    if commit == code.UNKNOWN or not code.has_commit(settings.project, commit):
+        return ""
+    if path and (commit != tag or code.read_file(settings.project, commit, path) is None):
+        return ""
     return f"git -C {shlex.quote(str(settings.project))} show {commit}{f':./{path}' if path else ''}"
+
+
+def _program(name: str) -> str:
+    """A program of our environment, which need not be on the reader's path."""
+    return str(Path(sys.executable).with_name(name))
 
 
 def _psql(sql: str) -> str:

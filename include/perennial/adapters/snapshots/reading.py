@@ -1,6 +1,7 @@
 """What the registry holds: whether it is there, its description, and the rows themselves by plain `dvc get`."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from hashlib import md5
 from pathlib import Path
@@ -64,9 +65,9 @@ def fetch(registry: Path, name: str, revision: str, *, digest: str, target: Path
         raise DataFault(f"{name}.parquet of revision {revision[:12]} has the MD5 {found}, recorded is {digest}")
 
 
-def get_command(registry: Path, name: str, revision: str) -> str:
-    """The line that a person types for the same."""
-    return " ".join(["dvc", *_arguments(registry, name, revision)])
+def get_command(registry: Path, name: str, revision: str, *, program: str = "dvc", from_remote: bool = False) -> str:
+    """The line that a person types for the same; from the remote where the cache no longer has it."""
+    return shlex.join([program, *_arguments(registry, name, revision), *(("--remote", REMOTE) if from_remote else ())])
 
 
 def _arguments(registry: Path, name: str, revision: str) -> tuple[str, ...]:
