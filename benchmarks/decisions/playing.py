@@ -32,7 +32,7 @@ from perennial.steps.monitor import Measured, judge_window, measure_rows
 from perennial.steps.monitor_labels import join_labels
 from perennial.steps.monitor_reference import Holdout, Version, build_training_reference, measure_holdout
 from perennial.steps.monitor_windows import Observed, Seen
-from perennial.steps.request_retraining import gather, policy_of, why_retrain, wish_for_window
+from perennial.steps.request_retraining import gather, policy_of, wish_for_window
 from perennial.steps.window_fit import fit_again
 
 # Of the windows before, as the step `monitor` reads them.
@@ -126,6 +126,9 @@ class Memory:
         """The granted ones, the latest first."""
         assert outcome == "granted"
         return self.granted[::-1][:limit]
+
+    def find_request_of_run(self, _model: str, dag_run_id: str) -> RetrainRequest | None:
+        return next((each for each in self.granted if each.dag_run_id == dag_run_id), None)
 
     def read_decision(self, _model: str, dag_run_id: str) -> Decision | None:
         return self.decisions.get(dag_run_id)
@@ -254,10 +257,9 @@ class Player:
 
     def _ask(self, spec: ModelSpec, memory: Memory, window: Window, verdict: Verdict) -> RetrainRequest | None:
         """The request that a window leads to, decided; None where it leads to none."""
-        reason = why_retrain(spec, window, verdict, memory.made[-1].version.snapshot.as_of)
-        if not reason:
+        request = wish_for_window(memory, spec, window, verdict)
+        if request is None:
             return None
-        request = wish_for_window(window, verdict, reason)
         outcome, checks = decide_request(gather(memory, spec, request, ""), policy_of(spec))
         request = replace(request, outcome=outcome, checks=checks, dag_run_id=window.dag_run_id)
         if outcome == "granted":
@@ -334,7 +336,8 @@ class Player:
         )
         if judgement.passed or champion is None:
             is_again = again is not None and all(each.passed for each in guard)
-            version = _describe(memory, spec, snapshot, best, is_again=is_again)
+            dag_run_id = request.dag_run_id if request else ""
+            version = _describe(memory, spec, snapshot, best, is_again=is_again, dag_run_id=dag_run_id)
             memory.made.append(
                 Made(
                     version=version,
@@ -368,14 +371,16 @@ class Player:
         )
 
 
-def _describe(memory: Memory, spec: ModelSpec, snapshot: Snapshot, best: TrainedCandidate, *, is_again: bool) -> Version:
+def _describe(
+    memory: Memory, spec: ModelSpec, snapshot: Snapshot, best: TrainedCandidate, *, is_again: bool, dag_run_id: str
+) -> Version:
     """The next version's records."""
     number, training_end = len(memory.made) + 1, snapshot.as_of if is_again else snapshot.holdout_start
     release = ReleaseRow(
         model=spec.model,
         model_version=number,
         state="champion",
-        dag_run_id="",
+        dag_run_id=dag_run_id,
         snapshot_id=snapshot.snapshot_id,
         mlflow_run_id=best.mlflow_run_id,
         training_end=training_end,

@@ -152,6 +152,11 @@ class RetrainPolicy(Strict):
         description="New rows, as a part of the training set, that the monitor waits for after a retraining on the same evidence "
         "led to no new champion; twice as many after each further one.",
     )
+    follow_up_ratio: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        0.16,
+        description="New rows, as a part of the training set, after which a champion that a bad verdict led to is retrained "
+        "again, as it has learned few rows of what changed; null: never.",
+    )
 
     @model_validator(mode="after")
     def _ages(self) -> Self:

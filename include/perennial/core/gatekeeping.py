@@ -12,6 +12,8 @@ from perennial.core.evidence import Evidence, describe_news
 Answer = Literal["granted", "declined"]
 
 _WEEK = timedelta(days=7)
+# Follow-ups in vain after which a champion is left to its verdicts.
+_SETTLED = 3
 # Who asks knowing more than the figures: these are told, and not held to patience.
 _PEOPLE: frozenset[RequestSource] = frozenset({"person", "api"})
 
@@ -48,6 +50,8 @@ class Wish:
         The retraining that runs or waits, in a few words; empty where there is none.
     is_forced
         A person asks in spite of broken data or late labels.
+    is_follow_up
+        The champion came of a bad verdict, and enough rows are new since.
     evidence
         What the request rests on.
     in_vain
@@ -66,6 +70,7 @@ class Wish:
     granted_at: Sequence[datetime] = ()
     open_run: str = ""
     is_forced: bool = False
+    is_follow_up: bool = False
     evidence: Evidence = field(default_factory=Evidence)
     in_vain: Sequence[Evidence] = ()
     new_ratio: float = 0.0
@@ -83,7 +88,7 @@ def decide_request(wish: Wish, policy: Policy) -> tuple[Answer, tuple[GateResult
     | --- | --- | --- | --- |
     | `not_running` | asked | asked | asked |
     | `data_healthy`, `labels_mature` | asked | asked | asked, unless forced |
-    | `persistent` | asked, unless the champion is over `max_age` or there is none | | |
+    | `persistent` | asked, unless the champion is over `max_age`, it is a follow-up, or there is none | | |
     | `new_evidence` | asked | | |
     | `cooldown`, `min_age`, `max_per_week` | asked | asked | |
     """
@@ -127,6 +132,8 @@ def _persistent(wish: Wish, policy: Policy) -> GateResult:
         reason, passed = "there is no champion to wait for", True
     elif policy.max_age is not None and _is_too_old(wish, policy):
         reason, passed = f"the champion is {_days(age)} old, more than {_days(policy.max_age)}: no bad verdict is needed", True
+    elif wish.is_follow_up:
+        reason, passed = "the champion came of a bad verdict and is followed up: no other one is needed", True
     elif wish.outcome not in policy.on:
         reason, passed = (
             f"the verdict is {wish.outcome or 'not known'}; {' or '.join(policy.on) or 'none'} leads to a retraining",
@@ -143,7 +150,7 @@ def _persistent(wish: Wish, policy: Policy) -> GateResult:
 def _new_evidence(wish: Wish, policy: Policy) -> GateResult:
     """Value and threshold are parts of the training set; the threshold doubles with each retraining that was in vain."""
     n = len(wish.in_vain)
-    limit = min(1.0, policy.new_rows_ratio * 2 ** (n - 1)) if n else 0.0
+    limit = limit_new_rows(n, policy) if n else 0.0
     if wish.source != "monitor" or not n:
         reason, passed = (
             "no retraining on this evidence was in vain" if not n else "only a monitor has to have new evidence",
@@ -158,6 +165,31 @@ def _new_evidence(wish: Wish, policy: Policy) -> GateResult:
             f"are new, limit {limit:.1%}"
         )
     return GateResult(gate="new_evidence", passed=passed, reason=reason, value=wish.new_ratio, threshold=limit)
+
+
+def limit_new_rows(n_in_vain: int, policy: Policy) -> float:
+    """New rows that are waited for after so many retrainings in vain, one or more; as a part of the training set."""
+    return min(1.0, policy.new_rows_ratio * 2.0 ** (n_in_vain - 1))
+
+
+def should_follow_up(new_ratio: float, n_in_vain: int, policy: Policy, *, ratio: float) -> bool:
+    """Whether a champion that a bad verdict led to is retrained again.
+
+    A few of the latest windows were bad as it was trained, so that it has learned few rows of what they hold, and what it is
+    compared with, its own holdout, is no better.
+
+    Parameters
+    ----------
+    new_ratio
+        Rows since its data ended, or since the latest retraining in vain, as a part of its training set.
+    ratio
+        The spec's `retrain.follow_up_ratio`: the limit before any was in vain. After three it counts as settled.
+
+    References
+    ----------
+    benchmarks/decisions: share of the possible gain with and without.
+    """
+    return n_in_vain < _SETTLED and new_ratio >= (limit_new_rows(n_in_vain, policy) if n_in_vain else ratio)
 
 
 def _times(n: int) -> str:

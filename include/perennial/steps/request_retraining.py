@@ -10,8 +10,8 @@ from perennial.adapters.airflow_api import AirflowApi, DagRunState
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import UNDER_WAY
-from perennial.contracts.monitoring import CURABLE, RetrainRequest, Verdict, Window
+from perennial.contracts import UNDER_WAY, Snapshot
+from perennial.contracts.monitoring import CURABLE, UNJUDGED, RetrainRequest, Verdict, Window
 
 if TYPE_CHECKING:
     from perennial.core.gatekeeping import Policy, Wish
@@ -32,14 +32,18 @@ def request_for_window(spec: ModelSpec, window: Window, *, settings: Settings) -
     """
     with StateStore(settings.state_url) as state:
         verdict = state.read_verdict(spec.model, start=window.start, end=window.end)
-        trained_at = read_champion_as_of(state, spec.model)
-    reason = why_retrain(spec, window, verdict, trained_at)
-    return request_retraining(spec, wish_for_window(window, verdict, reason), settings=settings) if reason else None
+        wish = wish_for_window(state, spec, window, verdict)
+    return request_retraining(spec, wish, settings=settings) if wish else None
 
 
-def wish_for_window(window: Window, verdict: Verdict | None, reason: str) -> RetrainRequest:
-    """The request that a window leads to, with what it rests on."""
+def wish_for_window(state: StateStore, spec: ModelSpec, window: Window, verdict: Verdict | None) -> RetrainRequest | None:
+    """The request that a window leads to, with what it rests on; None where nothing asks for one."""
     from perennial.core.evidence import find_evidence
+
+    reason = _why_retrain(spec, window, verdict, read_champion_as_of(state, spec.model))
+    follow_up = "" if reason else _why_follow_up(state, spec, window, verdict)
+    if not (reason or follow_up):
+        return None
 
     evidence = {"window_start": window.start.isoformat(), "window_end": window.end.isoformat(), "dag_run_id": window.dag_run_id}
     return RetrainRequest(
@@ -48,8 +52,9 @@ def wish_for_window(window: Window, verdict: Verdict | None, reason: str) -> Ret
         source="monitor",
         actor=window.dag_id,
         as_of=window.as_of,
-        reason=reason,
+        reason=reason or follow_up,
         evidence=evidence
+        | ({"is_follow_up": True} if follow_up else {})
         | find_evidence(verdict.findings if verdict else ()).to_json()
         | ({"outcome": verdict.outcome, "model_version": verdict.model_version} if verdict else {}),
     )
@@ -60,14 +65,48 @@ def window_key(start: datetime, end: datetime) -> str:
     return f"window {start.isoformat()} {end.isoformat()}"
 
 
-def why_retrain(spec: ModelSpec, window: Window, verdict: Verdict | None, trained_at: datetime | None) -> str:
-    """What of a window, or of the champion's age, asks for a retraining; empty where nothing does."""
+def _why_retrain(spec: ModelSpec, window: Window, verdict: Verdict | None, trained_at: datetime | None) -> str:
     if verdict and verdict.outcome in CURABLE and verdict.outcome in spec.retrain.on and verdict.is_persistent:
         return "; ".join(verdict.reasons)
     age, most = window.as_of - trained_at if trained_at else None, spec.retrain.max_age
     if age is not None and most is not None and age > most:
         return f"the champion learned from data up to {age / _DAY:.1f} days ago; {most / _DAY:g} days are the most"
     return ""
+
+
+def _why_follow_up(state: StateStore, spec: ModelSpec, window: Window, verdict: Verdict | None) -> str:
+    """Whether the champion came of a bad verdict and has new rows to learn from by now; empty where not.
+
+    A window that was not judged, or whose data is broken, asks for nothing.
+    """
+    from perennial.core.gatekeeping import limit_new_rows, should_follow_up
+
+    ratio, champion = spec.retrain.follow_up_ratio, state.read_champion(spec.model)
+    if ratio is None or champion is None or verdict is None or verdict.outcome in UNJUDGED | {"data_fault"}:
+        return ""
+    release = state.read_release(spec.model, champion.model_version)
+    cause = state.find_request_of_run(spec.model, release.dag_run_id) if release else None
+    snapshot = state.read_snapshot(release.snapshot_id) if release else None
+    if snapshot is None or cause is None or not _is_of_change(cause):
+        return ""
+    granted = state.read_requests(spec.model, outcome="granted", limit=_MOST_GRANTED)
+    in_vain = _find_in_vain(state, spec.model, window.as_of, granted)
+    since = in_vain[0].as_of if in_vain else snapshot.as_of
+    new_ratio = _estimate_ratio(snapshot, since, window.as_of, verdict)
+    if window.as_of - since < spec.retrain.cooldown or not should_follow_up(
+        new_ratio, len(in_vain), policy_of(spec), ratio=ratio
+    ):
+        return ""
+    limit = limit_new_rows(len(in_vain), policy_of(spec)) if in_vain else ratio
+    return (
+        f"the champion came of request {cause.request_id}, and since {since:%Y-%m-%d} about {new_ratio:.1%} of its training rows "
+        f"are new, limit {limit:.1%}"
+    )
+
+
+def _is_of_change(cause: RetrainRequest) -> bool:
+    """Whether a bad verdict led to a request, or it followed one that a bad verdict led to; age alone is no change."""
+    return cause.source == "monitor" and bool(cause.evidence.get("outcome") in CURABLE or cause.evidence.get("is_follow_up"))
 
 
 def request_by_hand(
@@ -201,7 +240,7 @@ def gather(state: StateStore, spec: ModelSpec, request: RetrainRequest, running:
     verdict = _read_verdict(state, request)
     granted = state.read_requests(request.model, outcome="granted", limit=_MOST_GRANTED)
     findings = verdict.findings if verdict else ()
-    in_vain = _find_in_vain(state, request, granted)
+    in_vain = _find_in_vain(state, request.model, request.as_of, granted)
     return Wish(
         source=request.source,
         as_of=request.as_of,
@@ -213,26 +252,27 @@ def gather(state: StateStore, spec: ModelSpec, request: RetrainRequest, running:
         granted_at=tuple(each.as_of for each in granted),
         open_run=running,
         is_forced=bool(request.evidence.get("is_forced")),
+        is_follow_up=bool(request.evidence.get("is_follow_up")),
         evidence=read_evidence(request.evidence),
         in_vain=tuple(read_evidence(each.evidence) for each in in_vain),
         new_ratio=_estimate_new(state, request, in_vain[0], verdict) if in_vain else 0.0,
     )
 
 
-def _find_in_vain(state: StateStore, request: RetrainRequest, granted: Sequence[RetrainRequest]) -> list[RetrainRequest]:
+def _find_in_vain(state: StateStore, model: str, as_of: datetime, granted: Sequence[RetrainRequest]) -> list[RetrainRequest]:
     """The monitor's earlier requests, the latest first, whose challenger was decided on while the champion of now served.
 
     It was rejected, by the gates or by a person, or its release was stopped. A run that failed before that proves nothing.
     """
-    champion = state.read_champion(request.model)
+    champion = state.read_champion(model)
     version = champion.model_version if champion else None
     return [
         each
         for each in granted
         if each.source == "monitor"
-        and each.as_of < request.as_of
+        and each.as_of < as_of
         and each.evidence.get("model_version") == version
-        and state.read_decision(request.model, each.dag_run_id)
+        and state.read_decision(model, each.dag_run_id)
     ]
 
 
@@ -243,9 +283,11 @@ def _estimate_new(state: StateStore, request: RetrainRequest, before: RetrainReq
     """
     decision = state.read_decision(request.model, before.dag_run_id)
     snapshot = state.read_snapshot(decision.snapshot_id) if decision else None
-    if snapshot is None:
-        return 0.0
-    elapsed = request.as_of - before.as_of
+    return _estimate_ratio(snapshot, before.as_of, request.as_of, verdict) if snapshot else 0.0
+
+
+def _estimate_ratio(snapshot: Snapshot, since: datetime, as_of: datetime, verdict: Verdict | None) -> float:
+    elapsed = as_of - since
     by_time = elapsed / (snapshot.as_of - snapshot.start)
     if verdict is None or not snapshot.n_rows:
         return by_time

@@ -5,7 +5,7 @@ import pytest
 
 from perennial.contracts.monitoring import RequestSource
 from perennial.core.evidence import Evidence
-from perennial.core.gatekeeping import Policy, Wish, decide_request
+from perennial.core.gatekeeping import Policy, Wish, decide_request, should_follow_up
 
 NOW = datetime(2013, 7, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -143,6 +143,24 @@ def test_an_old_champion_is_not_asked_for_each_week_either() -> None:
     old = replace(WISH, outcome="healthy", is_persistent=False, trained_at=NOW - 91 * DAY, in_vain=[Evidence()], new_ratio=0.05)
     assert declined(old) == ["new_evidence"]
     assert declined(replace(old, new_ratio=0.3)) == []
+
+
+def test_a_follow_up_needs_no_bad_verdict_and_all_else() -> None:
+    healthy = replace(WISH, outcome="healthy", is_persistent=False)
+    assert declined(healthy) == ["persistent"]
+    assert declined(replace(healthy, is_follow_up=True)) == []
+    assert declined(replace(healthy, is_follow_up=True, in_vain=[Evidence()], new_ratio=0.19)) == ["new_evidence"]
+    assert declined(replace(healthy, is_follow_up=True, faults=["wind is missing"])) == ["data_healthy"]
+
+
+@pytest.mark.parametrize(
+    ("n", "new_ratio", "follows"),
+    [(0, 0.15, False), (0, 0.16, True), (1, 0.19, False), (1, 0.2, True), (2, 0.4, True), (3, 1.0, False)],
+)
+def test_a_champion_of_a_bad_verdict_is_followed_up_until_it_was_in_vain_three_times(
+    n: int, new_ratio: float, follows: bool
+) -> None:
+    assert should_follow_up(new_ratio, n, POLICY, ratio=0.16) is follows
 
 
 @pytest.mark.parametrize(("source", "failed"), [("monitor", ["labels_mature"]), ("schedule", []), ("person", [])])
