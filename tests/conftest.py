@@ -1,5 +1,6 @@
 """What holds for all tests: which of them share a worker, and in which order they run."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -36,6 +37,8 @@ def begun_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(exitstatus: int) -> None:
+    # pytest collects garbage five times before it ends, of everything that a worker has imported: a minute, all together.
+    gc.freeze()
     if _LEAD and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
 
@@ -62,6 +65,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         for item in session.items:
             group = item.get_closest_marker("xdist_group")
             item._id = type(item._id).parse(f"{item.nodeid}@{group.args[0]}")
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
