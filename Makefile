@@ -38,7 +38,7 @@ test: $(READY)  ## Prove everything once, against real services on free ports
 	$(PYTEST) -m "not soak" $(or $(ONLY),--junitxml $(REPORTS)/test.xml)
 
 soak: $(READY)  ## Prove at length what is a matter of chance, or a matrix of cases
-	$(PYTEST) -m soak $(or $(ONLY),--junitxml $(REPORTS)/soak.xml)
+	$(PYTEST) -n 3 -m soak $(or $(ONLY),--junitxml $(REPORTS)/soak.xml)
 
 coverage: $(READY)  ## Run `make test` and say which lines and branches of include/ and bentos/ it reached
 	@rm -rf $(REPORTS)/coverage && mkdir -p $(REPORTS)/coverage

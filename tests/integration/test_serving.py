@@ -47,6 +47,8 @@ pytestmark = [
 
 
 N_GATEWAY_WORKERS = 2
+# What the gateway answers where a bento takes longer than it waits, as one that starts on a busy machine may.
+TOO_LATE = 504
 
 
 @pytest.fixture(scope="session")
@@ -302,9 +304,10 @@ def test_a_killed_bento_comes_back_and_keeps_the_connections_that_wait(settings,
     # One request of each of the gateway's workers may still go out on a connection whose end the worker has not seen; it may have
     # run, so it is not sent again.
     answers = [ask(settings, predict_path(spec), {"rows": [ROW]}) for _ in range(2 * N_GATEWAY_WORKERS + 1)]
-    failed = [answer for answer in answers if answer.status != 200]
+    failed = [answer for answer in answers if answer.status not in (200, TOO_LATE)]
     assert len(failed) <= N_GATEWAY_WORKERS
     assert {(answer.status, answer.content["error"]["code"]) for answer in failed} <= {(503, "unavailable")}
+    assert answers[-1].status == 200
     (again,) = supervisor.program_states(settings, program_of(version))
     assert again.pid != process.pid
 
