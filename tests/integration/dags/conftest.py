@@ -1,8 +1,8 @@
 """One stack, whose project has the models that these tests run Dags of: the example as it is shipped, but for its budget,
 and small ones, that train and release in seconds.
 
-All files of this folder are of the group `dags`, so that one worker starts one stack for them; what kills tasks for
-minutes, in the soak, is of the group `kills` and has a stack to itself.
+All files of this folder are of the group `dags`, so that one worker starts one stack for them; what kills tasks and
+services for minutes, in the soak, is of the group `kills` and has a stack to itself.
 """
 
 from collections.abc import Callable, Iterator

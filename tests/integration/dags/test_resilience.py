@@ -46,6 +46,7 @@ BEHIND = tuple(name for name in SERVICES if name != "gateway")
 
 
 @pytest.mark.soak
+@pytest.mark.xdist_group("kills")
 def test_a_run_survives_the_end_of_all_services_at_once(loop: Loop, first: DagRunState, row: dict[str, object]) -> None:
     """The run is of an interval that was trained on before, so it also makes nothing twice."""
     before, earlier = loop.champion(), loop.decision(first.dag_run_id)

@@ -65,6 +65,7 @@ def test_psql_opens_the_business_state(stack):
 
 
 @pytest.mark.soak
+@pytest.mark.xdist_group("kills")
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_killed_service_comes_back(stack, name):
     """All at once, while a run is under way: `test_resilience.py`."""
