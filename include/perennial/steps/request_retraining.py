@@ -89,15 +89,13 @@ def _why_follow_up(state: StateStore, spec: ModelSpec, window: Window, verdict: 
     snapshot = state.read_snapshot(release.snapshot_id) if release else None
     if snapshot is None or cause is None or not _is_of_change(cause):
         return ""
-    granted = state.read_requests(spec.model, outcome="granted", limit=_MOST_GRANTED)
+    granted, policy = state.read_requests(spec.model, outcome="granted", limit=_MOST_GRANTED), policy_of(spec)
     in_vain = _find_in_vain(state, spec.model, window.as_of, granted)
     since = in_vain[0].as_of if in_vain else snapshot.as_of
     new_ratio = _estimate_ratio(snapshot, since, window.as_of, verdict)
-    if window.as_of - since < spec.retrain.cooldown or not should_follow_up(
-        new_ratio, len(in_vain), policy_of(spec), ratio=ratio
-    ):
+    if window.as_of - since < policy.cooldown or not should_follow_up(new_ratio, len(in_vain), policy, ratio=ratio):
         return ""
-    limit = limit_new_rows(len(in_vain), policy_of(spec)) if in_vain else ratio
+    limit = limit_new_rows(len(in_vain), policy) if in_vain else ratio
     return (
         f"the champion came of request {cause.request_id}, and since {since:%Y-%m-%d} about {new_ratio:.1%} of its training rows "
         f"are new, limit {limit:.1%}"
