@@ -27,7 +27,8 @@ def keep(registry: Path, content: bytes = b"rows", *, name: str = NAME) -> snaps
 
 def run(folder: Path, *command: str) -> str:
     """Output of a program that knows nothing of us."""
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder.parent / "nobody"), "DVC_NO_ANALYTICS": "1"}
+    nobody = str(folder.parent / "nobody")
+    environment = {"PATH": os.environ["PATH"], "HOME": nobody, "DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": nobody}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
 
