@@ -110,9 +110,11 @@ def judge_by_evidently(reference: pd.DataFrame, current: pd.DataFrame) -> float:
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
 
-    categories = [name for name, (kind, _) in FEATURES.items() if kind in {"category", "boolean"}]
+    # It ends with an error at a column without any value.
+    names = [name for name in FEATURES if reference[name].notna().any() and current[name].notna().any()]
+    categories = [name for name in names if FEATURES[name][0] in {"category", "boolean"}]
     definition = DataDefinition(
-        categorical_columns=categories, numerical_columns=[name for name in FEATURES if name not in categories]
+        categorical_columns=categories, numerical_columns=[name for name in names if name not in categories]
     )
     pair = [Dataset.from_pandas(each, data_definition=definition) for each in (current, reference)]
     found = Report([DataDriftPreset()]).run(*pair).dict()

@@ -27,6 +27,22 @@ from support.stacks.stack import Stack
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("dags")]
 
 
+def test_the_demo_shows_a_decision_and_an_answer_and_run_again_picks_up_what_is_there(
+    stack: Stack, loop: Loop, first: DagRunState, demo: str
+) -> None:
+    champion = loop.champion()
+    assert champion is not None
+    for output in (demo, perennial(stack, "demo").stdout):
+        said = " ".join(output.split())
+        assert f"retrain__{MODEL} as of {AS_OF}" in said
+        assert f"decision of {first.dag_run_id}" in said
+        assert f"says version {champion.model_version}" in said
+        assert f"{loop.settings.gateway_url}/v1/models/{MODEL}/predict" in said
+    runs = [run.dag_run_id for run in loop.api.find_dag_runs(loop.retrain)]
+    assert [name for name in runs if name.startswith("demo__")] == [first.dag_run_id]
+    assert loop.champion() == champion
+
+
 def test_a_champion_serves_after_the_first_run(loop: Loop, first: DagRunState, row: dict[str, object]) -> None:
     champion, decision = loop.champion(), loop.decision(first.dag_run_id)
     assert champion is not None

@@ -19,6 +19,7 @@ from support.waiting import wait_for
 
 MODEL = "flight_delay"
 AS_OF = "2013-04-01"
+DEMO_RUN = f"demo__{AS_OF}__1"
 ENDED = ("success", "failed")
 
 
