@@ -21,6 +21,7 @@ _ERRORS: Mapping[int, str] = {
     404: "`unknown_model` or `not_found`: there is no such model or path.",
     405: "`method_not_allowed`: the header `Allow` says which is.",
     408: "`timeout`: the request did not arrive in time.",
+    410: "`retired`: the model was taken out of service, with the reason.",
     413: "`too_many_rows` or `body_too_large`.",
     422: "`invalid_request` or `invalid_rows`: `details` names row, field, what was expected and what was found.",
     431: "`headers_too_large`.",
@@ -28,7 +29,7 @@ _ERRORS: Mapping[int, str] = {
     503: "`no_champion`, `unavailable` or `not_ready`: nothing serves the model now. `busy`: too much waits to be answered.",
     504: "`timeout`: no answer in time.",
 }
-_READING = (401, 404, 405, 431, 503, 504)
+_READING = (401, 404, 405, 410, 431, 503, 504)
 
 
 def build_openapi(model: Model) -> Json:

@@ -16,9 +16,13 @@ from perennial.adapters.registry import Registry
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Champion, RegisteredVersion
+from perennial.contracts import Champion, Force, RegisteredVersion
 from perennial.errors import InputError, ReleaseError
-from perennial.steps import release, rollback, shadow
+from perennial.steps import release, rollback, serving, shadow
+from perennial.steps.admission import why_not_release
+from perennial.steps.history import read_history
+from perennial.steps.retire import retire
+from perennial.steps.rollback_report import roll_back_and_tell
 from perennial.steps.serving import program_name
 from support.serving.served_models import (
     ROW,
@@ -28,6 +32,7 @@ from support.serving.served_models import (
     release_version,
     short_shadow,
     small_spec,
+    with_specs,
 )
 from support.waiting import wait_for
 
@@ -194,4 +199,90 @@ def test_a_rolled_back_version_is_stopped_by_the_next_release(line):
     running = {number for number in line.states() if supervisor.program_states(settings, program_name(model, number))}
     assert running == {2, 4}
     line.roll_back()
+    line.assert_serves(2)
+
+
+def test_a_retirement_killed_anywhere_is_completed_by_running_it_again(line, monkeypatch):
+    settings, model = line.settings, line.spec.model
+    waiting = register(settings, line.spec, seed=5)
+    line.versions.append(waiting)
+    for module, name in (
+        ("perennial.adapters.state.StateStore", "retire"),
+        ("perennial.steps.retire", "write_gateway"),
+        ("perennial.steps.retire", "stop_bentos"),
+        ("perennial.steps.reconcile", "reconcile_champion_alias"),
+    ):
+        for after in (False, True):
+            with monkeypatch.context() as patched, pytest.raises(_Killed):
+                _kill_at(patched, module, name, after=after)
+                retire(model, reason="nobody needs it", actor="ann", settings=settings)
+    with pytest.raises(InputError, match=r"lined is retired already, since .* UTC by ann: nobody needs it.*\n.*--to 2"):
+        retire(model, reason="another reason", actor="bob", settings=settings)
+    done = retire(model, reason="nobody needs it", actor="bob", settings=settings)
+    assert (done.retirement.actor, done.retirement.reason, done.served_last) == ("ann", "nobody needs it", 2)
+    answer = httpx.post(f"{settings.gateway_url}{predict_path(line.spec)}", json={"rows": [ROW]}, timeout=30)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (410, "model lined was retired: nobody needs it")
+    assert [number for number in line.states() if supervisor.program_states(settings, program_name(model, number))] == []
+    assert (line.states()[2], line.states()[waiting.model_version]) == ("retired", "rejected")
+    assert Registry(settings.mlflow_tracking_url).read_alias(model, "champion") is None
+    assert read_history(model, settings=settings).chapters[-1].went == "the model was retired by ann: nobody needs it"
+    with StateStore(settings.state_url) as state:
+        assert state.has_audit("retire", model=model, subject=model, detail={"before": 2, "reason": "nobody needs it"})
+
+
+def test_what_was_trained_before_a_retirement_is_not_released_any_more(line):
+    version = line.versions[-1]
+    with pytest.raises(ReleaseError, match="was trained before the model was retired by ann: nobody needs it"):
+        why_not_release(version, settings=line.settings)
+    assert why_not_release(version, force=Force(by="ann", reason="we do"), settings=line.settings) == ""
+
+
+def test_a_rollback_brings_a_retired_model_back(line):
+    for _ in ("first", "a retry of its task"):
+        done = roll_back_and_tell(
+            line.spec, to=None, reason="it is needed after all", actor="ann", settings=line.settings, dag_run_id="back"
+        )
+        assert (done.before, done.model_version, done.changed) == (None, 2, True)
+    line.assert_serves(2)
+    with StateStore(line.settings.state_url) as state:
+        assert state.read_retirement(line.spec.model) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "reason", "error"),
+    [
+        ("lined", " ", "a retirement needs a reason"),
+        ("nowhere", "why", "there is no model 'nowhere'\n.*flight_delay"),
+    ],
+)
+def test_what_cannot_be_retired_is_refused_by_name(line, model, reason, error):
+    with pytest.raises(InputError, match=error):
+        retire(model, reason=reason, actor="ann", settings=line.settings)
+    line.assert_serves(2)
+
+
+def test_without_its_spec_a_model_is_neither_listed_nor_served(line, tmp_path):
+    """A file that is away for a moment takes a model from nobody: only `perennial up` stops it, after a second look."""
+    settings, model, url = line.settings, line.spec.model, f"{line.settings.gateway_url}{predict_path(line.spec)}"
+    with StateStore(settings.state_url) as state:
+        running = serving.running_programs(settings)
+        others = {row.model for row in state.read_releases() if row.program in running} - {model}
+        away = with_specs(settings, tmp_path / "without", *others)
+        serving.write_gateway(away, state)
+    serving.reconcile_serving(away)
+    line.assert_serves(2)
+    serving.stop_removed(settings.model_copy(update={"project": tmp_path / "unreadable"}))
+    back = threading.Timer(0.3, with_specs, (settings, tmp_path / "replaced", model))
+    back.start()
+    serving.stop_removed(with_specs(settings, tmp_path / "replaced", *others))
+    back.join()
+    line.assert_serves(2)
+
+    serving.stop_removed(away)
+    serving.reconcile_serving(away)
+    wait_for(lambda: httpx.post(url, json={"rows": [ROW]}, timeout=30).status_code == 404, what="the gateway takes it")
+    assert model not in [each["model"] for each in httpx.get(f"{settings.gateway_url}/v1/models").json()["models"]]
+    assert [number for number in line.states() if supervisor.program_states(settings, program_name(model, number))] == []
+    serving.reconcile_serving(with_specs(settings, tmp_path / "again", *others, model))
+    wait_for(lambda: httpx.post(url, json={"rows": [ROW]}, timeout=30).status_code == 200, what="its bento is ready")
     line.assert_serves(2)

@@ -36,6 +36,7 @@ from support.serving.served_models import (
     register,
     release_version,
     small_spec,
+    with_specs,
 )
 from support.waiting import wait_for
 
@@ -115,11 +116,11 @@ def assert_serves(settings: Settings, spec: ModelSpec, version: RegisteredVersio
     assert Registry(settings.mlflow_tracking_url).read_alias(spec.model, "champion") == version.model_version
 
 
-def test_a_version_is_released_and_answers_as_it_did_offline(settings, spec):
+def test_a_version_is_released_and_answers_as_it_did_offline(settings, spec, tmp_path):
     version = register(settings, spec, seed=1)
     bento = build_bento(spec, version, settings=settings)
     assert bento.bento_tag == f"{spec.model}:v1"
-    check = release.start_and_check(spec, bento, dag_run_id="run", settings=settings)
+    check = release.start_and_check(spec, bento, dag_run_id="run", settings=with_specs(settings, tmp_path, spec.model))
     assert (check.n_rows, check.program) == (2, program_of(version))
     assert check.largest_difference <= 1e-9
     assert state_of(settings, version) == "checked"
@@ -312,27 +313,28 @@ def test_a_killed_bento_comes_back_and_keeps_the_connections_that_wait(settings,
     assert again.pid != process.pid
 
 
-def test_what_serves_is_made_again_from_the_tables(settings, served):
+def test_what_serves_is_made_again_from_the_tables(settings, served, tmp_path):
     spec, version = served
     supervisor.remove_program(settings, program_of(version))
     gateway.write_config(settings, {})
     wait_for(lambda: ask(settings, predict_path(spec), {"rows": [ROW]}).status == 404)
-    serving.reconcile_serving(settings)
+    serving.reconcile_serving(with_specs(settings, tmp_path, spec.model))
     wait_for(lambda: ask(settings, predict_path(spec), {"rows": [ROW]}).status == 200)
     assert_serves(settings, spec, version)
 
 
-def test_a_champion_that_cannot_start_keeps_no_other_model_from_serving(settings, served, caplog):
+def test_a_champion_that_cannot_start_keeps_no_other_model_from_serving(settings, served, tmp_path, caplog):
     spec, version = served
+    there = with_specs(settings, tmp_path, spec.model)
     with StateStore(settings.state_url) as state:
         port = state.read_release(spec.model, version.model_version).port
     supervisor.remove_program(settings, program_of(version))
-    cramped = settings.model_copy(update={"bento_ports": f"{port}-{port}"})
+    cramped = there.model_copy(update={"bento_ports": f"{port}-{port}"})
     with socket.create_server((settings.bind, port)):
         serving.reconcile_serving(cramped)
     assert f"{spec.model} version {version.model_version}, the champion, cannot serve: no port of {port}-{port}" in caplog.text
     wait_for(lambda: ask(settings, predict_path(spec), {"rows": [ROW]}).status == 503)
-    serving.reconcile_serving(settings)
+    serving.reconcile_serving(there)
     wait_for(lambda: ask(settings, predict_path(spec), {"rows": [ROW]}).status == 200)
 
 

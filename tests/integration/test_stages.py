@@ -34,6 +34,7 @@ from support.serving.served_models import (
     short_canary,
     short_shadow,
     small_spec,
+    with_specs,
 )
 from support.waiting import wait_for
 
@@ -494,13 +495,13 @@ def test_without_another_champion_or_a_stage_in_the_spec_there_is_nothing_to_wat
     assert canary.canary(spec, released.champion, dag_run_id=RUN, settings=released.settings) == ()
 
 
-def test_what_was_under_way_runs_again_after_a_restart(released):
+def test_what_was_under_way_runs_again_after_a_restart(released, tmp_path):
     settings = released.settings
     with StateStore(settings.state_url) as state:
         state.start_stage(released.spec.model, 2, dag_run_id=RUN, stage="canary", step=1, percent=50)
     supervisor.remove_program(settings, released.row.program)
     gateway.write_config(settings, {})
-    serving.reconcile_serving(settings)
+    serving.reconcile_serving(with_specs(settings, tmp_path, released.spec.model))
     wait_for(lambda: supervisor.program_states(settings, released.row.program) != [])
     wait_for(lambda: set(answering_versions(released)) == {"1", "2"})
 

@@ -38,6 +38,7 @@ COMMANDS = {
     "demo": Entry("demo", "Train, release and query the example model; what is there already is picked up."),
     "release": Entry("release", "Release one version of a model to its callers, stage by stage."),
     "rollback": Entry("rollback", "Lead a model's callers back to an earlier champion."),
+    "retire": Entry("retire", "Take a model out of service; its callers are told why."),
     "requests": Entry("requests", "Show who wished for a retraining and what became of it; ask for one."),
     "history": Entry("history", "Tell who served a model when, why it came and went, and what was rejected."),
     "lineage": Entry("lineage", "Tell what a version was made from, what was decided about it, and whom it answered."),

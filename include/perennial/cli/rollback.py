@@ -32,6 +32,8 @@ def run(
         return
     stopped = f"stopped {done.stopped}; " if done.stopped else ""
     if done.changed:
-        typer.echo(f"{model}: {stopped}version {done.before} → {done.model_version} in {done.seconds:.1f} s, {done.url}")
+        typer.echo(
+            f"{model}: {stopped}version {done.before or 'none'} → {done.model_version} in {done.seconds:.1f} s, {done.url}"
+        )
     else:
         typer.echo(f"{model}: {stopped}version {done.model_version} serves already, {done.url}")

@@ -337,12 +337,37 @@ class ReleaseRow:
 class Rollback:
     """What a rollback changed in the tables: which champion it replaced and which release on its way it ended, in which state.
 
-    `before` is None where the version served already; `seconds` passed until all callers were led to it.
+    `before` is None where the version served already, or nobody did; `seconds` passed until all callers were led to it.
     """
 
+    is_changed: bool = False
     before: int | None = None
     stopped: ReleaseRow | None = None
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retirement:
+    """Since when a model is out of service, who retired it and why."""
+
+    model: str
+    retired_at: datetime
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retired:
+    """What `perennial retire` did: which release under way it ended, as it was before.
+
+    `stopped` is None where there was none, or the model was retired before; `served_last` where nobody ever served.
+    `retraining` is the Dag run that is under way, as far as requests tell.
+    """
+
+    retirement: Retirement
+    served_last: int | None
+    stopped: ReleaseRow | None
+    retraining: str = ""
 
 
 # The states of a release that belong together.

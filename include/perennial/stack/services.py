@@ -105,8 +105,9 @@ def _databases(settings: Settings) -> None:
 
 
 def _serve_champions(settings: Settings) -> None:
-    from perennial.steps.serving import reconcile_serving
+    from perennial.steps.serving import reconcile_serving, stop_removed
 
+    stop_removed(settings)
     reconcile_serving(settings, decides_on_keys=True)
 
 

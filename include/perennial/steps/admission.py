@@ -99,7 +99,7 @@ def to_version(row: ReleaseRow) -> RegisteredVersion:
 def refuse_retired(row: ReleaseRow) -> None:
     if row.state == "retired":
         raise ReleaseError(
-            f"{row.model} version {row.model_version} was the champion once and was replaced",
+            f"{row.model} version {row.model_version} was the champion once; {row.reason}",
             f"release a newer one, or bring this one back: perennial rollback {row.model} --to {row.model_version} --reason …",
         )
 
@@ -162,8 +162,15 @@ def find_objection(state: StateStore, row: ReleaseRow, *, champion: Champion | N
     if row.mode == "backfill":
         what = f"{name} was registered by a backfill, which never promotes"
         return ReleaseError(what, _name_way(state, row, otherwise=f"to serve it all the same: {force}"))
-    if champion is None:
-        return None
+    if retirement := state.read_retirement_since(row.model, row.dag_run_id):
+        what = f"{name} was trained before the model was retired by {retirement.actor}: {retirement.reason}"
+        return ReleaseError(what, _name_way(state, row, otherwise=f"retrain by hand, or: {force}"))
+    return None if champion is None else _find_objection_beside(champion, state, row)
+
+
+def _find_objection_beside(champion: Champion, state: StateStore, row: ReleaseRow) -> ReleaseError | None:
+    """It must have been judged against the champion that it replaces, on data as late."""
+    name, force = f"{row.model} version {row.model_version}", f"perennial release {row.model} {row.model_version} --force REASON"
     serving = read_release(state, champion.model, champion.model_version)
     decision = state.read_decision(row.model, row.dag_run_id)
     if row.judged_training_end < serving.judged_training_end:

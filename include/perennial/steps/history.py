@@ -8,6 +8,7 @@ from perennial.adapters.state import StateStore
 from perennial.adapters.state.history import RecordedDecision, RunResult, Stop, Tenure, VerdictLine
 from perennial.config.settings import Settings
 from perennial.config.spec_file import load_spec, load_specs, spec_folder, spec_path
+from perennial.contracts import Retirement
 from perennial.errors import ConfigurationError
 
 NOT_RECORDED = "not recorded"
@@ -68,6 +69,7 @@ def read_history(model: str, *, settings: Settings) -> History:
     """
     with StateStore(settings.state_url) as state:
         tenures, decisions = state.read_tenures(model), state.read_decisions(model)
+        retirements = state.read_all_retirements(model)
         stopped, verdicts, read_at = state.read_stops(model), state.read_verdict_lines(model), state.read_clock()
         failed = tuple(each for each in state.read_run_results(model) if each.outcome == "failed")
     path = spec_path(settings, model)
@@ -78,7 +80,7 @@ def read_history(model: str, *, settings: Settings) -> History:
         model=model,
         metric=load_spec(path).metric if path.exists() else "",
         read_at=read_at,
-        chapters=write_chapters(tenures, decisions, verdicts),
+        chapters=write_chapters(tenures, decisions, verdicts, retirements),
         rejected=tuple(each for each in decisions if each.decision.outcome == "rejected"),
         stopped=tuple(stopped),
         failed=failed,
@@ -86,7 +88,10 @@ def read_history(model: str, *, settings: Settings) -> History:
 
 
 def write_chapters(
-    tenures: Sequence[Tenure], decisions: Sequence[RecordedDecision], verdicts: Sequence[VerdictLine] = ()
+    tenures: Sequence[Tenure],
+    decisions: Sequence[RecordedDecision],
+    verdicts: Sequence[VerdictLine] = (),
+    retirements: Sequence[Retirement] = (),
 ) -> tuple[Chapter, ...]:
     """Tell each tenure's story, from the one before it and the one after it."""
     # Of a run that a backfill did over, the decision is about what it has learned since.
@@ -96,7 +101,7 @@ def write_chapters(
         Chapter(
             tenure=tenure,
             came=_tell_coming(tenure, previous),
-            went=_tell_going(tenure, successor),
+            went=_tell_going(tenure, successor, retirements),
             decision=by_training.get((tenure.retrain_run_id, tenure.mlflow_run_id)),
             verdicts=tuple(each for each in verdicts if each.model_version == tenure.model_version),
         )
@@ -152,7 +157,10 @@ def _tell_coming(tenure: Tenure, previous: Tenure | None) -> str:
     return f"{'promoted' if previous else 'promoted, the first'}{by}: {tenure.reason}"
 
 
-def _tell_going(tenure: Tenure, successor: Tenure | None) -> str:
+def _tell_going(tenure: Tenure, successor: Tenure | None, retirements: Sequence[Retirement]) -> str:
+    for each in retirements:
+        if tenure.valid_to and tenure.valid_to <= each.retired_at and (not successor or each.retired_at < successor.valid_from):
+            return f"the model was retired by {each.actor}: {each.reason}"
     if successor is None:
         return "" if tenure.valid_to is None else f"ended; {NOT_RECORDED} why"
     if not successor.by_rollback:

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.contracts import Run
+from perennial.contracts import Retirement, Run
 from perennial.contracts.monitoring import RequestSource, RetrainRequest
 from perennial.errors import InputError
 from perennial.steps.request_retraining import describe_refusal, request_retraining
 
 log = logging.getLogger(__name__)
+
+# No person asks for these: they are skipped for a retired model.
+_UNASKED = ("schedule", "monitor")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,8 @@ def why_not_retrain(spec: ModelSpec, run: Run, starter: Starter, *, settings: Se
     """
     if run.mode == "backfill":
         return ""
+    if starter.source in _UNASKED and (retirement := _read_retirement(run.model, settings)):
+        return f"{run.model} was retired by {retirement.actor}: {retirement.reason}; a retraining by hand brings it back"
     request = (
         _read_granted(run, starter.request_id, settings=settings) if starter.request_id else _ask(spec, run, starter, settings)
     )
@@ -50,6 +55,11 @@ def why_not_retrain(spec: ModelSpec, run: Run, starter: Starter, *, settings: Se
             return f"its request {request.request_id} has ended, and another retraining of {run.model} runs or waits"
     log.info("request %d of %s is granted: %s", request.request_id, request.actor, request.reason)
     return ""
+
+
+def _read_retirement(model: str, settings: Settings) -> Retirement | None:
+    with StateStore(settings.state_url) as state:
+        return state.read_retirement(model)
 
 
 def _read_granted(run: Run, request_id: int, *, settings: Settings) -> RetrainRequest:

@@ -65,7 +65,7 @@ def roll_back(
     if champion is None or champion.model_version != target.model_version:
         raise ReleaseError(f"{model} version {target.model_version} was replaced at once", "see table audit for who did it")
     _log(champion, done, reason=reason, actor=actor)
-    if done.before is not None or dag_run_id:
+    if done.is_changed or dag_run_id:
         move_champion_alias(model, settings=settings)
     return champion, done
 
@@ -83,20 +83,25 @@ def _is_done(state: StateStore, model: str, dag_run_id: str) -> bool:
 
 
 def _log(champion: Champion, done: Rollback, *, reason: str, actor: str) -> None:
-    before = done.before
-    what = "as it did before" if before is None else f"in place of version {before}, which {actor} rolled back: {reason}"
+    what = "as it did before"
+    if done.is_changed:
+        replaced = f"in place of version {done.before}, which" if done.before else "again after its retirement, which"
+        what = f"{replaced} {actor} rolled back: {reason}"
     _logger.info("%s version %d serves, %s", champion.model, champion.model_version, what)
     if row := done.stopped:
         _logger.info("the release of version %d ended in state %s; its bento is stopped soon", row.model_version, row.state)
 
 
 def _find_target(state: StateStore, model: str, *, to: int | None, dag_run_id: str) -> ReleaseRow:
-    champion = state.read_champion(model)
-    if champion is None:
+    champions, present = state.read_champions(model), state.read_champion(model)
+    if not champions:
         raise UnknownVersion(f"{model} has no champion, so there is nothing to roll back", "release a version first")
+    # Of a model that was retired, the way back leads to who served last.
+    champion = present or champions[0]
     if to is None:
-        to = champion.model_version if _is_done(state, model, dag_run_id) else state.read_predecessor(model)
-    served = sorted({each.model_version for each in state.read_champions(model)} - {champion.model_version})
+        is_there = present is None or _is_done(state, model, dag_run_id)
+        to = champion.model_version if is_there else state.read_predecessor(model)
+    served = sorted({each.model_version for each in champions} - {champion.model_version})
     others = f"versions that served before: {', '.join(map(str, served))}" if served else "no other version has served"
     if to is None:
         advice = f"name one with --to; {others}" if served else others

@@ -1,6 +1,7 @@
 """A rollback by hand with all that belongs to it: done once, timed, mailed."""
 
 import logging
+from datetime import timedelta
 
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
@@ -45,10 +46,13 @@ def _read_champion(model: str, dag_run_id: str, *, settings: Settings) -> Champi
 
 
 def _read_replaced(champion: Champion, *, settings: Settings) -> int | None:
-    """The version that served until this champion's tenure began, whoever an earlier try of this run may have replaced."""
+    """The version that served until this champion's tenure began; None where the model was retired until then.
+
+    An earlier try of this run may have replaced it, so it is read from the tenures.
+    """
     with StateStore(settings.state_url) as state:
-        before = [each for each in state.read_champions(champion.model) if each.valid_from < champion.valid_from]
-    return before[0].model_version if before else None
+        before = state.read_champion_at(champion.model, champion.valid_from - timedelta(microseconds=1))
+    return before.model_version if before else None
 
 
 def _describe_stopped(row: ReleaseRow | None) -> str:

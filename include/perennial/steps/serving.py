@@ -14,11 +14,14 @@ from perennial.adapters import bentos, gateway, supervisor
 from perennial.adapters.ports import is_free
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
-from perennial.config.spec_file import spec_folder
+from perennial.config.spec_file import load_spec, spec_folder, spec_path
 from perennial.contracts import LIVE, SERVED, UNDER_WAY, Bento, ReleaseRow
-from perennial.errors import PermanentError, ReleaseError, UnavailableError
+from perennial.errors import ConfigurationError, PermanentError, ReleaseError, UnavailableError
 
 _logger = logging.getLogger(__name__)
+
+# Editors and git replace a file by another within that, or write it anew.
+_REPLACED_WITHIN_SECONDS = 1.0
 
 
 def program_name(model: str, model_version: int) -> str:
@@ -110,11 +113,36 @@ def write_gateway(
         running = running_programs(settings) - set(leaving)
         needs_keys = settings.api_keys == "required" if decides_on_keys else gateway.asks_for_keys(settings)
         rows = state.read_releases()
-        models = {*(path.stem for path in spec_folder(settings).glob("*.yaml")), *(row.model for row in rows)}
+        models = find_served_models(settings, rows, running)
         upstreams = {model: list(_upstreams(settings, [row for row in rows if row.model == model], running)) for model in models}
-        digest = gateway.write_config(settings, upstreams, callers=_callers(state) if needs_keys else None)
+        retired = {each.model: each.reason for each in state.read_retirements()}
+        digest = gateway.write_config(settings, upstreams, retired=retired, callers=_callers(state) if needs_keys else None)
         if wait:
             _wait_until_taken(settings, digest, may_be_away=may_be_away)
+
+
+def find_served_models(settings: Settings, rows: Collection[ReleaseRow], running: Collection[str]) -> set[str]:
+    """Models that callers are told of: with a valid spec, or one that was valid when a version was registered.
+
+    A file is away or broken for a moment while it is edited or pulled. So a mistake in it takes a model from nobody, and one that
+    runs is served without it, until `stop_removed` has stopped it.
+    """
+    names, registered = _read_spec_names(settings), {row.model for row in rows}
+    runs = {row.model for row in rows if row.program in running}
+    return (names & registered) | runs | {name for name in names - registered if _has_valid_spec(settings, name)}
+
+
+def _read_spec_names(settings: Settings) -> set[str]:
+    """Models that have a file, whatever is in it."""
+    return {path.stem for path in spec_folder(settings).glob("*.yaml")}
+
+
+def _has_valid_spec(settings: Settings, model: str) -> bool:
+    try:
+        load_spec(spec_path(settings, model))
+    except ConfigurationError:
+        return False
+    return True
 
 
 def _wait_until_taken(settings: Settings, digest: str, *, may_be_away: bool) -> None:
@@ -150,7 +178,8 @@ def _upstreams(settings: Settings, rows: Collection[ReleaseRow], running: Collec
 def reconcile_serving(settings: Settings, *, decides_on_keys: bool = False) -> None:
     """Make the bentos run that should, and lead the gateway to them, as the tables say. Doing it again changes nothing.
 
-    Champions first, then releases on their way, then what champions replaced, which is kept for a quick way back.
+    Champions first, then releases on their way, then what champions replaced, which is kept for a quick way back. Without the
+    file of its spec a model is not started, and stays as it is where it runs.
 
     Parameters
     ----------
@@ -164,12 +193,44 @@ def reconcile_serving(settings: Settings, *, decides_on_keys: bool = False) -> N
     are served.
     """
     with StateStore(settings.state_url) as state:
-        for row in _wanted(state):
+        names, running = _read_spec_names(settings), running_programs(settings)
+        for row in (each for each in _wanted(state) if each.model in names or each.program in running):
             try:
                 start_again(settings, state, row)
             except PermanentError as error:
                 _logger.error("%s cannot serve: %s", _describe(row), error)
         write_gateway(settings, state, wait=False, decides_on_keys=decides_on_keys)
+
+
+def stop_removed(settings: Settings) -> None:
+    """Stop the bentos of models whose spec was removed; with its file such a model starts again.
+
+    Nothing is stopped where the folder of the specs cannot be read, and a file must be missing twice, with a second in between:
+    it may be just about to be replaced.
+
+    Raises
+    ------
+    UnavailableError
+        When Postgres or supervisord does not answer.
+    """
+    running = running_programs(settings)
+    with StateStore(settings.state_url) as state:
+        rows = [row for row in state.read_releases() if row.program in running]
+    removed = {row.model for row in rows if _is_removed(settings, row.model)}
+    if not removed:
+        return
+    time.sleep(_REPLACED_WITHIN_SECONDS)
+    for row in (row for row in rows if row.model in removed and _is_removed(settings, row.model)):
+        step = f"to tell its callers why: perennial retire {row.model} --reason …"
+        _logger.warning("%s is stopped: include/models/%s.yaml is gone; %s", _describe(row), row.model, step)
+        supervisor.remove_program(settings, row.program)
+
+
+def _is_removed(settings: Settings, model: str) -> bool:
+    try:
+        return spec_path(settings, model) not in spec_folder(settings).iterdir()
+    except OSError:
+        return False
 
 
 def _wanted(state: StateStore) -> list[ReleaseRow]:

@@ -60,6 +60,26 @@ def test_what_the_gateway_answers_itself(settings, serve):
     assert ask(settings, "/v1/models/nope/predict").content["models"] == ["late", "later"]
 
 
+def test_a_retired_model_is_gone_and_says_why(settings, serve):
+    """A version of it that runs is reached on its own path alone, as it may be about to come back."""
+    server = serve(Server(3))
+    models = {"late": [serve(Server(1)).upstream()], "old": [server.upstream()]}
+    lead(settings, models, retired={"old": "100 % of it is in `late`", "older": "nobody called it"})
+    for path in ("/v1/models/old/predict", "/v1/models/old", "/v1/models/older/predict"):
+        answer = ask(settings, path)
+        assert (answer.status, answer.code, answer.version) == (410, "retired", "none")
+    assert (
+        ask(settings, "/v1/models/old/explain").content["error"]["message"] == "model old was retired: 100 % of it is in `late`"
+    )
+    assert [each["model"] for each in ask(settings, "/v1/models", method="GET").content["models"]] == ["late"]
+    assert ask(settings, "/v1/models/nope/predict").content["models"] == ["late"]
+    assert ask(settings).status == 200
+    wait_until_reachable(settings, "old", 3)
+    assert set(server.paths) == {"/readyz"}
+    lead(settings, models)
+    assert ask(settings, "/v1/models/old/predict").status == 200
+
+
 def test_the_list_of_models_is_for_reading(settings):
     lead(settings, {"later": []})
     assert ask(settings, "/v1/models/", method="GET").content["models"] == [

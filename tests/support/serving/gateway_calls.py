@@ -148,5 +148,7 @@ def basic(caller: str, key: str) -> dict[str, str]:
     return {"authorization": "Basic " + base64.b64encode(f"{caller}:{key}".encode()).decode()}
 
 
-def lead(settings: Settings, models: Models, *, callers: Mapping[str, str] | None = None) -> None:
-    wait_until_taken(settings, write_config(settings, models, callers=callers))
+def lead(
+    settings: Settings, models: Models, *, retired: Mapping[str, str] | None = None, callers: Mapping[str, str] | None = None
+) -> None:
+    wait_until_taken(settings, write_config(settings, models, retired=retired, callers=callers))

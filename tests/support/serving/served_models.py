@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from perennial.adapters.registry.pipelines import LoggedModel
 from perennial.adapters.state import StateStore
 from perennial.config.settings import Settings
 from perennial.config.spec import ModelSpec
-from perennial.config.spec_file import load_spec, spec_path
+from perennial.config.spec_file import load_spec, spec_folder, spec_path
 from perennial.config.spec_release import Canary, Shadow
 from perennial.contracts import Champion, Decision, GateResult, RegisteredVersion, ServingCheck, Snapshot
 from perennial.core.candidates import build_pipeline, fit, predict
@@ -37,6 +38,15 @@ def small_spec(settings: Settings, model: str, **release_values: object) -> Mode
     spec = load_spec(spec_path(settings, "flight_delay"))
     values = {"drain_seconds": 0.2, "shadow": None, "canary": None, **release_values}
     return spec.model_copy(update={"model": model, "release": spec.release.model_copy(update=values)})
+
+
+def with_specs(settings: Settings, folder: Path, *models: str) -> Settings:
+    """Settings of a project that has specs of these models; what is in them does not matter to what is served."""
+    there = settings.model_copy(update={"project": folder})
+    spec_folder(there).mkdir(parents=True, exist_ok=True)
+    for model in models:
+        spec_path(there, model).touch()
+    return there
 
 
 def short_shadow(seconds: float = 10.0, **values: object) -> Shadow:

@@ -16,13 +16,18 @@ from perennial.adapters.gateway.upstreams import Models
 from perennial.config.settings import Settings
 
 
-def write_config(settings: Settings, models: Models, *, callers: Mapping[str, str] | None = None) -> str:
+def write_config(
+    settings: Settings, models: Models, *, retired: Mapping[str, str] | None = None, callers: Mapping[str, str] | None = None
+) -> str:
     """Make Envoy's files say where the models are; files that say so already stay untouched.
 
     Parameters
     ----------
     models
         Every model there is; one without an upstream is answered with 503.
+    retired
+        Why models were taken out of service. They are answered with 410 and listed nowhere; of their versions that run only each
+        one's own path is reached, as one of them may be about to come back.
     callers
         The hash of each caller's key (see `hash_key`); None: nobody needs a key.
 
@@ -33,7 +38,7 @@ def write_config(settings: Settings, models: Models, *, callers: Mapping[str, st
     folder = settings.paths.gateway
     folder.mkdir(parents=True, exist_ok=True)
     clusters = build_clusters(models)
-    digest, routes = build_routes(models, clusters, callers=callers)
+    digest, routes = build_routes(models, clusters, retired=retired or {}, callers=callers)
     # A worker may follow the old routes for a moment longer.
     left = _mentioned(_read_resources(folder / "clusters.yaml"), _read_text(folder / "routes.yaml"))
     kept = {str(each["name"]): each for each in (*left, *clusters)}

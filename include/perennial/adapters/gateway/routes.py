@@ -41,15 +41,19 @@ _RETRY_POLICY: Json = {
 }
 
 
-def build_routes(models: Models, clusters: Sequence[Json], *, callers: Mapping[str, str] | None) -> tuple[str, Json]:
+def build_routes(
+    models: Models, clusters: Sequence[Json], *, retired: Mapping[str, str], callers: Mapping[str, str] | None
+) -> tuple[str, Json]:
     """The digest of the whole configuration, and the routes, which know it.
 
     Notes
     -----
     The digest covers addresses too: a version on another port is a change, though its routes stay the same.
     """
-    of_models = [route for model, upstreams in sorted(models.items()) for route in _model_routes(model, upstreams)]
-    routes = [*list_routes(models), *of_models, *fallback_routes(models)]
+    served = {model: upstreams for model, upstreams in models.items() if model not in retired}
+    of_models = [route for model, upstreams in sorted(served.items()) for route in _model_routes(model, upstreams)]
+    gone = [route for model, why in sorted(retired.items()) for route in _retired_routes(model, models.get(model, ()), why)]
+    routes = [*list_routes(served), *of_models, *gone, *fallback_routes(served)]
     access = require_key(callers)
     digest = hashlib.sha256(json.dumps([routes, clusters, access], sort_keys=True).encode()).hexdigest()[:16]
     in_force = reply({"path": CONFIG_PATH}, 200, body={"config": digest})
@@ -87,11 +91,15 @@ def _model_routes(model: str, upstreams: Sequence[Upstream]) -> list[Json]:
     else:
         no_champion = error("no_champion", f"model {model} has no champion yet: nothing serves it; try again after a release")
         answers = [reply({"path": f"{prefix}/{path}"}, 503, body=no_champion) for path in reached]
-    own = [_own_path_route(f"{prefix}/versions/{each.model_version}/readyz", model, each) for each in upstreams]
     unknown_path = error(
         "not_found", f"model {model} has no such path; it has {', '.join(f'{prefix}/{each}' for each in ENDPOINTS)}"
     )
-    return [*own, *answers, reply({"path_separated_prefix": prefix}, 404, body=unknown_path)]
+    return [*_own_path_routes(model, upstreams), *answers, reply({"path_separated_prefix": prefix}, 404, body=unknown_path)]
+
+
+def _retired_routes(model: str, upstreams: Sequence[Upstream], why: str) -> list[Json]:
+    gone = error("retired", f"model {model} was retired: {why}")
+    return [*_own_path_routes(model, upstreams), reply({"path_separated_prefix": f"/v1/models/{model}"}, 410, body=gone)]
 
 
 def _endpoint_route(path: str, rewritten: str, *, model: str, upstreams: Sequence[Upstream]) -> Json:
@@ -121,6 +129,10 @@ def _mirror(model: str, upstream: Upstream) -> Json:
         "runtime_fraction": {"default_value": share},
         "request_headers_mutations": [{"append": source}],
     }
+
+
+def _own_path_routes(model: str, upstreams: Sequence[Upstream]) -> list[Json]:
+    return [_own_path_route(f"/v1/models/{model}/versions/{each.model_version}/readyz", model, each) for each in upstreams]
 
 
 def _own_path_route(path: str, model: str, upstream: Upstream) -> Json:

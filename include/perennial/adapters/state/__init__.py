@@ -10,6 +10,7 @@ from perennial.adapters.state.releases import ReleaseTable
 from perennial.adapters.state.replays import ReplayTable
 from perennial.adapters.state.requests import RequestTable
 from perennial.adapters.state.retention import RetentionTable
+from perennial.adapters.state.retirements import RetirementTable
 from perennial.adapters.state.run_specs import RunSpecTable
 from perennial.adapters.state.stages import StageTable
 from perennial.adapters.state.training import TrainingTables
@@ -22,6 +23,7 @@ class StateStore(
     ReleaseTable,
     StageTable,
     RetentionTable,
+    RetirementTable,
     ChampionTable,
     ObservationTable,
     WindowTable,

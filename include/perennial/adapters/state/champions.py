@@ -122,13 +122,14 @@ class ChampionTable(Connection):
             why = f"version {to} is to serve on" if before == to else f"version {before} was rolled back meanwhile"
             if stopped := read_under_way_in(cursor, model, but=to):
                 stop_release_in(cursor, model, stopped.model_version, reason=f"{why}: {reason}", actor=actor)
-            if before in (to, None):
+            if before == to:
                 return Rollback(stopped=stopped)
-            move_release_in(cursor, model, before, "rolled_back", {"reason": reason})
+            if before is not None:  # else the model was retired
+                move_release_in(cursor, model, before, "rolled_back", {"reason": reason})
             end_open_stages_in(cursor, model, to, reason=reason)
             _replace_champion(cursor, model, to, dag_run_id=dag_run_id, reason=reason, by_rollback=True)
             insert_audit(cursor, actor, "rollback", model, f"version {to}", {"before": before, "reason": reason})
-        return Rollback(before=before, stopped=stopped)
+        return Rollback(is_changed=True, before=before, stopped=stopped)
 
 
 def _check_promotion(cursor: RealDictCursor, model: str, model_version: int, *, dag_run_id: str) -> None:
@@ -158,17 +159,22 @@ def _read_champion(cursor: RealDictCursor, model: str) -> int | None:
     return row["model_version"] if (row := cursor.fetchone()) else None
 
 
-def _replace_champion(
-    cursor: RealDictCursor, model: str, model_version: int, *, dag_run_id: str, reason: str, by_rollback: bool
-) -> None:
-    """End the open tenure and begin the next at that instant, which comes after it even where the clock was set back."""
-    move_release_in(cursor, model, model_version, "champion", {"reason": reason})
+def end_tenure_in(cursor: RealDictCursor, model: str) -> datetime | None:
+    """End the tenure that is open, after its begin even where the clock was set back; returns when, None where none was."""
     cursor.execute(
         """UPDATE champion SET valid_to = greatest(clock_timestamp(), valid_from + interval '1 microsecond')
            WHERE model = %s AND valid_to IS NULL RETURNING valid_to""",
         (model,),
     )
-    begins_at = row["valid_to"] if (row := cursor.fetchone()) else None
+    return row["valid_to"] if (row := cursor.fetchone()) else None
+
+
+def _replace_champion(
+    cursor: RealDictCursor, model: str, model_version: int, *, dag_run_id: str, reason: str, by_rollback: bool
+) -> None:
+    """End the open tenure and begin the next at that instant."""
+    move_release_in(cursor, model, model_version, "champion", {"reason": reason})
+    begins_at = end_tenure_in(cursor, model)
     try:
         cursor.execute(
             """INSERT INTO champion (model, model_version, valid_from, dag_run_id, reason, by_rollback)
