@@ -59,8 +59,8 @@ def test_a_retraining_ends_its_request_whatever_comes_of_it() -> None:
 
 
 def test_what_is_fitted_again_stands_between_decision_and_registration() -> None:
-    with_refit = SPEC.model_copy(update={"training": SPEC.training.model_copy(update={"refit": True})})
-    graphs = [retrain_file.build_dag(spec) for spec in (SPEC, with_refit)]
+    specs = [SPEC.model_copy(update={"training": SPEC.training.model_copy(update={"refit": refit})}) for refit in (False, True)]
+    graphs = [retrain_file.build_dag(spec) for spec in specs]
     assert [dag.get_task("evaluate").downstream_task_ids for dag in graphs] == [{"register"}, {"refit"}]
     assert graphs[1].get_task("refit").downstream_task_ids == {"register"}
     assert all(dag.get_task("register").downstream_task_ids == {"announce_challenger", "report"} for dag in graphs)

@@ -54,7 +54,7 @@ class Training(Strict):
     window: Duration
     holdout: Duration = Field(description="The latest slice of the window; candidates are judged on it, and do not see it.")
     min_rows: int = Field(1000, ge=2, description="Fewest labelled rows worth training on.")
-    refit: bool = Field(False, description="Whether an accepted candidate is fitted again on the whole window, holdout included.")
+    refit: bool = Field(True, description="Whether an accepted candidate is fitted again on the whole window, holdout included.")
     refit_guard: RefitGuard = RefitGuard()
 
     @model_validator(mode="after")
@@ -219,7 +219,7 @@ class Gates(Strict):
     """What a challenger must pass."""
 
     finalists: int = Field(
-        1, ge=1, description="Most candidates that meet the champion: the best by folds, and those within its standard error."
+        3, ge=1, description="Most candidates that meet the champion: the best by folds, and those within its standard error."
     )
     floors: dict[Metric, float] = Field(description="Per metric the worst value allowed; for losses an upper bound.")
     improvement: Improvement = Improvement()

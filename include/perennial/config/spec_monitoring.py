@@ -148,7 +148,7 @@ class RetrainPolicy(Strict):
     min_age: Duration = Field(timedelta(0), description="A champion trained less long ago stays.")
     max_age: Duration | None = Field(None, description="A champion trained longer ago is to be retrained, whatever the verdict.")
     new_rows_ratio: Ratio = Field(
-        0.25,
+        0.16,
         description="New rows, as a part of the training set, that the monitor waits for after a retraining on the same evidence "
         "led to no new champion; twice as many after each further one.",
     )

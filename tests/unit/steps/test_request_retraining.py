@@ -67,7 +67,7 @@ def ask(state: State, *, weeks: int, outcome: str = "healthy", **retrain: object
         model="parcels", window_start=window.start, window_end=end, as_of=end, mode="live", dag_run_id="m", model_version=2,
         outcome=outcome, reasons=("it is",), n_rows=1000,
     )  # fmt: skip
-    spec = small_spec(retrain={"follow_up_ratio": 0.2} | retrain)
+    spec = small_spec(retrain={"follow_up_ratio": 0.2, "new_rows_ratio": 0.25} | retrain)
     return wish_for_window(state, spec, window, verdict)
 
 
