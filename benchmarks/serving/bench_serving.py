@@ -8,6 +8,7 @@ FastAPI app that does nothing, one after another, same model, same row. Run: `py
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -144,9 +145,10 @@ def measure_ours(settings: Settings, folder: Path, check: ServingCheck) -> dict[
 
 def stack_processes(settings: Settings) -> dict[str, list[psutil.Process]]:
     """The stack's processes by what they do."""
-    marks = {"gateway": "/envoy", "bento": "perennial_bento.server", "shipper": "stack.prediction_log", "postgres": "postgres"}
+    marks = {"gateway": "/envoy", "bento": "^bento ", "shipper": "stack.prediction_log", "postgres": "postgres"}
     ours = [each for each in psutil.process_iter() if str(settings.var) in read_environment(each)]
-    return {name: [each for each in ours if mark in " ".join(each.cmdline())] for name, mark in marks.items()}
+    told = {each: " ".join([each.name(), *each.cmdline()]) for each in ours}
+    return {name: [each for each in ours if re.search(mark, told[each])] for name, mark in marks.items()}
 
 
 def read_environment(process: psutil.Process) -> str:

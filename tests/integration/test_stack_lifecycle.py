@@ -38,7 +38,7 @@ def test_up_works_when_the_supervisor_was_killed(make_stack):
     stack = make_stack()
     settings = stack.up("postgres", "gateway")
     orphans = find_processes(settings)
-    (keeper,) = (process for process in orphans if process.name() == "supervisord" or "supervisord" in process.cmdline()[1])
+    (keeper,) = (process for process in orphans if "perennial.stack.keeper" in process.cmdline())
     keeper.kill()
     stack.up("postgres", "gateway")
     assert not any(orphan.is_running() for orphan in orphans)

@@ -2,10 +2,14 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+from perennial.stack import keeper
 from perennial_airflow.preloaded import PRELOADED, preload
 
 
-def test_all_that_is_to_be_loaded_can_be_loaded_and_starts_no_thread():
+@pytest.mark.parametrize("modules", [PRELOADED, keeper.PRELOADED], ids=["for tasks", "for bentos"])
+def test_all_that_is_to_be_loaded_can_be_loaded_and_starts_no_thread(modules: tuple[str, ...]):
     """A thread that exists when a process forks is missing in the child, with the locks it held.
 
     Arrow's allocator jemalloc has one, and mends itself in the child of a fork.
@@ -14,7 +18,7 @@ def test_all_that_is_to_be_loaded_can_be_loaded_and_starts_no_thread():
 import os
 from pathlib import Path
 from perennial_airflow.preloaded import preload
-missing = preload({PRELOADED!r})
+missing = preload({modules!r})
 others = [task for task in Path("/proc/self/task").iterdir() if task.name != str(os.getpid())]
 print(*((task / "comm").read_text().strip() for task in others), *missing)
 """

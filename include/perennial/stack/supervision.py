@@ -14,6 +14,8 @@ from perennial.stack.environment import STACK_MARK, base_environment, settings_e
 from perennial.stack.services import Service
 from perennial.stack.waiting import wait_until
 
+_KEEPER = [sys.executable, "-m", "perennial.stack.keeper"]
+
 
 def program_of(settings: Settings, service: Service) -> supervisor.Program:
     """A service as a program; `up` starts it when its needs are there.
@@ -65,7 +67,7 @@ def start_supervisor(settings: Settings, configuration: Path) -> None:
         When it does not start, with what it said.
     """
     environment = {**base_environment(settings), STACK_MARK: stack_id(settings)}
-    command = [_binary(), "-c", str(configuration)]
+    command = [*_KEEPER, "-c", str(configuration)]
     done = subprocess.run(
         command, env=environment, cwd=settings.project, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
@@ -77,7 +79,7 @@ def start_supervisor(settings: Settings, configuration: Path) -> None:
 def exec_supervisor(settings: Settings) -> None:
     """Become a supervisord that keeps the programs of `conf.d` only: the container that serves models."""
     configuration = write_configuration(settings, ())
-    os.execve(_binary(), [_binary(), "--nodaemon", "-c", str(configuration)], base_environment(settings))
+    os.execve(_KEEPER[0], [*_KEEPER, "--nodaemon", "-c", str(configuration)], base_environment(settings))
 
 
 def tail(log: Path, n_lines: int = 8) -> str:
@@ -87,10 +89,6 @@ def tail(log: Path, n_lines: int = 8) -> str:
     except OSError:
         return ""
     return "\n".join(f"    {line}" for line in lines[-n_lines:])
-
-
-def _binary() -> str:
-    return str(Path(sys.executable).parent / "supervisord")
 
 
 def _head(settings: Settings) -> str:
