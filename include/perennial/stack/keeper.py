@@ -4,9 +4,10 @@ A bento spends most of its start on importing what all bentos import. The keeper
 bento then is a fork that goes on as `perennial_bento.server`, and what was imported is memory that all of them share. What is no
 bento, or would find other libraries or another number of threads in a fork, is started as ever.
 
-A fork has one thread, so nothing is imported that starts others.
+A fork has one thread, so nothing is imported that starts others. Elsewhere than on Linux not all libraries bear it.
 """
 
+import atexit
 import gc
 import importlib
 import os
@@ -14,6 +15,7 @@ import runpy
 import signal
 import sys
 import sysconfig
+import threading
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 
@@ -54,7 +56,7 @@ class Keeper(ServerOptions):  # type: ignore[misc]
     def check_execv_args(self, filename: str, argv: Sequence[str], st: object) -> None:
         """Before the fork that starts a program."""
         super().check_execv_args(filename, argv, st)
-        if _is_bento(argv) and self._loaded is None:
+        if _is_bento(argv) and self._loaded is None and sys.platform == "linux":
             self._loaded = _preload(os.environ)
 
     def execve(self, filename: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
@@ -94,7 +96,11 @@ def _preload(environ: MutableMapping[str, str]) -> _Terms:
 
 
 def _go_on_as_server(environ: Mapping[str, str]) -> None:
-    """Do what a new interpreter would: signals, environment, paths, streams, and no module of ours, as a bento brings its own."""
+    """Do what a new interpreter would, and end as one.
+
+    No module of ours is left, as a bento brings its own.
+    """
+    atexit._clear()
     for number in _HANDLED:
         signal.signal(number, signal.SIG_DFL)
     os.environ.clear()
@@ -115,6 +121,8 @@ def _go_on_as_server(environ: Mapping[str, str]) -> None:
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
+        threading._shutdown()  # type: ignore[attr-defined]  # as multiprocessing ends a fork
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
