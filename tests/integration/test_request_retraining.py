@@ -193,7 +193,7 @@ def test_after_a_rejection_the_same_drift_is_not_asked_for_each_week(desk: Desk)
     granted = []
     for week in range(8):
         window = desk.judge("drift", end=MAY + week * WEEK, findings=(labels, wind), n_rows=10)
-        request = desk.ask(window, cooldown=DAY)
+        request = desk.ask(window, cooldown=DAY, new_rows_ratio=0.25)
         if failed(request) == []:
             granted.append(week)
             decide(desk, request)
