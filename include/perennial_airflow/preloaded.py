@@ -11,10 +11,11 @@ threads when they are imported must not be loaded before a fork; `OMP_NUM_THREAD
 from it.
 """
 
-import importlib
 import logging
 import sys
 import time
+
+from perennial.preloading import preload
 
 PRELOADED = (
     "pandas",
@@ -45,18 +46,6 @@ PRELOADED = (
 )
 
 log = logging.getLogger(__name__)
-
-
-def preload(modules: tuple[str, ...]) -> list[str]:
-    """Import modules by name; returns those that cannot be imported, which the tasks that need them will say."""
-    missing = []
-    for module in modules:
-        try:
-            importlib.import_module(module)
-        except Exception:
-            log.exception("Cannot load %s in advance", module)
-            missing.append(module)
-    return missing
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ A fork has one thread, so nothing is imported that starts others. Elsewhere than
 
 import atexit
 import gc
-import importlib
 import os
 import runpy
 import signal
@@ -21,6 +20,8 @@ from pathlib import Path
 
 import supervisor.supervisord
 from supervisor.options import ServerOptions
+
+from perennial.preloading import preload
 
 SERVER = "perennial_bento.server"
 # BentoML is not among them: it reads its settings when it is imported.
@@ -57,7 +58,9 @@ class Keeper(ServerOptions):  # type: ignore[misc]
         """Before the fork that starts a program."""
         super().check_execv_args(filename, argv, st)
         if _is_bento(argv) and self._loaded is None and sys.platform == "linux":
-            self._loaded = _preload(os.environ)
+            self._loaded, missing = _load(os.environ)
+            for name in missing:
+                self.logger.warn("cannot load %(name)s in advance", name=name)  # noqa: G010 - supervisord's own logger
 
     def execve(self, filename: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
         """In the child of that fork."""
@@ -77,22 +80,17 @@ def _terms(environ: Mapping[str, str]) -> _Terms:
     return Path(sysconfig.get_path("purelib")).stat().st_mtime_ns, one, two, three
 
 
-def _preload(environ: MutableMapping[str, str]) -> _Terms:
-    """Import what bentos need, under the number of threads that they get. What cannot be imported they will say themselves."""
-    before = {name: environ.pop(name, None) for name in _THREADS}
+def _load(environ: MutableMapping[str, str]) -> tuple[_Terms, list[str]]:
+    """Import what bentos need, under the number of threads that they get; returns also what cannot be imported."""
+    before = {name: environ[name] for name in _THREADS if name in environ}
     environ.update(dict.fromkeys(_THREADS, environ["PERENNIAL_THREADS_PER_TASK"]))
-    for name in PRELOADED:
-        try:
-            importlib.import_module(name)
-        except Exception as error:
-            print(f"cannot load {name} in advance: {error}", file=sys.stderr)
+    missing = preload(PRELOADED)
     gc.freeze()
     terms = _terms(environ)
-    for name, value in before.items():
-        environ.pop(name)
-        if value is not None:
-            environ[name] = value
-    return terms
+    for name in _THREADS:
+        del environ[name]
+    environ.update(before)
+    return terms, missing
 
 
 def _go_on_as_server(environ: Mapping[str, str]) -> None:

@@ -202,7 +202,7 @@ def test_a_replayed_period_is_monitored_step_by_step_and_sent_once(
     ids = [f"replay__{start:%Y%m%d}T0000__{end:%Y%m%d}T0000" for start, end in pairwise(days)]
     assert {loop.api.read_dag_run(f"monitor__{MODEL}", each).state for each in ids} == {"success"}
     [april] = replay["months"]
-    assert april["n_labelled"] > 700 * len(ids)
+    assert april["n_labelled"] > 750 * len(ids)
     if april["versions"] == [before.model_version]:
         assert april["live"]["roc_auc"] == pytest.approx(april["frozen"]["roc_auc"])
     assert april["retrained"]["roc_auc"] > 0.6
