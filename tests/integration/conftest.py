@@ -90,12 +90,20 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     started = item.session.stash.get(_WITH_AIRFLOW, [])
     if started and nextitem and _group(item) != _group(nextitem):
         while started:
-            started.pop().down()
+            started.pop().kill()
 
 
 def _group(item: pytest.Item) -> object:
     marker = item.get_closest_marker("xdist_group")
     return marker and marker.args[0]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _pages_with_one_column_drawn_in_detail() -> Iterator[None]:
+    """Each takes Evidently half a second. All are drawn in tests/unit/adapters/test_drift_report and tests/integration/dags."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("perennial.adapters.drift_report._N_DETAILED", 1)
+        yield
 
 
 @pytest.fixture(autouse=True)
