@@ -81,6 +81,11 @@ def test_each_tenure_says_why_it_came_and_went():
     ]
 
 
+def test_who_comes_back_where_nobody_served_came_from_no_version():
+    last = history(tenure(1, 0, 10), tenure(1, 20, None, by_rollback=True, actor="cli:ann")).chapters[-1]
+    assert last.came == "brought back by cli:ann: slow"
+
+
 @pytest.mark.parametrize(
     ("text", "instant"),
     [
