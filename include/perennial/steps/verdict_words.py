@@ -94,14 +94,16 @@ def describe_decision(spec: ModelSpec, verdict: Verdict, request: RetrainRequest
     stays = "" if verdict.model_version is None else f" Version {verdict.model_version} goes on serving."
     if request is None:
         return f"{_explain_no_request(spec, verdict)}{stays}"
+    # The verdict's own reasons stand above already; the champion's age, or its follow-up, does not.
+    why = "" if request.reason == "; ".join(verdict.reasons) else f" Asked for because {request.reason}."
     match request.outcome:
         case "granted":
-            return f"A retraining was granted: retrain__{spec.model} trains a challenger, which the gates judge.{stays}"
+            return f"A retraining was granted: retrain__{spec.model} trains a challenger, which the gates judge.{why}{stays}"
         case "declined":
             no = [in_words(check.reason) for check in request.checks if not check.passed]
-            return f"A retraining was asked for and declined. {' '.join(no)}{stays}"
+            return f"A retraining was asked for and declined. {' '.join(no)}{why}{stays}"
         case _:
-            return f"A retraining was asked for; the gatekeeper has not answered yet.{stays}"
+            return f"A retraining was asked for; the gatekeeper has not answered yet.{why}{stays}"
 
 
 def _explain_no_request(spec: ModelSpec, verdict: Verdict) -> str:

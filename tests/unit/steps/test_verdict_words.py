@@ -1,4 +1,5 @@
 import doctest
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -125,6 +126,15 @@ def test_the_decision_is_told_with_its_why(outcome, changes, asked, said):
     told = describe_decision(SPEC, build_verdict(outcome, **changes), build_request(asked) if asked else None)
     assert said in told
     assert ("Version 1 goes on serving." in told) == ("model_version" not in changes)
+
+
+@pytest.mark.parametrize("asked", ["granted", "declined", "pending"])
+def test_what_else_than_the_verdict_asks_for_a_retraining_is_told(asked):
+    drifted, healthy = build_verdict("drift"), build_verdict("healthy")
+    because = replace(build_request(asked), reason="; ".join(drifted.reasons))
+    assert drifted.reasons[0] not in describe_decision(SPEC, drifted, because)
+    followed = replace(because, reason="the champion came of request 2, and about 16.1% of its training rows are new")
+    assert f"Asked for because {followed.reason}." in describe_decision(SPEC, healthy, followed)
 
 
 def test_a_spec_that_does_not_retrain_on_drift_says_so():
