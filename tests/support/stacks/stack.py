@@ -3,6 +3,7 @@
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -43,7 +44,7 @@ class Stack:
             # The supervisor first: it would start again what ends.
             for process in sorted(found, key=lambda each: _name(each) != "supervisord"):
                 _end_at_once(process)
-            psutil.wait_procs(found, timeout=5)
+            time.sleep(0.1)
 
 
 StackFactory = Callable[..., Stack]
