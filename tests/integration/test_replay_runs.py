@@ -32,10 +32,10 @@ class Airflow:
         self.params = params
         return DagRunState(dag_id=dag_id, dag_run_id=dag_run_id, state="queued")
 
-    def find_dag_runs(self, dag_id: str, *, dag_run_id: str) -> list[DagRunState]:
+    def find_dag_run(self, dag_id: str, dag_run_id: str) -> DagRunState | None:
         words = self.states[dag_id.partition("__")[0]]
         word = words.pop(0) if len(words) > 1 else words[0]
-        return [DagRunState(dag_id=dag_id, dag_run_id=dag_run_id, state=word)] if word else []
+        return DagRunState(dag_id=dag_id, dag_run_id=dag_run_id, state=word) if word else None
 
     def find_triggered(self, dag_id: str, _dag_run_id: str) -> list[DagRunState]:
         release = dag_id.replace("retrain", "release")

@@ -32,8 +32,8 @@ class FakeAirflow:
     runs: dict[str, str] = field(default_factory=dict)
     triggered: list[tuple[str, object]] = field(default_factory=list)
 
-    def find_dag_runs(self, dag_id: str, *, dag_run_id: str) -> list[DagRunState]:
-        return [self._run(dag_id, dag_run_id)] if dag_run_id in self.runs else []
+    def find_dag_run(self, dag_id: str, dag_run_id: str) -> DagRunState | None:
+        return self._run(dag_id, dag_run_id) if dag_run_id in self.runs else None
 
     def find_unfinished_runs(self, dag_id: str) -> list[DagRunState]:
         newest_first = reversed(list(self.runs.items()))

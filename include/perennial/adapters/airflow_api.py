@@ -73,6 +73,10 @@ class HumanAnswer:
     user_name: str | None
 
 
+class _NotThere(ConfigurationError):
+    """What was asked for does not exist in Airflow."""
+
+
 class AirflowApi:
     """A logged-in session with Airflow's API.
 
@@ -109,7 +113,8 @@ class AirflowApi:
         if response.status_code >= 500:
             raise UnavailableError(f"Airflow answered {response.status_code} to {method} {path}", "see: perennial status")
         if response.is_error:
-            raise ConfigurationError(f"Airflow refused {method} {path}: {response.status_code} {response.text[:500]}")
+            kind = _NotThere if response.status_code == httpx.codes.NOT_FOUND else ConfigurationError
+            raise kind(f"Airflow refused {method} {path}: {response.status_code} {response.text[:500]}")
         try:
             body: dict[str, Any] = response.json()
         except ValueError as error:  # whoever answers there is not Airflow
@@ -128,12 +133,17 @@ class AirflowApi:
         errors = self._call("GET", "/api/v2/importErrors")["import_errors"]
         return [f"{error['filename']}: {error['stack_trace'].strip().splitlines()[-1]}" for error in errors]
 
-    def find_dag_runs(self, dag_id: str, *, dag_run_id: str | None = None) -> list[DagRunState]:
-        """Runs of a Dag, the newest first."""
-        query = {"order_by": "-run_after", "limit": 50} | ({"run_id_pattern": dag_run_id} if dag_run_id else {})
-        runs = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=query)["dag_runs"]
-        found = [_dag_run(run) for run in runs]
-        return [run for run in found if dag_run_id in (None, run.dag_run_id)]
+    def find_dag_runs(self, dag_id: str) -> list[DagRunState]:
+        """The latest 50 runs of a Dag, the newest first."""
+        query = {"order_by": "-run_after", "limit": 50}
+        return [_dag_run(run) for run in self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=query)["dag_runs"]]
+
+    def find_dag_run(self, dag_id: str, dag_run_id: str) -> DagRunState | None:
+        """State of one Dag run; None where there is none of that id."""
+        try:
+            return self.read_dag_run(dag_id, dag_run_id)
+        except _NotThere:
+            return None
 
     def find_unfinished_runs(self, dag_id: str) -> list[DagRunState]:
         """Runs of a Dag that wait or run, without those of backfills, the newest first."""
@@ -142,8 +152,8 @@ class AirflowApi:
 
     def trigger(self, dag_id: str, dag_run_id: str, params: Mapping[str, object]) -> DagRunState:
         """Start a Dag run with params, unless one of that id exists."""
-        if found := self.find_dag_runs(dag_id, dag_run_id=dag_run_id):
-            return found[0]
+        if found := self.find_dag_run(dag_id, dag_run_id):
+            return found
         body = {"dag_run_id": dag_run_id, "logical_date": None, "conf": dict(params)}
         return _dag_run(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body))
 

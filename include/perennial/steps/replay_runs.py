@@ -1,7 +1,7 @@
 """The Dag runs that a step of a replay sets off: the window's monitor, the retraining it was granted, its release."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from perennial.adapters.airflow_api import AirflowApi, DagRunState
@@ -16,6 +16,8 @@ from perennial.steps.request_retraining import window_key
 Tell = Callable[[str], None]
 
 _POLL_SECONDS = 1.0
+# A list of tasks costs Airflow several times what the state of a run does.
+_TELL_SECONDS = 5.0
 _SILENCE_SECONDS = 300.0
 _START_SECONDS = 120.0
 _RUN_SECONDS = 2 * 3600.0
@@ -99,22 +101,24 @@ class StepRuns:
 
     def _finish(self, dag_id: str, dag_run_id: str) -> str:
         """Final state of a Dag run. Airflow may be away for a while: it comes back by itself."""
-        deadline, heard_at = time.monotonic() + _RUN_SECONDS, time.monotonic()
+        heard_at, told_at = time.monotonic(), -_TELL_SECONDS
+        deadline = heard_at + _RUN_SECONDS
         while time.monotonic() < deadline:
             try:
-                found = self._api.find_dag_runs(dag_id, dag_run_id=dag_run_id)
-                if found and found[0].state in _ENDED:
-                    return found[0].state
-                self._tell(self._describe(dag_id, found))
-                heard_at = time.monotonic()
+                run, heard_at = self._api.find_dag_run(dag_id, dag_run_id), time.monotonic()
+                if run and run.state in _ENDED:
+                    return run.state
+                if heard_at >= told_at + _TELL_SECONDS:
+                    self._tell(self._describe(dag_id, run))
+                    told_at = heard_at
             except UnavailableError:
                 if time.monotonic() > heard_at + _SILENCE_SECONDS:
                     raise
             time.sleep(_POLL_SECONDS)
         raise StackError(f"{dag_id} run {dag_run_id} has not ended after two hours", "look at it in Airflow's UI")
 
-    def _describe(self, dag_id: str, found: Sequence[DagRunState]) -> str:
-        tasks = [task for run in found for task in self._api.read_tasks(dag_id, run.dag_run_id)]
+    def _describe(self, dag_id: str, run: DagRunState | None) -> str:
+        tasks = self._api.read_tasks(dag_id, run.dag_run_id) if run else []
         active = [f"{each.task_id} {each.map_name}".rstrip() for each in tasks if each.state in _WAITING]
         return f"{dag_id}: {', '.join(active) or 'between tasks'}"
 

@@ -190,10 +190,10 @@ def _close_ended(state: StateStore, api: AirflowApi, model: str) -> None:
     request = state.read_open_request(model)
     if request is None:
         return
-    runs = api.find_dag_runs(f"retrain__{model}", dag_run_id=request.dag_run_id)
-    if runs and runs[0].state in _ENDED:
-        state.end_request(request.request_id, actor="gatekeeper", why=f"its run ended as {runs[0].state}")
-    elif not runs and request.decided_at and state.read_clock() - request.decided_at > _GRACE:
+    run = api.find_dag_run(f"retrain__{model}", request.dag_run_id)
+    if run and run.state in _ENDED:
+        state.end_request(request.request_id, actor="gatekeeper", why=f"its run ended as {run.state}")
+    elif not run and request.decided_at and state.read_clock() - request.decided_at > _GRACE:
         state.end_request(request.request_id, actor="gatekeeper", why="its run was never started")
 
 

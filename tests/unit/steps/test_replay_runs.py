@@ -58,8 +58,8 @@ class FakeAirflow:
     def trigger(self, dag_id: str, dag_run_id: str, _params: object) -> DagRunState:
         return DagRunState(dag_id=dag_id, dag_run_id=dag_run_id, state="success")
 
-    def find_dag_runs(self, dag_id: str, *, dag_run_id: str) -> list[DagRunState]:
-        return [DagRunState(dag_id=dag_id, dag_run_id=dag_run_id, state="success")]
+    def find_dag_run(self, dag_id: str, dag_run_id: str) -> DagRunState:
+        return DagRunState(dag_id=dag_id, dag_run_id=dag_run_id, state="success")
 
     def find_triggered(self, _dag_id: str, dag_run_id: str) -> list[DagRunState]:
         return [DagRunState(dag_id="release__parcels", dag_run_id=f"release of {dag_run_id}", state="success")]
