@@ -8,7 +8,10 @@ from perennial.stack import keeper
 from perennial_airflow.preloaded import PRELOADED, preload
 
 
-@pytest.mark.parametrize("modules", [PRELOADED, keeper.PRELOADED], ids=["for tasks", "for bentos"])
+# What tasks load takes a quarter of a minute, and changes with libraries only.
+@pytest.mark.parametrize(
+    "modules", [pytest.param(PRELOADED, id="for tasks", marks=pytest.mark.soak), pytest.param(keeper.PRELOADED, id="for bentos")]
+)
 def test_all_that_is_to_be_loaded_can_be_loaded_and_starts_no_thread(modules: tuple[str, ...]):
     """A thread that exists when a process forks is missing in the child, with the locks it held.
 
