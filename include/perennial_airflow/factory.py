@@ -59,7 +59,9 @@ def specs_to_parse(kind: str) -> Iterator[ModelSpec]:
     settings = Settings.load()
     dag_id = get_parsing_context().dag_id
     if dag_id and dag_id.startswith(f"{kind}__"):
-        yield load_model(dag_id.removeprefix(f"{kind}__"))[0]
+        from perennial.steps.run_spec import load_graph_spec
+
+        yield load_graph_spec(dag_id.removeprefix(f"{kind}__"), dag_id=dag_id, settings=settings)
     elif not dag_id:
         specs, _ = load_specs(spec_folder(settings))
         yield from specs.values()

@@ -10,6 +10,7 @@ from perennial.config.settings import Settings
 from perennial.config.spec_file import spec_path
 from perennial.errors import ConfigurationError
 from perennial.steps.run_spec import fix_run_spec, load_run_spec
+from perennial_airflow.factory import specs_to_parse
 from support.records.report_records import PROJECT, read_spec
 
 pytestmark = pytest.mark.integration
@@ -46,6 +47,18 @@ def test_a_run_goes_on_under_the_spec_that_it_began_under(project, begin, go_on,
     assert begin() == SPEC
     file(project).write_text(text) if text else file(project).unlink()
     assert go_on() == SPEC
+
+
+@pytest.mark.parametrize("text", ["model: [broken", None])
+def test_a_task_finds_its_dag_whatever_becomes_of_the_file(project, begin, monkeypatch, text):
+    monkeypatch.setattr("perennial_airflow.factory.Settings.load", lambda: project)
+    begin(dag_id=f"retrain__{SPEC.model}")
+    file(project).write_text(text) if text else file(project).unlink()
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", f"retrain__{SPEC.model}")
+    assert list(specs_to_parse("retrain")) == [SPEC]
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", f"monitor__{SPEC.model}")  # no run of which began
+    with pytest.raises(ConfigurationError):
+        list(specs_to_parse("monitor"))
 
 
 def test_a_run_that_begins_again_takes_the_spec_of_then_and_another_run_has_its_own(project, begin, go_on):

@@ -151,11 +151,21 @@ class AirflowApi:
         return [_dag_run(run) for run in self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=query)["dag_runs"]]
 
     def trigger(self, dag_id: str, dag_run_id: str, params: Mapping[str, object]) -> DagRunState:
-        """Start a Dag run with params, unless one of that id exists."""
+        """Start a Dag run with params, unless one of that id exists.
+
+        Raises
+        ------
+        UnavailableError
+            When Airflow does not know the Dag: it parses a changed spec within a minute, and a broken one not at all.
+        """
         if found := self.find_dag_run(dag_id, dag_run_id):
             return found
         body = {"dag_run_id": dag_run_id, "logical_date": None, "conf": dict(params)}
-        return _dag_run(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body))
+        try:
+            return _dag_run(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body))
+        except _NotThere as error:
+            where = f"Airflow does not know {dag_id}, or not yet: it takes a minute to read a spec that was changed"
+            raise UnavailableError(where, "see whether the spec is right (perennial check), then the same again") from error
 
     def read_dag_run(self, dag_id: str, dag_run_id: str) -> DagRunState:
         """State of one Dag run."""

@@ -32,8 +32,7 @@ def run(
         return
     stopped = f"stopped {done.stopped}; " if done.stopped else ""
     if done.changed:
-        typer.echo(
-            f"{model}: {stopped}version {done.before or 'none'} → {done.model_version} in {done.seconds:.1f} s, {done.url}"
-        )
+        change = f"version {done.before} → {done.model_version}" if done.before else f"retired → version {done.model_version}"
+        typer.echo(f"{model}: {stopped}{change} in {done.seconds:.1f} s, {done.url}")
     else:
         typer.echo(f"{model}: {stopped}version {done.model_version} serves already, {done.url}")

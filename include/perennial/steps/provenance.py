@@ -50,8 +50,8 @@ def describe_commit_fault(commit: str) -> str:
     if commit == code.UNKNOWN:
         return "there is no git repository here, so what is trained cannot be reproduced: commit first"
     if commit.endswith(code.DIRTY):
-        made_of = ", ".join(code.MADE_OF)
-        return f"changes in {made_of} are in no commit, so what is trained cannot be reproduced: commit first"
+        made_of = " or ".join(code.MADE_OF)
+        return f"a change in {made_of} is in no commit, so what is trained cannot be reproduced: commit first"
     return ""
 
 

@@ -132,10 +132,12 @@ def _describe_rollback(done: RolledBack) -> tuple[str, str, str]:
     if not done.changed:
         stopped = f"{actor} stopped {done.stopped} of {done.model}; version {number} answers all callers."
         return f"{done.stopped} was stopped by {actor}", f"Stopped {done.stopped}", stopped
-    left = "nobody" if done.before is None else f"version {done.before}"
     also = f" It stopped {done.stopped}." if done.stopped else ""
-    brought = f"{actor} brought version {number} of {done.model} back, in place of {left}.{also}"
-    return f"rolled back from {left} to version {number} by {actor}", f"Rolled back to version {number}", brought
+    if done.before is None:  # the model was retired until then
+        brought = f"{actor} brought version {number} of {done.model} back, which was retired.{also}"
+        return f"version {number} is back after the retirement, by {actor}", f"Version {number} is back", brought
+    brought = f"{actor} brought version {number} of {done.model} back, in place of version {done.before}.{also}"
+    return f"rolled back from version {done.before} to version {number} by {actor}", f"Rolled back to version {number}", brought
 
 
 def _build_mail(spec: ModelSpec, subject: str, values: dict[str, object], key: str, *, settings: Settings) -> Mail:

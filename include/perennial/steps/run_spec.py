@@ -59,3 +59,28 @@ def load_run_spec(model: str, *, dag_id: str, dag_run_id: str, settings: Setting
         raise ConfigurationError(
             f"the spec that this run began under cannot be read any more: {error.what}", "clear the run from its first task on"
         ) from error
+
+
+def load_graph_spec(model: str, *, dag_id: str, settings: Settings) -> ModelSpec:
+    """The spec whose graph a task that is about to run is part of: the file's.
+
+    Where that cannot be read, it is the one that the Dag's latest run began under: Airflow parses the file for each task, and
+    what runs goes on.
+
+    Raises
+    ------
+    ConfigurationError
+        When the spec is broken or gone, and no run recorded one.
+    UnavailableError
+        When the state database does not answer; trying again may help.
+    """
+    path = spec_path(settings, model)
+    try:
+        return load_spec(path)
+    except ConfigurationError as error:
+        with StateStore(settings.state_url) as state:
+            text = state.read_last_spec(dag_id)
+        if text is None:
+            raise
+        _logger.warning("%s; the graph is that of the latest run of %s", error.what, dag_id)
+        return parse_spec(text, path)

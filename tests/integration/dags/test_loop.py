@@ -18,6 +18,7 @@ from perennial.adapters.scores.reading import count_scores, read_scores
 from perennial.adapters.state import StateStore
 from perennial.config.spec_file import load_spec, spec_path
 from perennial.core.frames import features_frame, to_rows
+from perennial.errors import UnavailableError
 from perennial.steps.modelling import feature_types
 from perennial.steps.reproduce import reproduce
 from support.dags.loop import AS_OF, MODEL, Loop, text_of
@@ -41,6 +42,13 @@ def test_the_demo_shows_a_decision_and_an_answer_and_run_again_picks_up_what_is_
     runs = [run.dag_run_id for run in loop.api.find_dag_runs(loop.retrain)]
     assert [name for name in runs if name.startswith("demo__")] == [first.dag_run_id]
     assert loop.champion() == champion
+
+
+def test_a_dag_that_airflow_has_not_parsed_is_a_matter_of_time(loop: Loop, first: DagRunState) -> None:
+    with pytest.raises(UnavailableError, match=r"does not know retrain__new, or not yet(.|\n)*perennial check"):
+        loop.api.trigger("retrain__new", "r", {})
+    assert loop.api.find_dag_run(first.dag_id, "r") is None
+    assert loop.api.trigger(first.dag_id, first.dag_run_id, {}) == first
 
 
 def test_a_champion_serves_after_the_first_run(loop: Loop, first: DagRunState, row: dict[str, object]) -> None:

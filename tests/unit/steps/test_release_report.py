@@ -97,6 +97,12 @@ def test_a_second_rollback_to_the_same_version_is_news() -> None:
     assert len(keys) == 2
 
 
+def test_a_rollback_of_a_retired_model_says_that_it_is_back():
+    mail = build_rollback_mail(SPEC, replace(DONE, before=None), dag_run_id="", settings=SETTINGS)
+    assert mail.subject == "[perennial] flight_delay: version 3 is back after the retirement, by cli:ann"
+    assert "cli:ann brought version 3 of flight_delay back, which was retired." in " ".join(mail.text.split())
+
+
 def test_who_forced_it_is_named_where_a_word_is_asked_and_where_it_serves():
     forced = replace(build_release_evidence(), force=Force(by="ann", reason="the feed of May was broken."))
     known = {"dag_run_id": DAG_RUN_ID, "settings": SETTINGS}

@@ -100,7 +100,7 @@ def test_who_else_met_the_champion_is_told():
         ("unknown", ["There is no git repository here, so what is trained cannot be reproduced: commit first."]),
         (
             "0" * 40 + "-dirty",
-            [f"Changes in {', '.join(MADE_OF)} are in no commit, so what is trained cannot be reproduced: commit first."],
+            [f"A change in {' or '.join(MADE_OF)} is in no commit, so what is trained cannot be reproduced: commit first."],
         ),
     ],
 )

@@ -26,3 +26,9 @@ class RunSpecTable(Connection):
         sql = "SELECT spec FROM run_spec JOIN spec USING (digest) WHERE dag_id = %s AND dag_run_id = %s"
         rows = self._fetch(sql, (dag_id, dag_run_id))
         return str(rows[0]["spec"]) if rows else None
+
+    def read_last_spec(self, dag_id: str) -> str | None:
+        """Text of the spec that the latest run of a Dag began under; None where none recorded one."""
+        sql = "SELECT spec FROM run_spec JOIN spec USING (digest) WHERE dag_id = %s ORDER BY run_spec.recorded_at DESC LIMIT 1"
+        rows = self._fetch(sql, (dag_id,))
+        return str(rows[0]["spec"]) if rows else None
