@@ -28,6 +28,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     start_supervisor(settings, write_configuration(settings, ()))
     yield settings
     psutil.wait_procs([psutil.Process(supervisor.shut_down(settings))], timeout=30)
+    supervisor.remove_sockets(settings)
 
 
 @pytest.fixture

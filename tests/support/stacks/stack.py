@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from perennial.adapters.supervisor import remove_sockets
 from perennial.config.settings import Settings
 from perennial.stack.lifecycle import down, up
 from perennial.stack.processes import find_processes
@@ -45,6 +46,7 @@ class Stack:
             for process in sorted(found, key=lambda each: _name(each) != "supervisord"):
                 _end_at_once(process)
             time.sleep(0.1)
+        remove_sockets(self.settings)
 
 
 StackFactory = Callable[..., Stack]
