@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
+    """Import the libraries, then go on as `airflow` with the arguments of this process."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     # It reports every one of its decorators.
     logging.getLogger("great_expectations").setLevel(logging.WARNING)

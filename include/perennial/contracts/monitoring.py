@@ -106,6 +106,11 @@ class Verdict:
     report: str = ""
 
     @property
+    def reason(self) -> str:
+        """All reasons in one text, which is that of a retraining asked for because of them."""
+        return "; ".join(self.reasons)
+
+    @property
     def is_alarm(self) -> bool:
         """Whether somebody has to look: the window is bad, or too many in a row were not judged."""
         return self.outcome in BREACHES or (self.outcome in UNJUDGED and self.is_persistent)

@@ -152,7 +152,7 @@ def read_instant(text: str) -> datetime:
 def _tell_coming(tenure: Tenure, previous: Tenure | None) -> str:
     by = f" by {tenure.actor}" if tenure.actor else ""
     if tenure.by_rollback:
-        # After a retirement nobody served in between.
+        # Between a retirement and the rollback after it no version served.
         left = f" from version {previous.model_version}" if previous and previous.valid_to == tenure.valid_from else ""
         return f"brought back{left}{by}: {tenure.reason}"
     return f"{'promoted' if previous else 'promoted, the first'}{by}: {tenure.reason}"

@@ -60,7 +60,7 @@ def monitor(spec: ModelSpec, window: Window, *, settings: Settings) -> Verdict:
         if finding.breached or finding.blocks:
             log.warning("%s: %s", f"{finding.measure} {finding.subject}".rstrip(), finding.reason)
     level = logging.INFO if verdict.outcome == "healthy" else logging.WARNING
-    log.log(level, "%s from %s to %s: %s, %s", spec.model, window.start, window.end, verdict.outcome, "; ".join(verdict.reasons))
+    log.log(level, "%s from %s to %s: %s, %s", spec.model, window.start, window.end, verdict.outcome, verdict.reason)
     return verdict
 
 

@@ -67,7 +67,7 @@ def window_key(start: datetime, end: datetime) -> str:
 
 def _why_retrain(spec: ModelSpec, window: Window, verdict: Verdict | None, trained_at: datetime | None) -> str:
     if verdict and verdict.outcome in CURABLE and verdict.outcome in spec.retrain.on and verdict.is_persistent:
-        return "; ".join(verdict.reasons)
+        return verdict.reason
     age, most = window.as_of - trained_at if trained_at else None, spec.retrain.max_age
     if age is not None and most is not None and age > most:
         return f"the champion learned from data up to {age / _DAY:.1f} days ago; {most / _DAY:g} days are the most"

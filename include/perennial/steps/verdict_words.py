@@ -95,7 +95,7 @@ def describe_decision(spec: ModelSpec, verdict: Verdict, request: RetrainRequest
     if request is None:
         return f"{_explain_no_request(spec, verdict)}{stays}"
     # The verdict's own reasons stand above already; the champion's age, or its follow-up, does not.
-    why = "" if request.reason == "; ".join(verdict.reasons) else f" Asked for because {request.reason}."
+    why = "" if request.reason == verdict.reason else f" Asked for because {request.reason}."
     match request.outcome:
         case "granted":
             return f"A retraining was granted: retrain__{spec.model} trains a challenger, which the gates judge.{why}{stays}"

@@ -3,7 +3,6 @@
 import shutil
 import signal
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from perennial.stack.lifecycle import down, up
 from perennial.stack.processes import find_processes
 from support.stacks.environment import stack_environment
 from support.stacks.prepared import copy_prepared
+from support.waiting import wait_for
 
 
 @dataclass(kw_only=True)
@@ -41,12 +41,15 @@ class Stack:
 
     def kill(self) -> None:
         """End all of its processes at once, as in order it takes half a minute with Airflow; `up` starts it again."""
-        while found := find_processes(self.settings):
-            # The supervisor first: it would start again what ends.
-            for process in sorted(found, key=lambda each: _name(each) != "supervisord"):
-                _end_at_once(process)
-            time.sleep(0.1)
+        wait_for(self._has_ended, what=f"the processes of {self.folder} end")
         remove_sockets(self.settings)
+
+    def _has_ended(self) -> bool:
+        """Whether no process is left; those that are get a signal. The supervisor first: it would start again what ends."""
+        found = sorted(find_processes(self.settings), key=lambda each: _name(each) != "supervisord")
+        for process in found:
+            _end_at_once(process)
+        return not found
 
 
 StackFactory = Callable[..., Stack]
